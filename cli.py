@@ -1,0 +1,295 @@
+"""The command line: ``commonwatt``.
+
+Every command is a thin shell over one public function; this file only mounts
+them.  What an ending means is said in :mod:`sim.commands.endings`, and nothing
+heavy is imported before a command needs it: ``commonwatt --help`` must start at
+once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sim.commands import endings, progress, summary
+
+if TYPE_CHECKING:
+    from sim.results import Run
+    from sim.scenario import Scenario
+
+__all__ = ["app", "main"]
+
+# One thread for the libraries of linear algebra: the problems are many and small, and equal runs must be equal bytes.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+app = typer.Typer(
+    name="commonwatt",
+    help="Simulate local energy sharing on a real distribution feeder.",
+    epilog="Exit codes: 0 done; 1 done, but a check failed or something did not converge; 2 bad input; 3 infeasible; 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # an unexpected exception is a bug, and its plain traceback is what mends it
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario, a YAML file.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the scenario; repeatable.")
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers, instead of the scenario's.")]
+Days = Annotated[int | None, typer.Option(min=1, help="Days to simulate, instead of the scenario's.")]
+OutFolder = Annotated[Path | None, typer.Option(help="Folder for the run; by default runs/ and its content id.")]
+OutFile = Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no summary.")]
+
+
+def main() -> None:
+    """Run the command line, and end with its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        words = [word.partition("=")[2] or word for word in sys.argv[1:]]
+        ending = _usage(error) or endings.of_error(error, named=words)
+        if ending is None:
+            raise
+    else:
+        interrupted = code == endings.INTERRUPTED  # the parser turns an interruption into this number
+        ending = (
+            endings.INTERRUPTION if interrupted else endings.Ending(code if isinstance(code, int) else endings.DONE)
+        )
+    for line in ending.lines:
+        typer.echo(line, err=True)
+    sys.exit(ending.code)
+
+
+def _usage(error: BaseException) -> endings.Ending | None:
+    """Say what is wrong with a command line that the parser refuses."""
+    if not hasattr(error, "format_message"):
+        return None
+    return endings.Ending(endings.BAD_INPUT, (f"{error.format_message()} See commonwatt --help.",))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        typer.echo(f"commonwatt {importlib.metadata.version('commonwatt')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Simulate local energy sharing on a real distribution feeder."""
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("scenario.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Write a commented scenario to start from."""
+    from sim import scenario
+
+    try:
+        with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
+            file.write(scenario.template())
+    except FileExistsError:
+        raise endings.CommandError(
+            f"{path} is already there. Give another name, or --force to write over it."
+        ) from None
+    typer.echo(f"Wrote {path}. Next: commonwatt check {path}, then commonwatt run {path}.")
+
+
+@app.command()
+def check(scenario: ScenarioPath, sets: Sets = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Verify a scenario with its grid and its people, without running it."""
+    from sim import scenario as scenarios
+
+    notes = scenarios.check(scenario, tuple(sets or ()))
+    if as_json:
+        typer.echo(summary.as_json({"scenario": str(scenario), "ok": True, "notes": notes}))
+    elif not quiet:
+        for note in notes:
+            typer.echo(note)
+        typer.echo(f"{scenario}: no mistakes.")
+
+
+@app.command()
+def schema(out: OutFile = None) -> None:
+    """Print the JSON Schema of scenarios, for editors."""
+    import json
+
+    from sim import scenario
+
+    text = json.dumps(scenario.json_schema(), indent=2, ensure_ascii=False)
+    if out is None:
+        typer.echo(text)
+    else:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
+@app.command()
+def demo(
+    days: Days = None,
+    seed: Seed = None,
+    sets: Sets = None,
+    out: OutFolder = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the demo: a village feeder, its people and a shared storage, in one summer week."""
+    from sim import scenario
+
+    _simulate(scenario.load(scenario.demo_path(), sets=tuple(sets or ()), seed=seed, days=days), out, as_json, quiet)
+
+
+@app.command()
+def run(
+    scenario: ScenarioPath,
+    days: Days = None,
+    seed: Seed = None,
+    sets: Sets = None,
+    out: OutFolder = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a scenario and keep everything in a folder, with its report."""
+    from sim import scenario as scenarios
+
+    _simulate(scenarios.load(scenario, sets=tuple(sets or ()), seed=seed, days=days), out, as_json, quiet)
+
+
+@app.command()
+def report(run: RunPath, quiet: Quiet = False) -> None:
+    """Write the report of a run again."""
+    from sim import report as reports
+
+    written = reports.write(run)
+    if not quiet:
+        typer.echo(str(written))
+
+
+@app.command()
+def query(
+    run: RunPath,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help='For example: "select * from kpis limit 5".')],
+    out: OutFile = None,
+    as_json: AsJson = False,
+    rows: Annotated[int, typer.Option(min=1, help="Rows shown on the terminal.")] = 40,
+) -> None:
+    """Ask a run's tables in SQL."""
+    from sim.results import Run
+
+    answer = _frame(_asked(lambda: Run(run).query(sql)))
+    if out is not None:
+        _write_frame(answer, out)
+    elif as_json:
+        typer.echo(summary.as_json(answer.to_dict(orient="records")))
+    else:
+        shown = answer.head(rows)
+        summary.table(
+            [str(name) for name in answer.columns],
+            [[str(cell) for cell in row] for row in shown.itertuples(index=False)],
+        )
+        if len(answer) > rows:
+            typer.echo(f"{len(answer) - rows} more rows; --rows shows more, --out FILE.csv or FILE.parquet keeps all.")
+
+
+@app.command()
+def certify(run: RunPath, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Check a run from its tables alone, with code that the simulation does not use."""
+    from sim import certify as certificates
+
+    certificate = certificates.certify(run)
+    if as_json:
+        checks = [{"name": one.name, "ok": one.ok, "detail": one.detail} for one in certificate.checks]
+        typer.echo(summary.as_json({"run": str(run), "ok": certificate.ok, "checks": checks}))
+    elif not quiet:
+        for one in certificate.checks:
+            typer.echo(f"{'ok  ' if one.ok else 'FAIL'}  {one.name}{f': {one.detail}' if one.detail else ''}")
+    raise typer.Exit(endings.DONE if certificate.ok else endings.FAILED)
+
+
+@app.command()
+def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Look at the installation: versions, solvers, data, cache, browser, threads."""
+    from sim import doctor as doctors
+
+    rows = doctors.doctor()
+    if as_json:
+        typer.echo(
+            summary.as_json(
+                [{"name": row.name, "version": row.version, "ok": row.ok, "note": row.note} for row in rows]
+            )
+        )
+    elif not quiet:
+        summary.table(
+            ("", "what", "found", "note"), [("ok" if row.ok else "!!", row.name, row.version, row.note) for row in rows]
+        )
+    raise typer.Exit(endings.DONE if all(row.ok for row in rows) else endings.FAILED)
+
+
+def _simulate(scenario: Scenario, out: Path | None, as_json: bool, quiet: bool) -> None:
+    """Run, report, and say how it went."""
+    from sim import report as reports
+    from sim import run as runs
+
+    with progress.shown(quiet=quiet or as_json) as report_progress:
+        done = runs.run(scenario, out=out, progress=report_progress)
+        written = reports.write(done.path)
+    if as_json:
+        typer.echo(
+            summary.as_json({**done.manifest, "path": str(done.path), "report": str(written), "kpis": _headline(done)})
+        )
+    elif not quiet:
+        summary.table(
+            ("figure", "this run", "reference", "change"), summary.figure_lines(_headline(done)), right=(1, 2, 3)
+        )
+        typer.echo(f"report   {written}\ntables   {done.path / 'tables'}\ncheck    commonwatt certify {done.path}")
+    raise typer.Exit(endings.of_outcome(done.manifest))
+
+
+def _headline(run: Run) -> list[dict[str, Any]]:
+    from sim import kpis
+
+    return summary.figures(run.kpis(), kpis.HEADLINE)
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    """Ask; a statement that the query engine refuses is bad input, in the engine's own words."""
+    import duckdb
+
+    try:
+        return ask()
+    except duckdb.Error as error:
+        raise endings.CommandError(*str(error).splitlines()) from None
+
+
+def _frame(answer: Any) -> Any:
+    """The answer as a table of pandas, whichever way it came."""
+    return answer.to_pandas() if hasattr(answer, "to_pandas") else answer
+
+
+def _write_frame(answer: Any, path: Path) -> None:
+    if path.suffix == ".parquet":
+        answer.to_parquet(path, index=False)
+    elif path.suffix == ".csv":
+        answer.to_csv(path, index=False, lineterminator="\n")
+    else:
+        raise endings.CommandError(f"--out {path}: give a name that ends in .csv or .parquet.")
+
+
+if __name__ == "__main__":
+    main()

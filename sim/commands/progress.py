@@ -1,0 +1,108 @@
+"""How far a simulation is: a bar on a terminal, a line now and then elsewhere.
+
+Everything goes to standard error, so that standard output stays the result.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TextIO
+
+__all__ = ["Progress", "days_per_second", "shown"]
+
+Progress = Callable[[int, int, datetime, str], None]
+"""``progress(done_intervals, total_intervals, simulated, phase)``."""
+
+_LINE_EVERY_S = 10.0
+
+
+def days_per_second(first: datetime, now: datetime, seconds: float) -> float:
+    """Return how many simulated days pass in a second of the wall clock; NaN before the clock has moved.
+
+    >>> days_per_second(datetime(2016, 7, 18), datetime(2016, 7, 20), 4.0)
+    0.5
+    """
+    return (now - first).total_seconds() / 86_400 / seconds if seconds > 0 else float("nan")
+
+
+@contextmanager
+def shown(*, quiet: bool, stream: TextIO | None = None) -> Iterator[Progress | None]:
+    """Show progress while the block runs: yields what to call, or None when quiet."""
+    stream = sys.stderr if stream is None else stream
+    if quiet:
+        yield None
+    elif stream.isatty():
+        with _bar(stream) as progress:
+            yield progress
+    else:
+        yield _Lines(stream)
+
+
+@contextmanager
+def _bar(stream: TextIO) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.fields[simulated]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Bar(*columns, console=Console(file=stream), transient=True) as bar:
+        task = bar.add_task("starting", total=None, simulated="", speed="")
+        pace = _Pace()
+
+        def progress(done: int, total: int, simulated: datetime, phase: str) -> None:
+            speed = f"{pace.at(simulated):.2g} days/s"
+            bar.update(
+                task,
+                completed=done,
+                total=total,
+                description=phase,
+                simulated=f"{simulated:%a %d %b %H:%M}",
+                speed=speed,
+            )
+
+        yield progress
+
+
+class _Pace:
+    """Speed since the first report."""
+
+    def __init__(self) -> None:
+        self._first: datetime | None = None
+        self._started_s = time.perf_counter()
+
+    def at(self, simulated: datetime) -> float:
+        if self._first is None:
+            self._first = simulated
+        return days_per_second(self._first, simulated, time.perf_counter() - self._started_s)
+
+
+class _Lines:
+    """A line every few seconds, for logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._pace = _Pace()
+        self._next_s = time.perf_counter() + _LINE_EVERY_S
+
+    def __call__(self, done: int, total: int, simulated: datetime, phase: str) -> None:
+        now_s = time.perf_counter()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + _LINE_EVERY_S
+        speed = self._pace.at(simulated)
+        left_s = (now_s - self._pace._started_s) * (total - done) / done if done else float("nan")  # noqa: SLF001 - its own file
+        self._stream.write(
+            f"{simulated:%Y-%m-%d %H:%M}  {100 * done / max(total, 1):3.0f} %  {speed:.2g} days/s  {left_s:.0f} s left  {phase}\n"
+        )
+        self._stream.flush()

@@ -1,0 +1,102 @@
+"""A finished run in a few lines for people, or as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["as_json", "figure_lines", "figures", "table"]
+
+_SIGNIFICANT = 4
+
+
+def as_json(value: Any) -> str:
+    """Return JSON that any program reads: a figure that does not exist (NaN) is null.
+
+    >>> as_json({"saving": float("nan"), "homes": 3})
+    '{"saving": null, "homes": 3}'
+    """
+    return json.dumps(_plain(value), allow_nan=False, ensure_ascii=False, default=str)
+
+
+def figures(kpis: Any, headline: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the headline rows of a table of key figures, in the order of ``headline``.
+
+    Parameters
+    ----------
+    kpis : pandas.DataFrame
+        Columns as in the table ``kpis`` of a run.
+    headline
+        Names of figures; one that the run does not have is left out.
+    """
+    columns = ["kpi", "value", "unit", "reference", "difference", "percent", "boundary", "period"]
+    whole = kpis[kpis["scope"] == "community"] if "scope" in kpis else kpis
+    rows = []
+    for name in headline:
+        found = whole[whole["kpi"] == name]
+        if len(found):
+            rows.append({column: found.iloc[0][column] for column in columns if column in found})
+    return rows
+
+
+def figure_lines(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Return figure, value with unit, reference, change, as text."""
+    return [
+        (
+            str(row["kpi"]).replace("_", " "),
+            f"{number(row['value'])} {row.get('unit', '')}".strip(),
+            number(row.get("reference")),
+            number(row.get("difference"), signed=True),
+        )
+        for row in rows
+    ]
+
+
+def number(value: Any, *, signed: bool = False) -> str:
+    """Write a number with four significant digits and no more; a dash where there is none.
+
+    >>> number(1234567.8), number(0.12345), number(float("nan")), number(3.0, signed=True)
+    ('1 234 568', '0.1235', '–', '+3')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if not isinstance(value, (int, float)):
+        return str(value)
+    digits = max(0, _SIGNIFICANT - 1 - math.floor(math.log10(abs(value)))) if value else 0
+    text = f"{value:{'+' if signed else ''},.{min(digits, 6)}f}".replace(",", " ")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """Print a table to standard output, as wide as it needs to be where that is not a terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, title in enumerate(header):
+        drawn.add_column(title, justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    if not sys.stdout.isatty():
+        console.width = max(80, console.measure(drawn).maximum)
+    console.print(drawn)
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays' scalars, times and NaN into what JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return value
