@@ -1,0 +1,202 @@
+"""What a feeder is made of: buses, lines and transformers.
+
+Two ways to say the same: columns (:class:`Buses`, :class:`Branches`: what is calculated with, and what data sets give)
+and single records (:class:`Line`, :class:`Transformer`: what a person types).  A column that does not concern a kind of
+branch holds NaN, or "" where it is text.  Arrays are made read-only, so that a checked feeder stays the feeder that was
+checked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Branches", "Buses", "Line", "Transformer", "branches_of"]
+
+Vector = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+
+def _read_only(values: object, dtype: type) -> NDArray[np.generic]:
+    """Return a copy of its own that nobody can change."""
+    column: NDArray[np.generic] = np.array(values, dtype=dtype)
+    column.setflags(write=False)
+    return column
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line, cable or closed switch, for feeders written by hand (``Feeder.build``)."""
+
+    id: str
+    from_bus: str
+    to_bus: str
+    r1_ohm: float
+    x1_ohm: float
+    rating_a: float = math.inf
+    c1_nf: float = 0.0
+    r0_ohm: float = math.nan
+    x0_ohm: float = math.nan
+    c0_nf: float = math.nan
+    length_m: float = math.nan
+    in_service: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """One two-winding transformer, for feeders written by hand (``Feeder.build``)."""
+
+    id: str
+    from_bus: str
+    to_bus: str
+    sn_kva: float
+    v_from_v: float
+    v_to_v: float
+    uk_percent: float
+    pk_kw: float
+    i0_percent: float = 0.0
+    p0_kw: float = 0.0
+    clock: int = 0
+    tap_side: str = ""
+    tap_position: int = 0
+    tap_step_percent: float = 0.0
+    in_service: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Buses:
+    """The buses, one row each, n of them."""
+
+    ids: tuple[str, ...]
+
+    v_nominal_v: Vector
+    """Nominal line-to-line voltage; the base of per unit.  Shape (n,). [V]"""
+
+    x: Vector
+    """Place on the map, metres or degrees, NaN where unknown.  Shape (n,)."""
+
+    y: Vector
+    """Likewise.  Shape (n,)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", tuple(self.ids))
+        for name in ("v_nominal_v", "x", "y"):
+            object.__setattr__(self, name, _read_only(getattr(self, name), np.float64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branches:
+    """Lines and transformers, one row each, m of them.  NaN (or "") where a column does not concern the kind."""
+
+    ids: tuple[str, ...]
+
+    kind: tuple[str, ...]
+    """"line" or "transformer"."""
+
+    from_bus: Index
+    """Index of a bus.  Any end of a line; the side of v_from_v of a transformer.  Shape (m,)."""
+
+    to_bus: Index
+    """Index of the bus at the other end.  Shape (m,)."""
+
+    in_service: NDArray[np.bool_]
+    """False: open at both ends.  Shape (m,)."""
+
+    r1_ohm: Vector
+    """Series resistance of a line, positive sequence.  Shape (m,). [ohm]"""
+
+    x1_ohm: Vector
+    """Series reactance of a line.  Shape (m,). [ohm]"""
+
+    c1_nf: Vector
+    """Capacitance of a line, half of it at each end.  Shape (m,). [nF]"""
+
+    r0_ohm: Vector
+    """Zero sequence, NaN where unknown.  Shape (m,). [ohm]"""
+
+    x0_ohm: Vector
+    """Zero sequence, NaN where unknown.  Shape (m,). [ohm]"""
+
+    c0_nf: Vector
+    """Zero sequence, NaN where unknown.  Shape (m,). [nF]"""
+
+    rating_a: Vector
+    """Current a line may carry for long; inf: no limit known.  Shape (m,). [A]"""
+
+    sn_kva: Vector
+    """Rated power of a transformer.  Shape (m,). [kVA]"""
+
+    v_from_v: Vector
+    """Rated voltage of the winding at from_bus.  Shape (m,). [V]"""
+
+    v_to_v: Vector
+    """Rated voltage of the winding at to_bus.  Shape (m,). [V]"""
+
+    uk_percent: Vector
+    """Short-circuit voltage.  Shape (m,). [%]"""
+
+    pk_kw: Vector
+    """Copper loss at rated current.  Shape (m,). [kW]"""
+
+    i0_percent: Vector
+    """No-load current.  Shape (m,). [%]"""
+
+    p0_kw: Vector
+    """Iron loss.  Shape (m,). [kW]"""
+
+    clock: Vector
+    """The to side lags by clock · 30°.  Whole numbers.  Shape (m,)."""
+
+    tap_side: tuple[str, ...]
+    """"from", "to", or "" where there is no tap changer."""
+
+    tap_position: Vector
+    """Steps from neutral; the winding at tap_side has 1 + position · step / 100 of its rated voltage.  Shape (m,)."""
+
+    tap_step_percent: Vector
+    """Shape (m,). [%]"""
+
+    length_m: Vector
+    """Length of a line, NaN where unknown: drawn, never calculated with.  Shape (m,). [m]"""
+
+    def __post_init__(self) -> None:
+        for name in ("ids", "kind", "tap_side"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("from_bus", "to_bus"):
+            object.__setattr__(self, name, _read_only(getattr(self, name), np.intp))
+        object.__setattr__(self, "in_service", _read_only(self.in_service, np.bool_))
+        for name in NUMBERS:
+            object.__setattr__(self, name, _read_only(getattr(self, name), np.float64))
+
+    @property
+    def is_line(self) -> NDArray[np.bool_]:
+        """Which rows are lines.  Shape (m,)."""
+        return np.array([kind == "line" for kind in self.kind], dtype=bool)
+
+
+LINE_NUMBERS = ("r1_ohm", "x1_ohm", "c1_nf", "r0_ohm", "x0_ohm", "c0_nf", "rating_a", "length_m")
+TRANSFORMER_NUMBERS = (
+    *("sn_kva", "v_from_v", "v_to_v", "uk_percent", "pk_kw", "i0_percent", "p0_kw"),
+    *("clock", "tap_position", "tap_step_percent"),
+)
+NUMBERS = (*LINE_NUMBERS, *TRANSFORMER_NUMBERS)
+
+
+def branches_of(records: Sequence[Line | Transformer], bus_index: dict[str, int]) -> Branches:
+    """Return the columns of a few records; every bus they name must be in ``bus_index``."""
+    numbers = {
+        name: np.array([getattr(record, name, math.nan) for record in records], dtype=np.float64) for name in NUMBERS
+    }
+    return Branches(
+        ids=tuple(record.id for record in records),
+        kind=tuple("line" if isinstance(record, Line) else "transformer" for record in records),
+        from_bus=np.array([bus_index[record.from_bus] for record in records], dtype=np.intp),
+        to_bus=np.array([bus_index[record.to_bus] for record in records], dtype=np.intp),
+        in_service=np.array([record.in_service for record in records], dtype=bool),
+        tap_side=tuple(getattr(record, "tap_side", "") for record in records),
+        **numbers,
+    )
