@@ -1,0 +1,61 @@
+"""Where feeders come from: one call reads SimBench, pandapower and plain CSV alike.
+
+    simbench:1-LV-rural3--2-no_sw                     a low-voltage grid of the installed SimBench package
+    pandapower:create_kerber_landnetz_freileitung_1   a function of pandapower.networks
+    town.json                                         a pandapower network saved as JSON
+    town/                                             a folder with buses.csv, branches.csv and, if liked, connections.csv
+
+Each reader is a module of its own (:mod:`network.simbench`, :mod:`network.pandapower_nets`,
+:mod:`network.csv_feeder`) and answers with a :class:`~network.grid.Grid`, whose feeder is radial and checked.  What
+cannot be used is refused with a :class:`~network.grid.SourceError` (what the data says) or a
+:class:`~network.feeder.FeederError` (what it amounts to: loops, buses without supply).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from network.grid import Bounds, Connections, Grid, SourceError
+
+__all__ = ["Bounds", "Connections", "Grid", "SourceError", "read"]
+
+
+def read(spec: str | Path) -> Grid:
+    """Read a feeder and its connections.
+
+    Parameters
+    ----------
+    spec
+        ``simbench:CODE``, ``pandapower:NAME``, the path of a pandapower JSON file, or of a folder with CSV tables.
+
+    Returns
+    -------
+    The grid.
+    """
+    text = str(spec)
+    kind, colon, rest = text.partition(":")
+    if colon and kind == "simbench":
+        from network.simbench import read_simbench
+
+        return read_simbench(rest)
+    if colon and kind == "pandapower":
+        from network.pandapower_nets import read_function
+
+        return read_function(rest)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        from network.csv_feeder import read_folder
+
+        return read_folder(path)
+    if path.is_file() and path.suffix == ".json":
+        from network.pandapower_nets import read_json
+
+        return read_json(path)
+    what = "is no JSON file and no folder" if path.exists() else "does not exist"
+    raise SourceError(
+        text,
+        [
+            f"the feeder {text!r} {what}. Give simbench:CODE, pandapower:NAME, the path of a pandapower network in JSON "
+            "(.json), or of a folder with buses.csv and branches.csv."
+        ],
+    )
