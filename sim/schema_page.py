@@ -1,0 +1,78 @@
+"""``docs/results.md``, printed from :mod:`sim.schema` so that the two cannot drift apart.
+
+``python -m sim.schema_page > docs/results.md``; ``tests/test_results.py`` fails where the file is not what this prints.
+"""
+
+from __future__ import annotations
+
+from sim.schema import TABLES, Column
+
+__all__ = ["markdown"]
+
+_HEAD = """\
+# The run folder
+
+A run is a folder that anyone can read without this program: Parquet tables, a manifest, the scenario, a log, a report.
+Every column below stands in the file with its `unit`, `sign` and `description` in the Parquet field metadata.
+Columns may be added in later versions; none is renamed or dropped.
+
+    RUN/manifest.json      content id, versions, seed, interval length, time zone, currency, wall time, outcome, sums, paths
+    RUN/scenario.yaml      the resolved scenario (nothing implied), tariffs and rules included
+    RUN/log.jsonl          what happened, one event a line, with wall times
+    RUN/report.html        the report
+    RUN/tables/            this run, one Parquet file a table
+    RUN/reference/         the same people, data and envelopes (without lifting), no sharing, no shared ESS, retail tariff
+    RUN/ex_post/           the same meters as this run, settled only by the plain sharing rule: ledger, bills, kpis
+    RUN/unmanaged/         the reference people without envelopes: meters, bus_voltages, branch_flows, violations
+
+Powers are means over the interval. `time` is the start of the interval, in UTC. Ids are strings. At a meter, import is
+positive and export negative. `eur` in a name stands for the currency of the run, which the manifest names.
+NaN is never a zero in disguise: it stands where a figure does not exist, and only in the columns marked "may be NaN".
+A table without rows exists with its columns. Nothing in the tables depends on the clock of the machine: equal runs are
+equal bytes.
+
+## Reading it
+
+    commonwatt query RUN "SELECT agent_id, sum(amount_eur) AS bill_eur FROM bills GROUP BY agent_id ORDER BY bill_eur"
+
+    from sim.results import Run
+    run = Run("RUN")
+    run.kpis()                                                     # a pandas table
+    run.query("SELECT max(v_pu) FROM bus_voltages")                # a pyarrow table
+    run.query("SELECT max(v_pu) FROM reference_bus_voltages")      # the reference run, beside it
+
+Tables of `tables/` go by their plain names, those of the other folders as `reference_…`, `ex_post_…`, `unmanaged_…`.
+Any other tool that reads Parquet does as well. `commonwatt certify RUN` checks the books, the states and the power flow
+from these tables alone; docs/kpis.md defines the key figures.
+
+## Tables
+"""
+
+
+def _row(column: Column) -> str:
+    """Return one line of a table of columns."""
+    note = {
+        "finite": "",
+        "nan": " (may be NaN)" if column.kind == "float64" else " (may be null)",
+        "inf": " (may be infinite)",
+    }
+    return f"| `{column.name}` | {column.kind} | {column.unit} | {column.sign} | {column.description}{note[column.numbers]} |"
+
+
+def markdown() -> str:
+    """Return ``docs/results.md``: the run folder for the people who read it."""
+    parts = [_HEAD]
+    for table in TABLES.values():
+        parts.append(f"### `{table.name}`: a row is {table.row}\n")
+        if table.key:
+            parts.append(f"Unique by {', '.join(f'`{name}`' for name in table.key)}.\n")
+        parts.append("| column | type | unit | sign | meaning |\n|---|---|---|---|---|")
+        parts.extend(_row(column) for column in table.columns)
+        parts.append("")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(markdown())
