@@ -1,0 +1,376 @@
+"""The exchange's problem: who wants what, at which prices, inside which limits.
+
+A :class:`Problem` is plain data: ``n`` agents, ``T`` intervals, ``K`` slots for stores of one's own (battery, car, heat
+buffer, ...) and ``M`` shared stores (ESS) in which agents rent space.  Each agent minimises
+
+    sum_t dt [buy g+ - sell g- + exchange_charge x- + wear (c + d) + (ess_wear + rented_charge) ... + penalty breach]
+    + rents . rights                                                                                            (1)
+
+over its retail exchange ``g`` (import +), its sale to the exchange ``x``, its curtailment and its stores' flows::
+
+    g - x - sum_M (c_v - d_v) = m                                                  the commercial balance       (2)
+    m = load - (pv - curtailed) + sum_K (c - d),   -export - breach <= m <= import + breach    the meter        (3)
+    e[t] = retention e[t-1] + dt (eta_c c - d / eta_d) - drain,  bounds on c, d, e              every store     (4)
+    0 <= e_v <= right_energy,  0 <= c_v, d_v <= right_power,  e_v[T] = rented_final              rented space   (5)
+
+and the agents are coupled by ``sum x = 0``, by the offers ``sum right_energy <= offer`` and ``sum right_power <= offer``
+and by ``ess_net_min <= sum (c_v - d_v) <= ess_net_max``.  docs/mathematics/exchange.md has the whole of it.
+
+Nothing is repaired here: what cannot be meant is refused, all mistakes at once, with the agent and the interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Exchange", "Problem", "ProblemError"]
+
+Floats = NDArray[np.float64]
+Exchange = Literal["free", "pinned", "zero"]
+
+_SHAPES = {
+    "load_kw": "nT", "pv_kw": "nT", "buy_eur_per_kwh": "nT", "sell_eur_per_kwh": "nT",
+    "exchange_charge_eur_per_kwh": "nT", "rented_charge_eur_per_kwh": "nT",
+    "import_limit_kw": "nT", "export_limit_kw": "nT",
+    "store_charge_max_kw": "KnT", "store_discharge_max_kw": "KnT",
+    "store_energy_min_kwh": "KnT", "store_energy_max_kwh": "KnT", "store_drain_kwh": "KnT",
+    "store_initial_kwh": "Kn", "store_efficiency_charge": "Kn", "store_efficiency_discharge": "Kn",
+    "store_retention": "Kn", "store_wear_eur_per_kwh": "Kn",
+    "access": "Mn", "ess_energy_offer_kwh": "M", "ess_power_offer_kw": "M",
+    "ess_efficiency_charge": "M", "ess_efficiency_discharge": "M", "ess_retention": "M", "ess_wear_eur_per_kwh": "M",
+    "rent_energy_eur_per_kwh": "Mn", "rent_power_eur_per_kw": "Mn",
+    "ess_net_min_kw": "MT", "ess_net_max_kw": "MT", "rented_initial_kwh": "Mn", "rented_final_kwh": "Mn",
+    "right_energy_kwh": "Mn", "right_power_kw": "Mn", "pinned_exchange_kw": "nT",
+}  # fmt: skip
+_MAY_BE_INFINITE = {"import_limit_kw", "export_limit_kw", "ess_net_min_kw", "ess_net_max_kw"}
+_NOT_NEGATIVE = (
+    "pv_kw", "exchange_charge_eur_per_kwh", "rented_charge_eur_per_kwh", "import_limit_kw", "export_limit_kw",
+    "store_charge_max_kw", "store_discharge_max_kw", "store_wear_eur_per_kwh", "ess_energy_offer_kwh",
+    "ess_power_offer_kw", "ess_wear_eur_per_kwh", "rent_energy_eur_per_kwh", "rent_power_eur_per_kw",
+    "rented_initial_kwh", "rented_final_kwh", "right_energy_kwh", "right_power_kw",
+)  # fmt: skip
+_FRACTIONS = (
+    "store_efficiency_charge", "store_efficiency_discharge", "store_retention",
+    "ess_efficiency_charge", "ess_efficiency_discharge", "ess_retention",
+)  # fmt: skip
+_TOLERANCE = 1e-6  # kW, kWh: a sum that is off by less is rounding
+
+
+class ProblemError(ValueError):
+    """The exchange's problem cannot be meant; the message names every place."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Problem:
+    """One clearing: ``n`` agents, ``T`` intervals, ``K`` own stores per agent, ``M`` shared stores.
+
+    Meter sign: import positive.  All prices are per kWh of the currency that the scenario speaks.
+    """
+
+    dt_h: float
+    """Length of an interval. [h]"""
+    load_kw: Floats
+    """What is consumed and cannot be moved.  Shape (n, T). [kW]"""
+    pv_kw: Floats
+    """What could be generated; any part of it may be curtailed.  Shape (n, T). [kW]"""
+    buy_eur_per_kwh: Floats
+    """Retail purchase price.  Shape (n, T)."""
+    sell_eur_per_kwh: Floats
+    """Retail feed-in price, never above the purchase price.  Shape (n, T)."""
+    exchange_charge_eur_per_kwh: Floats
+    """Paid by the buyer per kWh bought from the exchange.  Shape (n, T)."""
+    rented_charge_eur_per_kwh: Floats
+    """Paid per kWh withdrawn (discharged) from a shared store.  Shape (n, T)."""
+    import_limit_kw: Floats
+    """Envelope of the meter, import side; infinite where there is none.  Shape (n, T). [kW]"""
+    export_limit_kw: Floats
+    """Envelope of the meter, export side; infinite where there is none.  Shape (n, T). [kW]"""
+    store_charge_max_kw: Floats
+    """Shape (K, n, T), at the store's AC side. [kW]"""
+    store_discharge_max_kw: Floats
+    """Shape (K, n, T), at the store's AC side. [kW]"""
+    store_energy_min_kwh: Floats
+    """Least content at the END of interval t.  Shape (K, n, T). [kWh]"""
+    store_energy_max_kwh: Floats
+    """Largest content at the END of interval t.  Shape (K, n, T). [kWh]"""
+    store_initial_kwh: Floats
+    """Content at the start of the first interval.  Shape (K, n). [kWh]"""
+    store_efficiency_charge: Floats
+    """In (0, 1].  Shape (K, n)."""
+    store_efficiency_discharge: Floats
+    """In (0, 1].  Shape (K, n)."""
+    store_retention: Floats
+    """Share of the content that is left after one interval, in (0, 1].  Shape (K, n)."""
+    store_drain_kwh: Floats
+    """Taken out of the store in interval t whatever happens (driving, showers).  Shape (K, n, T). [kWh]"""
+    store_wear_eur_per_kwh: Floats
+    """Per kWh charged and per kWh discharged.  Shape (K, n)."""
+    access: NDArray[np.bool_]
+    """Who may rent space in which shared store.  Shape (M, n)."""
+    ess_energy_offer_kwh: Floats
+    """Shape (M,). [kWh]"""
+    ess_power_offer_kw: Floats
+    """Shape (M,). [kW]"""
+    ess_efficiency_charge: Floats
+    """In (0, 1].  Shape (M,)."""
+    ess_efficiency_discharge: Floats
+    """In (0, 1].  Shape (M,)."""
+    ess_retention: Floats
+    """Share of the content that is left after one interval, in (0, 1].  Shape (M,)."""
+    ess_wear_eur_per_kwh: Floats
+    """Throughput fee, each way.  Shape (M,)."""
+    rent_energy_eur_per_kwh: Floats
+    """Reserve rent of one kWh of space for the whole horizon.  Shape (M, n)."""
+    rent_power_eur_per_kw: Floats
+    """Reserve rent of one kW of power for the whole horizon.  Shape (M, n)."""
+    ess_net_min_kw: Floats
+    """Least sum over the agents of (charge - discharge): a firm charge.  Shape (M, T). [kW]"""
+    ess_net_max_kw: Floats
+    """Largest sum over the agents of (charge - discharge).  Shape (M, T). [kW]"""
+    rented_initial_kwh: Floats
+    """Content of the rented spaces at the start.  Shape (M, n). [kWh]"""
+    rented_final_kwh: Floats
+    """Content of the rented spaces at the end.  Shape (M, n). [kWh]"""
+    right_energy_kwh: Floats | None = None
+    """None: rights are cleared.  Given, shape (M, n): they are fixed, the rent is sunk and still counted. [kWh]"""
+    right_power_kw: Floats | None = None
+    """Goes with ``right_energy_kwh``.  Shape (M, n). [kW]"""
+    exchange: Exchange = "free"
+    """free: agents trade; pinned: they keep ``pinned_exchange_kw``; zero: they do not trade."""
+    pinned_exchange_kw: Floats | None = None
+    """What was sold already (sale +), sums to zero in every interval.  Shape (n, T). [kW]"""
+    breach_penalty_eur_per_kwh: float = 2.0
+    """Price of leaving the envelope, which the uncontrollable load alone may force."""
+    curvature_eur_per_kw2h: float = 1e-5
+    """A term curvature/2 dt (x^2 + c^2 + d^2) that makes prices and trades unique.  It is in no reported cost: at 10 kW it
+    moves a price by 0.01 cent per kWh."""
+    agent_ids: tuple[str, ...] | None = None
+    """Names for messages; without them agents are called by their row."""
+
+    @property
+    def n(self) -> int:
+        """Number of agents."""
+        return int(self.load_kw.shape[0])
+
+    @property
+    def steps(self) -> int:
+        """Number of intervals T."""
+        return int(self.load_kw.shape[1])
+
+    @property
+    def stores(self) -> int:
+        """Number of store slots K."""
+        return int(self.store_charge_max_kw.shape[0])
+
+    @property
+    def shared(self) -> int:
+        """Number of shared stores M."""
+        return int(self.access.shape[0])
+
+    @property
+    def rights_fixed(self) -> bool:
+        """Whether rights are given rather than cleared."""
+        return self.right_energy_kwh is not None
+
+    def name(self, agent: int) -> str:
+        """Return what a message calls an agent."""
+        return f"agent {self.agent_ids[agent]!r}" if self.agent_ids else f"agent {agent}"
+
+    def __post_init__(self) -> None:
+        """Turn the columns into arrays and refuse what cannot be meant."""
+        mistakes = _take_arrays(self)
+        if not mistakes:  # the later checks need arrays that fit together
+            mistakes = _check_scalars(self) + _check_values(self) + _check_prices(self) + _check_shared(self)
+        if mistakes:
+            shown = mistakes[:20] + [f"and {len(mistakes) - 20} more"] * (len(mistakes) > 20)
+            raise ProblemError(f"the exchange's problem has {len(mistakes)} mistake(s):\n  " + "\n  ".join(shown))
+
+    @classmethod
+    def plain(
+        cls,
+        load_kw: ArrayLike,
+        pv_kw: ArrayLike,
+        buy_eur_per_kwh: ArrayLike,
+        sell_eur_per_kwh: ArrayLike,
+        *,
+        dt_h: float,
+        stores: int = 0,
+        shared: int = 0,
+        **more: Any,
+    ) -> Problem:
+        """Return a problem in which everything not named in ``more`` is absent, free of charge and without limit.
+
+        Prices may be anything that broadcasts to (n, T).  Stores are lossless and of no size, shared stores are lossless,
+        open to everybody, of no size and free of rent, until ``more`` says otherwise.
+
+        Examples
+        --------
+        Two homes, one with two kilowatts too many and one with two too few, for an hour:
+
+        >>> case = Problem.plain([[0.0], [2.0]], [[2.0], [0.0]], 0.30, 0.08, dt_h=1.0)
+        >>> case.n, case.steps, case.stores, case.shared
+        (2, 1, 0, 0)
+        """
+        load = np.array(load_kw, dtype=np.float64, ndmin=2)
+        size = {"n": load.shape[0], "T": load.shape[1], "K": stores, "M": shared}
+
+        def full(name: str, value: ArrayLike) -> Any:
+            shape = tuple(size[axis] for axis in _SHAPES[name])
+            return np.array(np.broadcast_to(np.asarray(value), shape))
+
+        given: dict[str, Any] = {
+            "load_kw": load, "pv_kw": pv_kw, "buy_eur_per_kwh": buy_eur_per_kwh, "sell_eur_per_kwh": sell_eur_per_kwh
+        }  # fmt: skip
+        given.update(more)
+        ones = set(_FRACTIONS) | {"access"}
+        default = dict.fromkeys(_MAY_BE_INFINITE, np.inf) | {"ess_net_min_kw": -np.inf} | dict.fromkeys(ones, 1.0)
+        optional = {"right_energy_kwh", "right_power_kw", "pinned_exchange_kw"}
+        columns = {
+            name: full(name, given.pop(name, default.get(name, 0.0))) for name in _SHAPES if name not in optional
+        }
+        columns |= {name: full(name, given.pop(name)) for name in optional if given.get(name) is not None}
+        return cls(dt_h=dt_h, **columns, **given)
+
+    def dropped(self, steps: int, store_initial_kwh: Floats, rented_initial_kwh: Floats) -> Problem:
+        """Return the problem of the rest of the horizon, without its first ``steps`` intervals.
+
+        The contents that have been reached by then are the new beginning; everything else stays as it is.
+        """
+        if not 0 <= steps < self.steps:
+            raise ProblemError(f"{steps} of {self.steps} intervals were to be dropped; at least one must be left.")
+        rest: dict[str, Any] = {
+            f.name: getattr(self, f.name)[..., steps:]
+            for f in fields(self)
+            if "T" in _SHAPES.get(f.name, "") and getattr(self, f.name) is not None
+        }
+        return replace(self, **rest, store_initial_kwh=store_initial_kwh, rented_initial_kwh=rented_initial_kwh)
+
+
+def _take_arrays(problem: Problem) -> list[str]:
+    """Make float64 columns of everything; tell shapes that disagree and figures that are none."""
+    load, charge, access = (np.asarray(getattr(problem, f)) for f in ("load_kw", "store_charge_max_kw", "access"))
+    if load.ndim != 2 or charge.ndim != 3 or access.ndim != 2:
+        shapes = f"{load.shape}, {charge.shape} and {access.shape}"
+        return [f"load_kw, store_charge_max_kw and access have the shapes {shapes}; give (n, T), (K, n, T) and (M, n)."]
+    if load.shape[1] == 0:
+        return [f"there is no interval to clear: load_kw has the shape {load.shape}; give at least one."]
+    size = {"n": load.shape[0], "T": load.shape[1], "K": charge.shape[0], "M": access.shape[0]}
+    mistakes = []
+    for name, axes in _SHAPES.items():
+        value = getattr(problem, name)
+        if value is None:
+            continue
+        kind: Any = np.bool_ if name == "access" else np.float64
+        array = np.ascontiguousarray(value, dtype=kind)
+        shape = tuple(size[axis] for axis in axes)
+        if array.shape != shape:
+            mistakes.append(f"{name} has the shape {array.shape}; {shape} = ({', '.join(axes)}) was expected.")
+            continue
+        if name != "access":
+            wrong = np.isnan(array) if name in _MAY_BE_INFINITE else ~np.isfinite(array)
+            mistakes += [f"{name} is {array[w]} for {_place(problem, axes, w)}; give a number." for w in _first(wrong)]
+        object.__setattr__(problem, name, array)
+    return mistakes
+
+
+def _check_scalars(p: Problem) -> list[str]:
+    """Interval length, penalty, curvature, mode, names."""
+    mistakes = []
+    if not (np.isfinite(p.dt_h) and p.dt_h > 0):
+        mistakes.append(f"dt_h is {p.dt_h}; give the length of an interval in hours, above 0.")
+    if not (np.isfinite(p.breach_penalty_eur_per_kwh) and p.breach_penalty_eur_per_kwh > 0):
+        mistakes.append(f"breach_penalty_eur_per_kwh is {p.breach_penalty_eur_per_kwh}; give a price above 0.")
+    if not (np.isfinite(p.curvature_eur_per_kw2h) and p.curvature_eur_per_kw2h >= 0):
+        mistakes.append(f"curvature_eur_per_kw2h is {p.curvature_eur_per_kw2h}; give a small number, 0 or more.")
+    if p.exchange not in ("free", "pinned", "zero"):
+        mistakes.append(f"exchange is {p.exchange!r}; give 'free', 'pinned' or 'zero'.")
+    if p.exchange == "pinned" and p.pinned_exchange_kw is None:
+        mistakes.append("exchange is 'pinned' but pinned_exchange_kw is not given; give what was sold, shape (n, T).")
+    if (p.right_energy_kwh is None) != (p.right_power_kw is None):
+        mistakes.append("right_energy_kwh and right_power_kw go together: give both (fixed rights) or neither.")
+    if p.agent_ids is not None and (len(p.agent_ids) != p.n or len(set(p.agent_ids)) != p.n):
+        mistakes.append(f"agent_ids has {len(set(p.agent_ids))} different names for {p.n} agents; give one each.")
+    return mistakes
+
+
+def _check_values(p: Problem) -> list[str]:
+    """Signs, fractions, order of bounds."""
+    mistakes = []
+    for name in _NOT_NEGATIVE:
+        array = getattr(p, name)
+        if array is not None:
+            mistakes += [f"{name} is {array[w]:g} for {_place(p, _SHAPES[name], w)}; it must not be negative."
+                         for w in _first(array < 0)]  # fmt: skip
+    for name in _FRACTIONS:
+        array = getattr(p, name)
+        mistakes += [f"{name} is {array[w]:g} for {_place(p, _SHAPES[name], w)}; give a share above 0 and up to 1."
+                     for w in _first((array <= 0) | (array > 1))]  # fmt: skip
+    lower, upper = p.store_energy_min_kwh, p.store_energy_max_kwh
+    mistakes += [f"store_energy_min_kwh is {lower[w]:g} and above store_energy_max_kwh, {upper[w]:g}, "
+                 f"for {_place(p, 'KnT', w)}." for w in _first(lower > upper)]  # fmt: skip
+    lower, upper = p.ess_net_min_kw, p.ess_net_max_kw
+    mistakes += [f"ess_net_min_kw is {lower[w]:g} and above ess_net_max_kw, {upper[w]:g}, for {_place(p, 'MT', w)}."
+                 for w in _first((lower > upper) | (lower == np.inf) | (upper == -np.inf))]  # fmt: skip
+    if p.exchange == "pinned" and p.pinned_exchange_kw is not None and p.n:
+        total = p.pinned_exchange_kw.sum(axis=0)
+        mistakes += [f"pinned_exchange_kw sums to {total[w]:g} kW in interval {w[0]}; what is sold must be bought."
+                     for w in _first(np.abs(total) > _TOLERANCE)]  # fmt: skip
+    return mistakes
+
+
+def _check_prices(p: Problem) -> list[str]:
+    """No money without limit: neither by one agent nor by two who trade."""
+    buy, sell = p.buy_eur_per_kwh, p.sell_eur_per_kwh
+    mistakes = [f"sell_eur_per_kwh, {sell[w]:g}, is above buy_eur_per_kwh, {buy[w]:g}, for {_place(p, 'nT', w)}: buying and "
+                "selling at once would earn without limit." for w in _first(sell > buy)]  # fmt: skip
+    if p.exchange == "free" and p.n > 1 and not mistakes:
+        resale = sell - p.exchange_charge_eur_per_kwh
+        best, cheapest = resale.argmax(axis=0), buy.argmin(axis=0)
+        t = np.arange(p.steps)
+        for (w,) in _first(resale[best, t] > buy[cheapest, t] + 1e-12):
+            mistakes.append(
+                f"in interval {w} {p.name(int(cheapest[w]))} buys at {buy[cheapest[w], w]:g} and {p.name(int(best[w]))} feeds "
+                f"in at {sell[best[w], w]:g}, more than that and its exchange charge, "
+                f"{p.exchange_charge_eur_per_kwh[best[w], w]:g}, together: passing energy on would earn without limit."
+            )
+    return mistakes
+
+
+def _check_shared(p: Problem) -> list[str]:
+    """Rights inside the offers, contents inside the rights."""
+    mistakes = []
+    shut = ~p.access
+    for name in ("right_energy_kwh", "right_power_kw", "rented_initial_kwh", "rented_final_kwh"):
+        array = getattr(p, name)
+        if array is not None:
+            mistakes += [f"{name} is {array[w]:g} for {_place(p, 'Mn', w)}, who has no access to it."
+                         for w in _first(shut & (array > 0))]  # fmt: skip
+    if p.right_energy_kwh is not None and p.right_power_kw is not None:
+        for name, right, offer in (
+            ("right_energy_kwh", p.right_energy_kwh, p.ess_energy_offer_kwh),
+            ("right_power_kw", p.right_power_kw, p.ess_power_offer_kw),
+        ):
+            total = right.sum(axis=1)
+            mistakes += [f"{name} sums to {total[w]:g} in shared store {w[0]}, more than the {offer[w]:g} that are offered."
+                         for w in _first(total > offer + _TOLERANCE)]  # fmt: skip
+        for name in ("rented_initial_kwh", "rented_final_kwh"):
+            array = getattr(p, name)
+            mistakes += [f"{name} is {array[w]:g} and above the right to {p.right_energy_kwh[w]:g} kWh for "
+                         f"{_place(p, 'Mn', w)}." for w in _first(array > p.right_energy_kwh + _TOLERANCE)]  # fmt: skip
+    return mistakes
+
+
+def _first(wrong: NDArray[np.bool_], most: int = 3) -> list[tuple[int, ...]]:
+    """Return the places of the first few that are wrong."""
+    return [tuple(int(i) for i in where) for where in np.argwhere(wrong)[:most]]
+
+
+def _place(p: Problem, axes: str, where: tuple[int, ...]) -> str:
+    """Say in words where an entry stands."""
+    words = {"K": "store {}", "M": "shared store {}", "T": "interval {}"}
+    named = {a: (p.name(i) if a == "n" else words[a].format(i)) for a, i in zip(axes, where, strict=True)}
+    return ", ".join(named[a] for a in "nKMT" if a in named)
