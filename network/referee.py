@@ -1,0 +1,192 @@
+"""The independent referee: the same feeder and the same meters, calculated by power-grid-model.
+
+:mod:`network.acflow` is our own, because the network check is what this project exists for; so somebody else has to
+confirm it.  power-grid-model [1]_ shares no code with us, reads the same data (ohm, nanofarad, uk, pk, i0, p0, tap,
+clock, short-circuit power) and answers in the same definitions of current, loading and loss.
+
+Newton-Raphson, constant power, to ``error_tolerance`` 1e-11 in the voltages.  An operating point that it cannot solve
+is NaN and False in ``converged``, as with us.
+
+References
+----------
+.. [1] Y. Xiang et al., "PowerGridModel/power-grid-model", https://github.com/PowerGridModel/power-grid-model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from network.acflow import Flow
+from network.feeder import Feeder
+
+__all__ = ["RefereeError", "check", "pgm_input"]
+
+Vector = NDArray[np.float64]
+
+_CONSTANT_POWER = 0  # LoadGenType.const_power
+_WYE_N, _DELTA = 1, 2  # WindingType
+_SIDE = {"from": 0, "to": 1, "": 0}
+
+
+class RefereeError(ValueError):
+    """The meters as given cannot be calculated by the referee."""
+
+
+def pgm_input(feeder: Feeder, connection_bus: ArrayLike) -> dict[str, NDArray[Any]]:
+    """Return the feeder as the input data of a ``power_grid_model.PowerGridModel``.
+
+    Ids: buses 0…n−1, branches n…n+m−1, then the source, then one ``sym_load`` for each connection, without power.
+
+    Parameters
+    ----------
+    feeder
+        Of n buses and m branches.
+    connection_bus : shape (c,)
+        Index of the bus of each connection.
+    """
+    import power_grid_model as pgm
+
+    where = np.asarray(connection_bus, dtype=np.intp)
+    n, m, branches = feeder.n_bus, feeder.n_branch, feeder.branches
+    node = pgm.initialize_array("input", "node", n)
+    node["id"], node["u_rated"] = np.arange(n), feeder.buses.v_nominal_v
+
+    rows = np.flatnonzero(branches.is_line)
+    line = pgm.initialize_array("input", "line", rows.size)
+    _ends(line, feeder, rows)
+    line["r1"], line["x1"], line["c1"] = branches.r1_ohm[rows], branches.x1_ohm[rows], branches.c1_nf[rows] * 1e-9
+    line["tan1"], line["i_n"] = 0.0, branches.rating_a[rows]
+
+    rows = np.flatnonzero(~branches.is_line)
+    trafo = pgm.initialize_array("input", "transformer", rows.size)
+    _ends(trafo, feeder, rows)
+    sides = [branches.tap_side[k] for k in rows]
+    tapped_v = np.where([side == "to" for side in sides], branches.v_to_v[rows], branches.v_from_v[rows])
+    position = np.where([side == "" for side in sides], 0.0, np.nan_to_num(branches.tap_position[rows]))
+    trafo["u1"], trafo["u2"], trafo["sn"] = branches.v_from_v[rows], branches.v_to_v[rows], branches.sn_kva[rows] * 1e3
+    trafo["uk"], trafo["pk"] = branches.uk_percent[rows] / 100, branches.pk_kw[rows] * 1e3
+    trafo["i0"], trafo["p0"] = branches.i0_percent[rows] / 100, branches.p0_kw[rows] * 1e3
+    trafo["clock"] = branches.clock[rows]
+    odd = branches.clock[rows] % 2 == 1  # Dyn or YNyn, as the clock asks: windings matter to the zero sequence alone
+    trafo["winding_from"], trafo["winding_to"] = np.where(odd, _DELTA, _WYE_N), _WYE_N
+    trafo["tap_side"] = [_SIDE[side] for side in sides]
+    trafo["tap_pos"], trafo["tap_nom"] = position, 0
+    trafo["tap_min"], trafo["tap_max"] = -100, 100
+    trafo["tap_size"] = np.nan_to_num(branches.tap_step_percent[rows]) / 100 * tapped_v
+
+    source = pgm.initialize_array("input", "source", 1)
+    source["id"], source["node"], source["status"] = n + m, feeder.source_bus, 1
+    source["u_ref"], source["sk"], source["rx_ratio"] = (
+        *(feeder.source_v_pu, feeder.source_short_circuit_va),
+        feeder.source_rx_ratio,
+    )
+
+    load = pgm.initialize_array("input", "sym_load", where.size)
+    load["id"], load["node"], load["status"] = n + m + 1 + np.arange(where.size), where, 1
+    load["type"], load["p_specified"], load["q_specified"] = _CONSTANT_POWER, 0.0, 0.0
+    parts = {"node": node, "line": line, "transformer": trafo, "source": source, "sym_load": load}
+    return {kind: rows_of for kind, rows_of in parts.items() if rows_of.size}
+
+
+def _ends(array: NDArray[Any], feeder: Feeder, rows: NDArray[np.intp]) -> None:
+    array["id"] = feeder.n_bus + rows
+    array["from_node"], array["to_node"] = feeder.branches.from_bus[rows], feeder.branches.to_bus[rows]
+    array["from_status"] = array["to_status"] = feeder.branches.in_service[rows]
+
+
+def check(
+    feeder: Feeder,
+    connection_bus: ArrayLike,
+    meter_kw: ArrayLike,
+    meter_kvar: ArrayLike,
+    source_v_pu: ArrayLike | None = None,
+) -> Flow:
+    """Return what power-grid-model makes of the meters.
+
+    Parameters
+    ----------
+    feeder
+        The feeder.
+    connection_bus : shape (c,)
+        Index of the bus of each connection.
+    meter_kw, meter_kvar : shape (c, S)
+        What each meter reads: import positive, export negative (NOT the injection). [kW], [kvar]
+    source_v_pu : number or shape (S,)
+        Voltage behind the source impedance; None: as the feeder says. [p.u.]
+    """
+    import power_grid_model as pgm
+
+    active, reactive = np.asarray(meter_kw, dtype=np.float64), np.asarray(meter_kvar, dtype=np.float64)
+    connections = np.asarray(connection_bus).size
+    if active.ndim != 2 or active.shape[0] != connections or active.shape != reactive.shape:
+        raise RefereeError(
+            f"meter_kw has shape {active.shape} and meter_kvar {reactive.shape}; expected both with one row for each of "
+            f"the {connections} connections and one column for each operating point."
+        )
+    if not (np.isfinite(active).all() and np.isfinite(reactive).all()):
+        raise RefereeError("meter_kw or meter_kvar has a NaN or an infinity. Fill the gap before the check.")
+    points = active.shape[1]
+    network = pgm_input(feeder, connection_bus)
+    model = pgm.PowerGridModel(network)
+    update: dict[str, NDArray[Any]] = {}
+    if connections:
+        load = pgm.initialize_array("update", "sym_load", (points, connections))
+        load["id"] = network["sym_load"]["id"]
+        load["p_specified"], load["q_specified"] = active.T * 1e3, reactive.T * 1e3
+        update["sym_load"] = load
+    source = pgm.initialize_array("update", "source", (points, 1))
+    source["id"] = network["source"]["id"]
+    source["u_ref"] = np.broadcast_to(
+        np.asarray(feeder.source_v_pu if source_v_pu is None else source_v_pu, dtype=np.float64), (points,)
+    )[:, None]
+    update["source"] = source
+    answer = model.calculate_power_flow(
+        update_data=update,
+        symmetric=True,
+        error_tolerance=1e-11,
+        max_iterations=50,
+        calculation_method=pgm.CalculationMethod.newton_raphson,
+        continue_on_batch_error=True,
+        threading=-1,
+    )
+    converged = np.ones(points, dtype=bool)
+    errors = model.batch_error
+    if errors is not None:
+        converged[np.asarray(errors.failed_scenarios, dtype=np.intp)] = False
+    return _flow(feeder, answer, converged)
+
+
+def _flow(feeder: Feeder, answer: Mapping[Any, NDArray[Any]], converged: NDArray[np.bool_]) -> Flow:
+    """Sort power-grid-model's answer into our columns."""
+    points = len(converged)
+    columns = {
+        name: np.full((feeder.n_branch, points), np.nan) for name in ("p_from", "q_from", "p_to", "i_from", "loading")
+    }
+    for kind, rows in (
+        ("line", np.flatnonzero(feeder.branches.is_line)),
+        ("transformer", np.flatnonzero(~feeder.branches.is_line)),
+    ):
+        if rows.size:
+            for name, column in columns.items():
+                column[rows] = answer[kind][name].T
+    v_pu = np.ascontiguousarray(answer["node"]["u_pu"].T)
+    source_va = answer["source"]["p"][:, 0] + 1j * answer["source"]["q"][:, 0]
+    for column in (v_pu, *columns.values()):
+        column[:, ~converged] = np.nan
+    source_va[~converged] = np.nan
+    return Flow(
+        v_pu=v_pu,
+        p_kw=columns["p_from"] / 1e3,
+        q_kvar=columns["q_from"] / 1e3,
+        current_a=columns["i_from"],
+        loading_percent=columns["loading"] * 100.0,
+        loss_kw=(columns["p_from"] + columns["p_to"]) / 1e3,
+        source_kw=source_va.real / 1e3,
+        source_kvar=source_va.imag / 1e3,
+        converged=converged,
+        iterations=0,
+    )

@@ -1,0 +1,243 @@
+"""Branches as two-ports, and what a radial network of them answers to a current: w and Z.
+
+Per unit on a base of 1 kVA and the nominal voltage of each bus, so that a power of 1 pu is 1 kW.  Every branch is a
+series admittance y with half of a shunt admittance s at either end, behind an ideal transformer of complex ratio k on
+its from side (k = 1 for a line)::
+
+    I_from = (y + s/2) / |k|² · V_from − y / conj(k) · V_to                                            (1)
+    I_to   = −y / k · V_from + (y + s/2) · V_to
+
+Line: y = 1 / (r + jx), s = jωc.  Transformer, seen from its to side, with u the rated voltages after the tap, U the
+nominal voltages of the buses, S the rated power (the model of power-grid-model, "transformer" in its components page)::
+
+    |z| = uk u_to² / S,  Re z = pk u_to² / S²,  |s| = i0 S / u_to²,  Re s = p0 / u_to²,  Im s <= 0
+    k = (u_from / u_to) (U_to / U_from) e^(j 30° clock)                                                 (2)
+
+The source is a voltage behind an impedance of 1 / (short-circuit power).
+
+With no injection a radial network is a chain of voltage dividers: the voltage below a branch is g times the one above,
+and a current injected below returns above multiplied by h.  So, with z the impedance at the lower bus when the upper
+one is held, and G, H the products of g, h along the path from the source::
+
+    V = w v_source + Z I,   w = w_source G,   Z[i, j] = G[i] · Σ (z / (G H))[b] · H[j]                  (3)
+                                              b common to the paths of i and j (the source included)
+
+For lines without capacitance g = h = 1, w = 1 and Z is the common-path impedance of DistFlow.  Every number in (3) is
+a sum or product of parts of the network: nothing is inverted and nothing cancels, however stiff a branch is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.feeder import Feeder
+
+__all__ = ["BASE_KVA", "Ends", "TwoPorts", "answer", "two_ports"]
+
+Vector = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Index = NDArray[np.intp]
+
+BASE_KVA = 1.0
+_OMEGA = 2 * np.pi * 50.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoPorts:
+    """The branches of a feeder in per unit; zeros where a branch is out of service."""
+
+    series: Complex
+    """y, on the to side.  Shape (m,). [p.u.]"""
+
+    shunt: Complex
+    """s, both halves together, on the to side.  Shape (m,). [p.u.]"""
+
+    ratio: Complex
+    """k.  Shape (m,)."""
+
+    @property
+    def from_from(self) -> Complex:
+        """Entry of (1).  Shape (m,). [p.u.]"""
+        entry: Complex = (self.series + self.shunt / 2) / np.abs(self.ratio) ** 2
+        return entry
+
+    @property
+    def from_to(self) -> Complex:
+        """Entry of (1).  Shape (m,). [p.u.]"""
+        return -self.series / self.ratio.conj()
+
+    @property
+    def to_from(self) -> Complex:
+        """Entry of (1).  Shape (m,). [p.u.]"""
+        return -self.series / self.ratio
+
+    @property
+    def to_to(self) -> Complex:
+        """Entry of (1).  Shape (m,). [p.u.]"""
+        return self.series + self.shunt / 2
+
+
+def two_ports(feeder: Feeder) -> TwoPorts:
+    """Return every branch of a feeder as a two-port."""
+    branches, v_nominal = feeder.branches, feeder.buses.v_nominal_v
+    series = np.zeros(feeder.n_branch, dtype=np.complex128)
+    shunt, ratio = np.zeros_like(series), np.ones_like(series)
+    base_ohm = v_nominal[branches.to_bus] ** 2 / (BASE_KVA * 1e3)
+
+    line = branches.is_line & branches.in_service
+    series[line] = base_ohm[line] / (branches.r1_ohm + 1j * branches.x1_ohm)[line]
+    shunt[line] = (1j * _OMEGA * branches.c1_nf * 1e-9 * base_ohm)[line]
+
+    trafo = ~branches.is_line & branches.in_service
+    rows = np.flatnonzero(trafo)
+    if rows.size:
+        turns = 1.0 + np.nan_to_num(branches.tap_position * branches.tap_step_percent)[rows] / 100.0
+        tap_from = np.array([branches.tap_side[k] == "from" for k in rows])
+        tap_to = np.array([branches.tap_side[k] == "to" for k in rows])
+        u_from = branches.v_from_v[rows] * np.where(tap_from, turns, 1.0)
+        u_to = branches.v_to_v[rows] * np.where(tap_to, turns, 1.0)
+        sn_va = branches.sn_kva[rows] * 1e3
+        full_load_ohm = u_to**2 / sn_va
+        z_ohm = branches.uk_percent[rows] / 100 * full_load_ohm
+        r_ohm = branches.pk_kw[rows] * 1e3 / sn_va * full_load_ohm
+        series[rows] = base_ohm[rows] / (r_ohm + 1j * np.sqrt(np.maximum(z_ohm**2 - r_ohm**2, 0.0)))
+        y_siemens = branches.i0_percent[rows] / 100 / full_load_ohm
+        g_siemens = branches.p0_kw[rows] * 1e3 / u_to**2
+        shunt[rows] = (g_siemens - 1j * np.sqrt(np.maximum(y_siemens**2 - g_siemens**2, 0.0))) * base_ohm[rows]
+        nominal = v_nominal[branches.to_bus[rows]] / v_nominal[branches.from_bus[rows]]
+        ratio[rows] = u_from / u_to * nominal * np.exp(1j * np.pi / 6 * branches.clock[rows])
+    return TwoPorts(series, shunt, ratio)
+
+
+def answer(feeder: Feeder, ports: TwoPorts, columns: Index) -> tuple[Complex, Complex]:
+    """Return w and Z of equation (3), Z for injections at the given buses.
+
+    Parameters
+    ----------
+    feeder
+        Of n buses.
+    ports
+        Its branches.
+    columns : shape (l,)
+        The buses at which something may be injected.
+
+    Returns
+    -------
+    w : shape (n,)
+        Voltages without injections, for a source of 1 pu. [p.u.]
+    Z : shape (n, l)
+        Voltage at each bus for a current of 1 pu injected at each of the columns. [p.u.]
+    """
+    order, parent, branch = feeder.order, feeder.parent, feeder.parent_branch
+    below = np.zeros(feeder.n_bus, dtype=np.complex128)  # admittance to ground of all that hangs on a bus
+    down = np.ones(feeder.n_bus, dtype=np.complex128)  # g: voltage at the bus over the voltage at its parent
+    up = np.ones(feeder.n_bus, dtype=np.complex128)  # h: current into the parent over current injected at the bus
+    local = np.zeros(feeder.n_bus, dtype=np.complex128)  # z: impedance at the bus with its parent held
+    at_to_end = feeder.branches.to_bus[branch] == np.arange(feeder.n_bus)
+    for bus in order[:0:-1]:
+        y, half, k = ports.series[branch[bus]], ports.shunt[branch[bus]] / 2, ports.ratio[branch[bus]]
+        square = abs(k) ** 2
+        load = below[bus] + half if at_to_end[bus] else below[bus] * square + half  # seen on the to side of the ratio
+        divider = y / (y + load)
+        through = half + load * divider
+        if at_to_end[bus]:
+            down[bus], up[bus], local[bus] = divider / k, divider / k.conjugate(), 1.0 / (y + load)
+            below[parent[bus]] += through / square
+        else:
+            down[bus], up[bus], local[bus] = divider * k, divider * k.conjugate(), square / (y + load)
+            below[parent[bus]] += through
+    source = feeder.source_bus
+    z_source = BASE_KVA * 1e3 / feeder.source_short_circuit_va
+    z_source = z_source * (feeder.source_rx_ratio + 1j) / np.hypot(feeder.source_rx_ratio, 1.0)
+    down[source] = 1.0 / (1.0 + z_source * below[source])
+    local[source] = z_source * down[source]
+
+    path_down, path_up, common = np.ones_like(down), np.ones_like(up), np.empty_like(local)
+    common[source] = local[source]
+    for bus in order[1:]:
+        above = parent[bus]
+        path_down[bus], path_up[bus] = path_down[above] * down[bus], path_up[above] * up[bus]
+        common[bus] = common[above] + local[bus] / (path_down[bus] * path_up[bus])
+    return down[source] * path_down, _spread(feeder, columns, path_down, path_up, common)
+
+
+def _spread(feeder: Feeder, columns: Index, path_down: Complex, path_up: Complex, common: Complex) -> Complex:
+    """Return Z of (3): the buses behind a bus are neighbours in its order, so each row differs from its parent's in one slice."""
+    order, parent = feeder.order, feeder.parent
+    place = np.empty(feeder.n_bus, dtype=np.intp)
+    place[order] = np.arange(feeder.n_bus)
+    size = np.ones(feeder.n_bus, dtype=np.intp)
+    for bus in order[:0:-1]:
+        size[parent[bus]] += size[bus]
+    by_place = np.argsort(place[columns], kind="stable")
+    sorted_places = place[columns][by_place]
+    first = np.searchsorted(sorted_places, place)
+    last = np.searchsorted(sorted_places, place + size)
+    shared = np.empty((feeder.n_bus, len(columns)), dtype=np.complex128)
+    shared[feeder.source_bus] = common[feeder.source_bus]
+    for bus in order[1:]:
+        shared[bus] = shared[parent[bus]]
+        shared[bus, first[bus] : last[bus]] = common[bus]
+    z = np.empty_like(shared)
+    z[:, by_place] = shared
+    return np.ascontiguousarray(path_down[:, None] * z * path_up[columns][None, :])
+
+
+class Ends:
+    """From the voltages of all buses to what enters the branches at their two ends."""
+
+    def __init__(self, feeder: Feeder, ports: TwoPorts) -> None:
+        branches, v_nominal = feeder.branches, feeder.buses.v_nominal_v
+        self.from_bus, self.to_bus = branches.from_bus, branches.to_bus
+        self.admittances: tuple[Complex, ...] = tuple(
+            entry[:, None] for entry in (ports.from_from, ports.from_to, ports.to_from, ports.to_to)
+        )
+        self.base_from_a: Vector = BASE_KVA * 1e3 / (np.sqrt(3.0) * v_nominal[self.from_bus])
+        base_to_a = BASE_KVA * 1e3 / (np.sqrt(3.0) * v_nominal[self.to_bus])
+        self.is_line = branches.is_line
+        # percent of the rating for each pu of current (line) or of apparent power (transformer)
+        rated_kva = np.where(self.is_line, 1.0, branches.sn_kva)
+        rating_a = np.where(self.is_line, branches.rating_a, 1.0)
+        self.from_percent: Vector = 100.0 * np.where(self.is_line, self.base_from_a / rating_a, BASE_KVA / rated_kva)
+        self.to_percent: Vector = 100.0 * np.where(self.is_line, base_to_a / rating_a, BASE_KVA / rated_kva)
+        self.trafos = np.flatnonzero(~self.is_line)
+        self.from_source = np.flatnonzero((self.from_bus == feeder.source_bus) & branches.in_service)
+        self.to_source = np.flatnonzero((self.to_bus == feeder.source_bus) & branches.in_service)
+
+    def currents(self, voltage: Complex) -> tuple[Complex, Complex]:
+        """Return the currents of (1) into the from and the to end.  Shape (m, S) each. [p.u.]"""
+        at_from, at_to = voltage[self.from_bus], voltage[self.to_bus]
+        from_from, from_to, to_from, to_to = self.admittances
+        return from_from * at_from + from_to * at_to, to_from * at_from + to_to * at_to
+
+    def powers(self, voltage: Complex, into_from: Complex, into_to: Complex) -> tuple[Complex, Complex]:
+        """Return the powers into the from and the to end.  Shape (m, S) each. [p.u.]"""
+        return voltage[self.from_bus] * into_from.conj(), voltage[self.to_bus] * into_to.conj()
+
+    def loading_percent(self, v_pu: Vector, size_from: Vector, size_to: Vector) -> Vector:
+        """Return the loading of every branch.
+
+        Parameters
+        ----------
+        v_pu : shape (n, S)
+            Magnitudes of the voltages. [p.u.]
+        size_from, size_to : shape (m, S)
+            Magnitudes of the currents at the two ends. [p.u.]
+
+        Returns
+        -------
+        shape (m, S)
+            [%]
+        """
+        one, other = size_from * self.from_percent[:, None], size_to * self.to_percent[:, None]
+        one[self.trafos] *= v_pu[self.from_bus[self.trafos]]
+        other[self.trafos] *= v_pu[self.to_bus[self.trafos]]
+        return np.maximum(one, other, out=one)
+
+    def leaving_source(self, power_from: Complex, power_to: Complex) -> Complex:
+        """Return the power that leaves the source bus through branches.  Shape (S,). [p.u.]"""
+        leaving: Complex = power_from[self.from_source].sum(axis=0) + power_to[self.to_source].sum(axis=0)
+        return leaving
