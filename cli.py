@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -192,19 +191,22 @@ def query(
     """Ask a run's tables in SQL."""
     from sim.results import Run
 
-    answer = _frame(_asked(lambda: Run(run).query(sql)))
+    if out is not None and out.suffix not in {".csv", ".parquet"}:
+        raise endings.CommandError(f"--out {out}: give a name that ends in .csv or .parquet.")
+    answer = Run(run).query(sql)
     if out is not None:
-        _write_frame(answer, out)
+        _write_table(answer, out)
     elif as_json:
-        typer.echo(summary.as_json(answer.to_dict(orient="records")))
+        typer.echo(summary.as_json(answer.to_pylist()))
     else:
-        shown = answer.head(rows)
-        summary.table(
-            [str(name) for name in answer.columns],
-            [[str(cell) for cell in row] for row in shown.itertuples(index=False)],
-        )
-        if len(answer) > rows:
-            typer.echo(f"{len(answer) - rows} more rows; --rows shows more, --out FILE.csv or FILE.parquet keeps all.")
+        shown = [
+            ["" if cell is None else str(cell) for cell in row.values()] for row in answer.slice(0, rows).to_pylist()
+        ]
+        summary.table(answer.column_names, shown)
+        if answer.num_rows > rows:
+            typer.echo(
+                f"{answer.num_rows - rows} more rows; --rows shows more, --out FILE.csv or FILE.parquet keeps all."
+            )
 
 
 @app.command()
@@ -248,6 +250,8 @@ def _simulate(scenario: Scenario, out: Path | None, as_json: bool, quiet: bool) 
 
     with progress.shown(quiet=quiet or as_json) as report_progress:
         done = runs.run(scenario, out=out, progress=report_progress)
+    written = done.path / "report.html"
+    if not written.is_file():
         written = reports.write(done.path)
     if as_json:
         typer.echo(
@@ -267,28 +271,14 @@ def _headline(run: Run) -> list[dict[str, Any]]:
     return summary.figures(run.kpis(), kpis.HEADLINE)
 
 
-def _asked(ask: Callable[[], Any]) -> Any:
-    """Ask; a statement that the query engine refuses is bad input, in the engine's own words."""
-    import duckdb
+def _write_table(answer: Any, path: Path) -> None:
+    """Write a table of pyarrow, as its ending says."""
+    from pyarrow import csv, parquet
 
-    try:
-        return ask()
-    except duckdb.Error as error:
-        raise endings.CommandError(*str(error).splitlines()) from None
-
-
-def _frame(answer: Any) -> Any:
-    """The answer as a table of pandas, whichever way it came."""
-    return answer.to_pandas() if hasattr(answer, "to_pandas") else answer
-
-
-def _write_frame(answer: Any, path: Path) -> None:
     if path.suffix == ".parquet":
-        answer.to_parquet(path, index=False)
-    elif path.suffix == ".csv":
-        answer.to_csv(path, index=False, lineterminator="\n")
+        parquet.write_table(answer, path, compression="zstd")
     else:
-        raise endings.CommandError(f"--out {path}: give a name that ends in .csv or .parquet.")
+        csv.write_csv(answer, path)
 
 
 if __name__ == "__main__":

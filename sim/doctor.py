@@ -158,7 +158,7 @@ def _solve_osqp() -> float:
     solver = osqp.OSQP()
     one = sparse.csc_matrix([[1.0]])
     solver.setup(one, np.zeros(1), one, np.ones(1), np.full(1, np.inf), verbose=False)
-    return float(solver.solve().x[0])
+    return float(solver.solve(raise_error=True).x[0])
 
 
 def _solve_clarabel() -> float:

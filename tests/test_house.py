@@ -261,7 +261,6 @@ def test_the_checks_of_a_change_can_be_read():
     assert script.stat().st_mode & 0o111
 
 
-@pytest.mark.slow
 def test_the_wheel_carries_the_scenarios_and_templates(tmp_path):
     """What is installed is complete: every file of a package that is not code travels in the wheel."""
     import zipfile
