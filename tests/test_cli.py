@@ -194,6 +194,21 @@ def test_version_is_said(call):
     assert call("--version")[1].startswith("commonwatt 0.")
 
 
+def test_every_command_and_option_is_documented():
+    """docs/command-line.md and the README name every command; the page names every option."""
+    import typer
+
+    root = Path(cli.__file__).parent
+    page, readme = ((root / name).read_text(encoding="utf-8") for name in ("docs/command-line.md", "README.md"))
+    commands = typer.main.get_command(cli.app).commands
+    options = {
+        name for one in commands.values() for option in one.params for name in option.opts if name.startswith("--")
+    }
+
+    assert [name for name in commands if f"`commonwatt {name}" not in page or f"`{name}`" not in readme] == []
+    assert [name for name in sorted(options - {"--help"}) if name not in page] == []
+
+
 def test_init_writes_once(call, monkeypatch, tmp_path):
     """`init` does not write over a file unless told to."""
     monkeypatch.setattr(sim, "scenario", SimpleNamespace(template=lambda: "seed: 1\n"), raising=False)

@@ -207,6 +207,31 @@ def test_no_file_names_a_place_on_somebodys_machine():
     assert not PLACES.search("a/home/b, <RUN>/tmp/x")
 
 
+def test_every_link_in_the_texts_leads_somewhere():
+    """A relative link of a Markdown page names a file that is there."""
+    pages = [path for path in tracked() if path.suffix == ".md"]
+    dead = [
+        (page.relative_to(ROOT).as_posix(), target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+
+    assert dead == []
+
+
+def test_every_page_is_named_by_the_index():
+    """docs/index.md names every page of docs/."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {
+        path.relative_to(ROOT / "docs").as_posix()
+        for path in tracked()
+        if path.is_relative_to(ROOT / "docs") and path.suffix == ".md"
+    }
+
+    assert {page for page in pages - {"index.md"} if f"({page})" not in index} == set()
+
+
 def locked(name: str) -> dict[str, set[str]]:
     """Versions of every package in a lock; a package may have one per version of Python."""
     versions: dict[str, set[str]] = {}
