@@ -29,7 +29,7 @@ import importlib.metadata
 import importlib.util
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -39,8 +39,9 @@ from numpy.typing import NDArray
 
 from network.feeder import IDEAL_SOURCE_VA, Branches, Buses, Feeder
 from network.grid import Bounds, Device, Grid, Kind, SourceError, connect
+from network.joined import join
 
-__all__ = ["LICENCE", "Code", "data_folder", "parse_code", "read_simbench", "version"]
+__all__ = ["LICENCE", "Code", "data_folder", "kind_of_load", "parse_code", "read_simbench", "version"]
 
 LICENCE = "SimBench data: Open Database License (ODbL) 1.0, https://opendatacommons.org/licenses/odbl/1.0/"
 
@@ -220,37 +221,27 @@ def _source(code: Code, external: list[Row]) -> str:
     return external[0]["node"]
 
 
-def _buses_of_nodes(nodes: Iterable[Row], switches: Iterable[Row]) -> tuple[dict[str, int], list[str]]:
+def _buses_of_nodes(nodes: Sequence[Row], switches: Sequence[Row]) -> tuple[dict[str, int], list[str]]:
     """Join nodes over closed switches.
 
     Returns
     -------
     The bus index of every node, and the node that gives each bus its name: the first that is no auxiliary one.
     """
-    nodes = list(nodes)
-    leader = {row["id"]: row["id"] for row in nodes}
-
-    def find(node: str) -> str:
-        while leader[node] != node:
-            leader[node] = leader[leader[node]]
-            node = leader[node]
-        return node
-
-    for row in switches:
-        if row["cond"] != "1":
-            raise SourceError(
-                "simbench",
-                [f"{row['id']} is open. No low-voltage grid of SimBench 1 has an open switch; is the package changed?"],
-            )
-        leader[find(row["nodeB"])] = find(row["nodeA"])
-
-    named: dict[str, str] = {}
-    for row in sorted(nodes, key=lambda row: row["type"] == "auxiliary"):  # stable: the order of the file otherwise
-        named.setdefault(find(row["id"]), row["id"])
     place = {row["id"]: k for k, row in enumerate(nodes)}
-    busbars = sorted(named.values(), key=place.__getitem__)
-    index = {busbar: k for k, busbar in enumerate(busbars)}
-    return {row["id"]: index[named[find(row["id"])]] for row in nodes}, busbars
+    is_open = [row["id"] for row in switches if row["cond"] != "1"]
+    if is_open:
+        raise SourceError(
+            "simbench", [f"{name} is open; no low-voltage grid of SimBench 1 has such." for name in is_open]
+        )
+    first = join(len(nodes), [(place[row["nodeA"]], place[row["nodeB"]]) for row in switches])
+    named: dict[int, int] = {}
+    for k in sorted(
+        range(len(nodes)), key=lambda k: nodes[k]["type"] == "auxiliary"
+    ):  # stable: as in the file otherwise
+        named.setdefault(first[k], k)
+    bus = {k: number for number, k in enumerate(sorted(named.values()))}
+    return {node: bus[named[first[k]]] for node, k in place.items()}, [nodes[k]["id"] for k in bus]
 
 
 def _branches(tables: Tables, bus_of: dict[str, int]) -> Branches:
@@ -315,7 +306,7 @@ def _devices(tables: Tables, bus_of: dict[str, int]) -> list[Device]:
         profile = row["profile"]
         devices.append(
             Device(
-                kind=_kind_of_load(profile),
+                kind=kind_of_load(profile),
                 id=row["id"],
                 bus=bus_of[row["node"]],
                 kw=_kilo(row["pLoad"]),
@@ -348,7 +339,8 @@ def _kilo(text: str) -> float:
     return round(_number(text) * 1e3, 6)
 
 
-def _kind_of_load(profile: str) -> Kind:
+def kind_of_load(profile: str) -> Kind:
+    """Return what a row of the load table is, by the name of its profile."""
     if profile.startswith(("HLS_", "APLS_")):
         return "ev"
     if profile.startswith(("Air_", "Soil_")):
