@@ -1,0 +1,179 @@
+"""The operator of the grid: publishes envelopes, asks for relief, and checks what was delivered.
+
+Once a day, before the gate, it forecasts the load it cannot control, computes an envelope for every connection with a device
+and every interval (:mod:`network.envelope`), and publishes it. Where homes are expected to lose solar power to their envelopes
+it may buy a firm charge from the operator of a shared storage and count it: the envelopes are then computed again, wider
+(envelope lifting). Afterwards it runs the exact AC power flow of every delivered interval and writes down what broke a limit.
+
+The connections of the grid are the homes in their order, then the shared storage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.storage_operator import Box, promise
+from network.acflow import Flow, Model
+from network.envelope import Envelope, Limits, compute
+
+__all__ = ["BREACH_TOLERANCE_KW", "Breach", "Publication", "breaches", "open_limits", "publish"]
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+BREACH_TOLERANCE_KW = 1e-6
+VOLTAGE_TOLERANCE_PU = 1e-6
+LOADING_TOLERANCE_PERCENT = 1e-4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Publication:
+    """What the grid's operator announces for a delivery day."""
+
+    envelope: Envelope
+    firm_kw: Vector
+    """Firm charge of the shared storage, shape (T,). [kW]"""
+
+
+def publish(
+    model: Model,
+    load_kw: Matrix,
+    load_kvar: Matrix,
+    solar_kw: Matrix,
+    active: NDArray[np.bool_],
+    export_cap_kw: Vector,
+    import_cap_kw: Vector,
+    limits: Limits,
+    *,
+    rule: str,
+    mode: str,
+    dt_h: float,
+    box: Box | None = None,
+    lifting: bool = False,
+    source_v_pu: Vector | None = None,
+) -> Publication:
+    """Compute the envelopes of a day, lifted by a firm charge where that helps.
+
+    Parameters
+    ----------
+    load_kw, load_kvar, solar_kw : shape (n, T)
+        Forecasts of the homes: load that nobody controls, and available solar power. [kW, kvar]
+    active : shape (n,)
+        Homes that get an envelope; the others stay at their forecast.
+    export_cap_kw, import_cap_kw : shape (n,)
+        What the connection contract allows. [kW]
+    box
+        The shared storage, a connection of its own after the homes.
+    """
+    steps = load_kw.shape[1]
+    base_p, base_q = solar_kw * ~active[:, None] - load_kw, -load_kvar
+    firm = np.zeros(steps)
+    if box is not None:
+        base_p, base_q = _row(base_p), _row(base_q)
+        active = np.append(active, True)
+        export_cap_kw = np.append(export_cap_kw, box.discharge_kw)
+        import_cap_kw = np.append(import_cap_kw, box.charge_kw)
+
+    def envelope(firm_kw: Vector) -> Envelope:
+        firm_charge = np.zeros_like(base_p)
+        firm_charge[-1] = firm_kw
+        return compute(
+            model,
+            base_p,
+            base_q,
+            active,
+            export_cap_kw,
+            import_cap_kw,
+            limits,
+            rule=rule,
+            mode=mode,
+            firm_charge_kw=firm_charge if firm_kw.any() else None,
+            source_v_pu=source_v_pu,
+        )
+
+    published = envelope(firm)
+    if box is not None and lifting:
+        n = load_kw.shape[0]
+        wanted = np.where(active[:n, None], np.maximum(solar_kw - load_kw, 0.0), 0.0)
+        lost = np.maximum(wanted - published.export_limit_kw[:n], 0.0).sum(axis=0)
+        firm = np.minimum(promise(box, lost, dt_h), published.import_limit_kw[-1])
+        if firm.any():
+            published = envelope(firm)
+            firm = np.minimum(firm, published.import_limit_kw[-1])
+    return Publication(published, firm)
+
+
+def _row(a: Matrix) -> Matrix:
+    return np.vstack([a, np.zeros(a.shape[1])])
+
+
+def open_limits(connections: int, steps: int) -> Publication:
+    """Return what is published where there are no envelopes: no limit for anybody."""
+    free = np.full((connections, steps), np.inf)
+    words = np.full(steps, "", dtype=object)
+    envelope = Envelope(
+        import_limit_kw=free,
+        export_limit_kw=free,
+        firm_charge_kw=np.zeros((connections, steps)),
+        mode="none",
+        rule="none",
+        binding_import=words,
+        binding_export=words,
+        status=np.full(steps, "ok", dtype=object),
+        infeasible_by=words,
+    )
+    return Publication(envelope, np.zeros(steps))
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One limit broken in one interval."""
+
+    step: int
+    element: str
+    kind: str
+    """over_voltage, under_voltage, overload, envelope or not_converged."""
+    value: float
+    limit: float
+    agent_id: str = ""
+
+
+def breaches(
+    flow: Flow,
+    model: Model,
+    limits: Limits,
+    meter_kw: Matrix,
+    import_limit_kw: Matrix,
+    export_limit_kw: Matrix,
+    agent_ids: tuple[str, ...],
+) -> list[Breach]:
+    """Return everything that broke a limit in a batch of delivered intervals, in the order of time.
+
+    Parameters
+    ----------
+    meter_kw, import_limit_kw, export_limit_kw : shape (c, T)
+        Physical exchange of the connections and what was allowed; infinite where nothing was said. [kW]
+    """
+    feeder = model.feeder
+    found: list[Breach] = []
+    failed = ~flow.converged
+    found += [Breach(int(t), feeder.name, "not_converged", float("nan"), float("nan")) for t in np.flatnonzero(failed)]
+    seen = np.ones(feeder.n_bus, dtype=bool) if limits.monitored is None else limits.monitored
+    v = np.where(seen[:, None] & ~failed, flow.v_pu, np.nan)
+    with np.errstate(invalid="ignore"):
+        high = np.argwhere(v > limits.v_max_pu + VOLTAGE_TOLERANCE_PU)
+        low = np.argwhere(v < limits.v_min_pu - VOLTAGE_TOLERANCE_PU)
+        over = np.argwhere(flow.loading_percent > limits.loading_max_percent + LOADING_TOLERANCE_PERCENT)
+    bus, branch = feeder.buses.ids, feeder.branches.ids
+    found += [Breach(int(t), bus[b], "over_voltage", float(v[b, t]), limits.v_max_pu) for b, t in high]
+    found += [Breach(int(t), bus[b], "under_voltage", float(v[b, t]), limits.v_min_pu) for b, t in low]
+    loading = flow.loading_percent
+    found += [Breach(int(t), branch[b], "overload", float(loading[b, t]), limits.loading_max_percent) for b, t in over]
+    for c, t in np.argwhere(meter_kw > import_limit_kw + BREACH_TOLERANCE_KW):
+        found.append(Breach(int(t), agent_ids[c], "envelope", float(meter_kw[c, t]), float(import_limit_kw[c, t]), agent_ids[c]))
+    for c, t in np.argwhere(meter_kw < -export_limit_kw - BREACH_TOLERANCE_KW):
+        found.append(Breach(int(t), agent_ids[c], "envelope", float(meter_kw[c, t]), float(-export_limit_kw[c, t]), agent_ids[c]))
+    return sorted(found, key=lambda b: (b.step, b.kind, b.element))
