@@ -205,10 +205,17 @@ class Model:
                 )
         power: Complex = np.empty(active.shape, dtype=np.complex128)
         power.real, power.imag = active, reactive  # the base is 1 kVA
+        return self.gather(power)
+
+    def gather(self, of_connections: Complex) -> Complex:
+        """Add up what connections inject at the same bus: shape (c, S) to shape (l, S)."""
         if self._one_each:
-            return power
-        by_bus = np.zeros((len(self.load_bus), power.shape[1]), dtype=np.complex128)
-        np.add.at(by_bus, self.load_of_connection, power)
+            return of_connections
+        by_bus = np.zeros((len(self.load_bus), of_connections.shape[1]), dtype=np.complex128)
+        if len(self.load_bus) == self.n_connection:
+            by_bus[self.load_of_connection] = of_connections
+        else:
+            np.add.at(by_bus, self.load_of_connection, of_connections)
         return by_bus
 
     def source_voltage(self, source_v_pu: ArrayLike | None, points: int) -> Vector:

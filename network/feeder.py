@@ -25,7 +25,7 @@ from network.elements import Branches, Buses, Line, Transformer, branches_of
 from network.plausible import branches_mistakes, buses_mistakes, named, source_mistakes, tree_mistakes
 from network.radial import Tree, span
 
-__all__ = ["Branches", "Buses", "Feeder", "FeederError", "Line", "Transformer"]
+__all__ = ["IDEAL_SOURCE_VA", "Branches", "Buses", "Feeder", "FeederError", "Line", "Transformer"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.intp]

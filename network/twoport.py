@@ -13,7 +13,7 @@ nominal voltages of the buses, S the rated power (the model of power-grid-model,
     |z| = uk u_to² / S,  Re z = pk u_to² / S²,  |s| = i0 S / u_to²,  Re s = p0 / u_to²,  Im s <= 0
     k = (u_from / u_to) (U_to / U_from) e^(j 30° clock)                                                 (2)
 
-The source is a voltage behind an impedance of 1 / (short-circuit power).
+The source is a voltage behind an impedance of 1 / (short-circuit power); from 1e16 VA on, of none.
 
 With no injection a radial network is a chain of voltage dividers: the voltage below a branch is g times the one above,
 and a current injected below returns above multiplied by h.  So, with z the impedance at the lower bus when the upper
@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from network.feeder import Feeder
+from network.feeder import IDEAL_SOURCE_VA, Feeder
 
 __all__ = ["BASE_KVA", "Ends", "TwoPorts", "answer", "two_ports"]
 
@@ -150,7 +150,8 @@ def answer(feeder: Feeder, ports: TwoPorts, columns: Index) -> tuple[Complex, Co
             down[bus], up[bus], local[bus] = divider * k, divider * k.conjugate(), square / (y + load)
             below[parent[bus]] += through
     source = feeder.source_bus
-    z_source = BASE_KVA * 1e3 / feeder.source_short_circuit_va
+    ideal = feeder.source_short_circuit_va >= IDEAL_SOURCE_VA  # exactly: else 10 MW would lift it by 1e-9
+    z_source = 0.0 if ideal else BASE_KVA * 1e3 / feeder.source_short_circuit_va
     z_source = z_source * (feeder.source_rx_ratio + 1j) / np.hypot(feeder.source_rx_ratio, 1.0)
     down[source] = 1.0 / (1.0 + z_source * below[source])
     local[source] = z_source * down[source]

@@ -1,0 +1,277 @@
+"""How far a feeder may go along a path of injections before the first limit is met, by AC power flow.
+
+An operating point is measured against every limit at once; h says how far beyond it is, relative to the limit::
+
+    over-voltage |V|²/v_max² − 1,   under-voltage 1 − |V|²/v_min²,   overload loading/loading_max − 1            (1)
+
+A path leads from one set of injections (share 0) to another (share 1).  The search for the last share at which all
+h <= 0 is the AC-corrected linear DistFlow: the first estimate is the closed form of the linear rows, each shifted by
+its error against the AC power flow at the start of the path::
+
+    share = min over rows of (b − error − a·p_0) / (a·d),   d the direction of the path                          (2)
+
+(for an overload the root of |s_0 + share · K d| = limit), and the AC power flow at the estimate corrects it.  From then
+on each row's slope is the one seen between the last two points (a secant), so that the error is squared rather than
+divided from step to step; a bracket of one safe and one unsafe share guards it.  The search aims 1e-8 inside the
+limits and returns only a share whose AC power flow was seen to keep them.
+
+Limit: a path along which a limit is broken and then kept again is followed to the first such place only if an
+estimate falls into it.  Voltages and loadings of a radial feeder are monotone along a path for all practical data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.acflow import Model
+from network.linear import Linear, linear
+
+__all__ = ["TOLERANCE", "Headroom", "Reach", "furthest"]
+
+Vector = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Mask = NDArray[np.bool_]
+Index = NDArray[np.intp]
+Path = Callable[[Vector, Index], Complex]
+"""Injections of the c connections at a share of the path, for some of the columns: (S',), (S',) -> (c, S')."""
+
+TOLERANCE = 1e-10
+"""A limit is kept where h is not above this: the noise of the power flow itself."""
+
+_INSIDE = 1e-8
+"""The search aims at h = −1e-8, so that what it returns is safe in anybody's arithmetic."""
+
+_AC_TOLERANCE_PU = 1e-10
+_MOST_STEPS = 40
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """Operating points, measured."""
+
+    h: Vector
+    """How far each limit is passed, equation (1); inf where the power flow has no solution.  Shape (k, S)."""
+
+    load_v: Complex
+    """Voltages at the buses with connections, to start from.  Shape (l, S). [p.u.]"""
+
+    voltage: Complex
+    """Voltages at all buses.  Shape (n, S). [p.u.]"""
+
+    solved: Mask
+    """Shape (S,)."""
+
+
+class Headroom:
+    """A feeder and its limits.
+
+    Parameters
+    ----------
+    model
+        The feeder with its connections.
+    v_min_pu, v_max_pu : shape (n,)
+        Bounds of the voltages; 0 and inf where there is none. [p.u.]
+    loading_max_percent : shape (m,)
+        Bound of the loadings; inf where there is none. [%]
+    """
+
+    def __init__(self, model: Model, v_min_pu: Vector, v_max_pu: Vector, loading_max_percent: Vector) -> None:
+        self.model = model
+        self.linear: Linear = linear(model)
+        ids, branch_ids = model.feeder.buses.ids, model.feeder.branches.ids
+        self.above, self.below = np.flatnonzero(v_max_pu < np.inf), np.flatnonzero(v_min_pu > 0)
+        self.rated = np.flatnonzero((loading_max_percent < np.inf) & (self.linear.rated_kva < np.inf))
+        self.highest, self.lowest = v_max_pu[self.above, None] ** 2, v_min_pu[self.below, None] ** 2
+        self.most = loading_max_percent[self.rated, None]
+        self.elements: tuple[str, ...] = (
+            *(ids[k] for k in self.above),
+            *(ids[k] for k in self.below),
+            *(branch_ids[k] for k in self.rated),
+        )
+        per_kw, flow = self.linear.squared_v_per_kw, self.linear.flow_per_kva[self.rated]
+        self._voltage_slope: Vector = np.vstack([per_kw[self.above] / self.highest, -per_kw[self.below] / self.lowest])
+        self._flow_real, self._flow_imag = np.ascontiguousarray(flow.real), np.ascontiguousarray(flow.imag)
+
+    def at(self, injection: Complex, source: Vector, start: Complex | None = None) -> Point:
+        """Measure operating points by AC power flow.
+
+        Parameters
+        ----------
+        injection : shape (c, S)
+            [kW + j kvar]
+        source : shape (S,)
+            Voltage of the source. [p.u.]
+        start : shape (l, S)
+            A guess of the voltages at the buses with connections.
+        """
+        model, ends = self.model, self.model.ends
+        power = model.gather(injection)
+        load_v, solved, _ = model.fixed_point(power, source, _AC_TOLERANCE_PU, start)
+        with np.errstate(all="ignore"):
+            voltage = model.voltages(np.conj(power / load_v), source)
+            squared = voltage.real**2 + voltage.imag**2
+            into_from, into_to = (np.sqrt(end.real**2 + end.imag**2) for end in ends.currents(voltage))
+            loading = ends.loading_percent(np.sqrt(squared), into_from, into_to)[self.rated]
+            h = np.vstack(
+                [squared[self.above] / self.highest - 1, 1 - squared[self.below] / self.lowest, loading / self.most - 1]
+            )
+        h[:, ~solved] = np.inf
+        return Point(h, load_v, voltage, solved)
+
+    def closed_form(self, point: Point, direction_kw: Vector, source: Vector, target: Vector) -> Vector:
+        """Return the share of a direction at which linear DistFlow, shifted onto a measured point, meets the first limit (2).
+
+        Parameters
+        ----------
+        point
+            The points to start from, S of them, all solved.
+        direction_kw : shape (c, S)
+            What a share of 1 adds to the injections. [kW]
+        source : shape (S,)
+            Voltage of the source. [p.u.]
+        target : shape (k, S)
+            The h to be met.
+        """
+        voltages = len(self.above) + len(self.below)
+        room = target - point.h
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = self._voltage_slope @ direction_kw
+            share = np.where(slope > 0, room[:voltages] / slope, np.inf).min(axis=0, initial=np.inf)
+            if self.rated.size:
+                into_from, into_to = self.model.ends.currents(point.voltage)
+                flow = self.model.ends.powers(point.voltage, into_from, into_to)[0][self.rated]
+                step = self._flow_real @ direction_kw + 1j * (self._flow_imag @ direction_kw)
+                is_line = self.model.ends.is_line[self.rated, None]
+                rated = self.linear.rated_kva[self.rated, None] * np.where(is_line, source, 1.0) * self.most / 100.0
+                # |flow + share · step| = |flow| + rated · room
+                a, half_b = np.abs(step) ** 2, (flow.conj() * step).real
+                minus_c = (2.0 * np.abs(flow) + rated * room[voltages:]) * rated * room[voltages:]
+                root = (np.sqrt(np.maximum(half_b**2 + a * minus_c, 0.0)) - half_b) / a
+                share = np.minimum(share, np.where(a > 0, root, np.inf).min(axis=0, initial=np.inf))
+        return np.asarray(np.nan_to_num(share, nan=0.0, posinf=np.inf))
+
+    def strain(self, row: Index, sign: Vector) -> Vector:
+        """Return how much a kW more of each connection's limit brings it closer.
+
+        Parameters
+        ----------
+        row : shape (S,)
+            The limit, an index of ``elements``.
+        sign : shape (S,)
+            1 where a limit grows by injecting, −1 where by drawing.
+
+        Returns
+        -------
+        shape (c, S)
+            Of no unit but one for each column; of either sign for a voltage, never negative for a flow.
+        """
+        of_flow = np.hypot(self._flow_real, self._flow_imag)
+        signed: Vector = np.vstack([self._voltage_slope, of_flow])[row].T * np.where(
+            row < len(self._voltage_slope), sign, 1.0
+        )
+        return signed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reach:
+    """How far S paths may be followed."""
+
+    share: Vector
+    """The last safe share; the start where not even that is safe.  Shape (S,)."""
+
+    safe: Mask
+    """Whether the start is safe at all.  Shape (S,)."""
+
+    row: Index
+    """The limit that is met (or broken at the start), an index of ``Headroom.elements``; −1: none, the path's end is
+    reached, or −2: the power flow has no solution.  Shape (S,)."""
+
+
+def furthest(headroom: Headroom, path: Path, source: Vector, start: Vector) -> Reach:
+    """Return the last share of each path, from ``start`` to 1, at which every limit is kept.
+
+    Parameters
+    ----------
+    headroom
+        The feeder and its limits.
+    path
+        The injections at a share, for some columns.
+    source : shape (S,)
+        Voltage of the source. [p.u.]
+    start : shape (S,)
+        The share to begin with.
+    """
+    columns = np.arange(len(source))
+    first = headroom.at(path(start, columns), source)
+    if not headroom.elements:
+        return Reach(np.where(first.solved, 1.0, start), first.solved, np.where(first.solved, -1, -2))
+    worst = first.h.max(axis=0)
+    safe = first.solved & (worst <= TOLERANCE)
+    row = np.where(first.solved, np.where(safe, -1, first.h.argmax(axis=0)), -2)
+    share = start.astype(float)
+
+    direction = (path(np.ones_like(start), columns) - path(start, columns)).real
+    still = ~direction.any(axis=0)
+    share[safe & still] = 1.0
+    left = np.flatnonzero(safe & ~still)
+    if left.size:
+        _search(headroom, path, source, _part(first, left), direction[:, left], left, share, row)
+    return Reach(share, safe, row)
+
+
+def _part(point: Point, keep: Index | Mask) -> Point:
+    return Point(point.h[:, keep], point.load_v[:, keep], point.voltage[:, keep], point.solved[keep])
+
+
+def _search(
+    headroom: Headroom,
+    path: Path,
+    source: Vector,
+    before: Point,
+    direction: Vector,
+    left: Index,
+    share: Vector,
+    row: Index,
+) -> None:
+    """Move ``share`` and ``row`` of the columns ``left`` to the last safe place; ``before`` are they at their start."""
+    # a limit that is met at the start already (a source at the highest voltage allowed) may be met, not approached
+    met = before.h > -_INSIDE
+    target, width = np.where(met, TOLERANCE, -_INSIDE), np.where(met, TOLERANCE, _INSIDE)
+    low, high = share[left], np.full(left.size, np.inf)
+    share_before = low
+    step = headroom.closed_form(before, direction, source[left], target)
+    now = np.minimum(low + np.maximum(step, 0.0) * (1.0 - low), 1.0)
+    for _ in range(_MOST_STEPS):
+        point = headroom.at(path(now, left), source[left], before.load_v)
+        with np.errstate(invalid="ignore"):
+            beyond = (point.h - target) / width
+        safe = point.solved & (point.h.max(axis=0) <= TOLERANCE)
+        low, high = np.where(safe, np.maximum(now, low), low), np.where(safe, high, np.minimum(now, high))
+        end = safe & (now >= 1.0)
+        share[left[safe]] = low[safe]
+        named = np.where(end, -1, beyond.argmax(axis=0))
+        news = safe | (row[left] < 0)  # an unsafe place names its limit until a safe one does
+        row[left[news]] = named[news]
+        done = end | (safe & (beyond.max(axis=0) >= -0.5)) | (high - low <= 1e-13)
+
+        with np.errstate(all="ignore"):
+            slope = (point.h - before.h) / (now - share_before)
+            ahead = np.where(slope > 0, (target - point.h) / slope, np.inf).min(axis=0)
+            following = np.minimum(now + ahead, 1.0)
+            lost = ~((following > low) & (following < high))
+            following = np.where(lost, (low + np.minimum(high, 1.0)) / 2.0, following)
+        done |= safe & (np.abs(following - now) <= 1e-13)
+        if done.all():
+            return
+        go = ~done
+        before, share_before, now, left = _part(point, go), now[go], following[go], left[go]
+        low, high, target, width = low[go], high[go], target[:, go], width[:, go]
+        # voltages without meaning are no guess to start from
+        lost_v = ~before.solved
+        if lost_v.any():
+            idle = headroom.model.w[headroom.model.load_bus][:, None] * source[left]
+            before.load_v[:, lost_v] = idle[:, lost_v]
