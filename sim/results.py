@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import numpy as np
 
 from sim.folder import is_run, open_partial, publish, remove_stale, told
-from sim.rows import ResultsError, Sink, arrow_table, blocks
-from sim.schema import SECTIONS, TABLES, arrow_schema, tables_of
+from sim.rows import ResultsError, blocks
+from sim.schema import SECTIONS, TABLES
+from sim.table_folder import TableFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,7 @@ class Writer:
         self._force = force
         self._begun = time.monotonic()
         self._begun_at = datetime.now(UTC)
-        self._sinks: dict[tuple[str, str], Sink] = {}
+        self._sections: dict[str, TableFolder] = {}
         self._done = False
         self._log: TextIO | None = None
         _refuse_foreign(self.path, content_id, force=force)
@@ -119,20 +120,21 @@ class Writer:
             With all that is wrong with the columns, or if the disk does not take them.
         """
         self._must_be_open()
+        with told(self.path):
+            self._section(section).append(table, columns)
+
+    def adopt(self, section: str, source: Path) -> None:
+        """Take over the finished tables of a section from a folder where they are kept; key figures are not taken over."""
+        self._must_be_open()
+        with told(self.path):
+            self._section(section).adopt(source, leave=("kpis",))
+
+    def _section(self, section: str) -> TableFolder:
         if section not in SECTIONS:
             raise ResultsError(f"There is no folder '{section}' in a run; the folders are {', '.join(SECTIONS)}.")
-        rows = arrow_table(table, columns)
-        sink = self._sink(section, table)
-        if sink.sealed:
-            raise ResultsError(f"Table '{table}' of '{section}' is sealed already; rows go in before that.")
-        with told(self.path):
-            sink.add(rows)
-
-    def _sink(self, section: str, table: str) -> Sink:
-        key = (section, table)
-        if key not in self._sinks:
-            self._sinks[key] = Sink(self.folder / section / f"{table}.parquet", arrow_schema(TABLES[table]))
-        return self._sinks[key]
+        if section not in self._sections:
+            self._sections[section] = TableFolder(self.folder / section, section)
+        return self._sections[section]
 
     def log(self, event: str, **fields: Any) -> None:
         """Write one line to ``log.jsonl``, with the wall time."""
@@ -148,11 +150,7 @@ class Writer:
         self._must_be_open()
         with told(self.path):
             for section in SECTIONS:
-                for table in tables_of(section):
-                    self._sink(section, table)
-            for (_, table), sink in self._sinks.items():
-                if table not in keep:
-                    sink.close()
+                self._section(section).seal(keep=keep)
 
     def finish(self, manifest: Mapping[str, Any], before_rename: Callable[[Run], object] | None = None) -> Run:
         """Complete the folder, give it its name, and open it.
@@ -207,12 +205,8 @@ class Writer:
             return
         self._done = True
         self._close_log()
-        for sink in self._sinks.values():
-            if sink.writer is not None and not sink.sealed:
-                try:
-                    sink.writer.close()
-                except OSError:  # a full disk: the file is removed with the folder in the next line but one
-                    continue
+        for tables in self._sections.values():
+            tables.abandon()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _close_log(self) -> None:
@@ -227,15 +221,16 @@ class Writer:
     def _index(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Return path, rows, size and hash of every table."""
         index: dict[str, dict[str, dict[str, Any]]] = {section: {} for section in SECTIONS}
-        for (section, table), sink in sorted(self._sinks.items()):
-            with sink.file.open("rb") as file:
-                digest = file_digest(file, "sha256").hexdigest()
-            index[section][table] = {
-                "path": f"{section}/{table}.parquet",
-                "rows": sink.rows,
-                "bytes": sink.file.stat().st_size,
-                "sha256": digest,
-            }
+        for section, tables in self._sections.items():
+            for table, (path, rows) in tables.files().items():
+                with path.open("rb") as file:
+                    digest = file_digest(file, "sha256").hexdigest()
+                index[section][table] = {
+                    "path": f"{section}/{table}.parquet",
+                    "rows": rows,
+                    "bytes": path.stat().st_size,
+                    "sha256": digest,
+                }
         return index
 
 

@@ -17,11 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sim.rows
+import sim.table_folder
 from sim.query import QueryError
 from sim.results import ResultsError, Run, Writer, blocks, find
 from sim.schema import SECTIONS, TABLES, arrow_schema, tables_of
 from sim.schema_page import markdown
+from sim.table_folder import TableFolder
 
 ROOT = Path(__file__).parents[1]
 MANIFEST = {"outcome": "ok", "seed": 1, "interval_minutes": 15, "time_zone": "Europe/Berlin", "currency": "eur"}
@@ -298,16 +299,51 @@ def test_equal_rows_are_equal_bytes(tmp_path):
 
 def test_days_are_gathered_and_memory_is_bounded(tmp_path, monkeypatch):
     """Many small days become a few row groups, and nothing waits for the end."""
-    monkeypatch.setattr(sim.rows, "ROW_GROUP", 8)
+    monkeypatch.setattr(sim.table_folder, "ROW_GROUP", 8)
     with Writer(tmp_path / "run", "id", scenario_yaml="") as writer:
         for _ in range(5):
             writer.append("tables", "bus_voltages", voltage())
-        waiting = sum(part.num_rows for part in writer._sinks["tables", "bus_voltages"].waiting)
+        waiting = sum(part.num_rows for part in writer._section("tables")._sinks["bus_voltages"].waiting)
         assert waiting == 4
         run = writer.finish(MANIFEST)
 
     file = pq.ParquetFile(run.path / "tables/bus_voltages.parquet")
     assert [file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)] == [8, 8, 4]
+
+
+def test_finished_tables_are_taken_over_but_for_the_key_figures(tmp_path):
+    """A reference that is kept for many runs is copied byte for byte; its key figures are made anew."""
+    kept = TableFolder(tmp_path / "kept", "reference")
+    kept.append("bus_voltages", voltage())
+    kept.seal()
+
+    with Writer(tmp_path / "run", "id", scenario_yaml="") as writer:
+        writer.adopt("reference", tmp_path / "kept")
+        with pytest.raises(ResultsError, match="sealed"):
+            writer.append("reference", "bus_voltages", voltage())
+        figure = dict.fromkeys(TABLES["kpis"].names, "x") | dict.fromkeys(
+            ("value", "reference", "difference", "percent"), 1.0
+        )
+        writer.append("reference", "kpis", figure)
+        run = writer.finish(MANIFEST)
+
+    assert (run.path / "reference/bus_voltages.parquet").read_bytes() == (
+        tmp_path / "kept/bus_voltages.parquet"
+    ).read_bytes()
+    assert run.manifest["tables"]["reference"]["bus_voltages"]["rows"] == 4
+    assert run.table("kpis", "reference").num_rows == 1
+
+
+def test_a_table_of_another_shape_is_not_taken_over(tmp_path):
+    """What an older version kept is refused, not mixed in."""
+    (tmp_path / "kept").mkdir()
+    pq.write_table(pa.table({"time": [1]}), tmp_path / "kept/meters.parquet")
+
+    with (
+        Writer(tmp_path / "run", "id", scenario_yaml="") as writer,
+        pytest.raises(ResultsError, match="another version"),
+    ):
+        writer.adopt("reference", tmp_path / "kept")
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
