@@ -2,13 +2,15 @@
 
 :func:`arrow_table` refuses what the schema does not allow (a missing or unknown column, columns of different length, a
 wrong type, a NaN that nobody declared) and tells all mistakes at once.  :func:`blocks` turns arrays of shape (n, T)
-into rows, first interval first.
+into rows, first interval first.  :class:`Sink` is the Parquet file they go to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ResultsError", "arrow_table", "blocks"]
+__all__ = ["ResultsError", "Sink", "arrow_table", "blocks"]
+
+
+ROW_GROUP = 65_536
+"""Rows that are gathered before they go to the disk: a year of a hundred homes needs no more memory than a day."""
 
 
 class ResultsError(RuntimeError):
@@ -186,3 +192,42 @@ def _values(column: Column, array: pa.Array) -> list[str]:
         return []
     row = int(np.flatnonzero(bad)[0])
     return [f"column '{column.name}' is {numbers[row]} in row {row}, {int(bad.sum())} of {len(numbers)} rows"]
+
+
+@dataclass(slots=True)
+class Sink:
+    """One Parquet file that grows."""
+
+    file: Path
+    schema: pa.Schema
+    waiting: list[pa.Table] = field(default_factory=list)
+    writer: Any = None
+    rows: int = 0
+    sealed: bool = False
+
+    def add(self, rows: pa.Table) -> None:
+        self.waiting.append(rows)
+        self.rows += rows.num_rows
+        if sum(part.num_rows for part in self.waiting) >= ROW_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits as one row group."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self.writer is None:
+            texts = [column.name for column in self.schema if pa.types.is_string(column.type)]
+            self.writer = pq.ParquetWriter(
+                self.file, self.schema, version="2.6", compression="zstd", use_dictionary=texts, write_statistics=True
+            )
+        if self.waiting:
+            together = pa.concat_tables(self.waiting).combine_chunks()
+            self.waiting = []
+            self.writer.write_table(together, row_group_size=max(together.num_rows, 1))
+
+    def close(self) -> None:
+        if not self.sealed:
+            self.flush()
+            self.writer.close()
+            self.sealed = True

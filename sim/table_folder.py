@@ -8,59 +8,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sim.rows import ResultsError, arrow_table
+from sim.rows import ResultsError, Sink, arrow_table
 from sim.schema import TABLES, arrow_schema, tables_of
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 __all__ = ["TableFolder"]
-
-ROW_GROUP = 65_536
-"""Rows that are gathered before they go to the disk: a year of a hundred homes needs no more memory than a day."""
-
-
-@dataclass(slots=True)
-class _Sink:
-    """One Parquet file that grows."""
-
-    file: Path
-    schema: pa.Schema
-    waiting: list[pa.Table] = field(default_factory=list)
-    writer: Any = None
-    rows: int = 0
-    sealed: bool = False
-
-    def add(self, rows: pa.Table) -> None:
-        self.waiting.append(rows)
-        self.rows += rows.num_rows
-        if sum(part.num_rows for part in self.waiting) >= ROW_GROUP:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what waits as one row group."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if self.writer is None:
-            texts = [column.name for column in self.schema if pa.types.is_string(column.type)]
-            self.writer = pq.ParquetWriter(
-                self.file, self.schema, version="2.6", compression="zstd", use_dictionary=texts, write_statistics=True
-            )
-        if self.waiting:
-            together = pa.concat_tables(self.waiting).combine_chunks()
-            self.waiting = []
-            self.writer.write_table(together, row_group_size=max(together.num_rows, 1))
-
-    def close(self) -> None:
-        if not self.sealed:
-            self.flush()
-            self.writer.close()
-            self.sealed = True
 
 
 class TableFolder:
@@ -77,7 +31,7 @@ class TableFolder:
     def __init__(self, folder: Path, section: str) -> None:
         self.folder, self.section = folder, section
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._sinks: dict[str, _Sink] = {}
+        self._sinks: dict[str, Sink] = {}
 
     def append(self, table: str, columns: Mapping[str, Any]) -> None:
         """Add rows to a table: every column of :data:`sim.schema.TABLES`, as an array or as a scalar that all rows share.
@@ -131,7 +85,7 @@ class TableFolder:
         """Return file and number of rows of every table, by name."""
         return {table: (sink.file, sink.rows) for table, sink in sorted(self._sinks.items())}
 
-    def _sink(self, table: str) -> _Sink:
+    def _sink(self, table: str) -> Sink:
         if table not in self._sinks:
-            self._sinks[table] = _Sink(self.folder / f"{table}.parquet", arrow_schema(TABLES[table]))
+            self._sinks[table] = Sink(self.folder / f"{table}.parquet", arrow_schema(TABLES[table]))
         return self._sinks[table]

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sim.table_folder
+import sim.rows
 from sim.query import QueryError
 from sim.results import ResultsError, Run, Writer, blocks, find
 from sim.schema import SECTIONS, TABLES, arrow_schema, tables_of
@@ -299,7 +299,7 @@ def test_equal_rows_are_equal_bytes(tmp_path):
 
 def test_days_are_gathered_and_memory_is_bounded(tmp_path, monkeypatch):
     """Many small days become a few row groups, and nothing waits for the end."""
-    monkeypatch.setattr(sim.table_folder, "ROW_GROUP", 8)
+    monkeypatch.setattr(sim.rows, "ROW_GROUP", 8)
     with Writer(tmp_path / "run", "id", scenario_yaml="") as writer:
         for _ in range(5):
             writer.append("tables", "bus_voltages", voltage())
