@@ -47,6 +47,7 @@ Days = Annotated[int | None, typer.Option(min=1, help="Days to simulate, instead
 OutFolder = Annotated[Path | None, typer.Option(help="Folder for the run; by default runs/ and its content id.")]
 OutFile = Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
+Force = Annotated[bool, typer.Option("--force", help="Simulate again, and replace a run that is in the folder.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no summary.")]
 
 
@@ -147,11 +148,14 @@ def demo(
     out: OutFolder = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    force: Force = False,
 ) -> None:
     """Run the demo: a village feeder, its people and a shared storage, in one summer week."""
     from sim import scenario
 
-    _simulate(scenario.load(scenario.demo_path(), sets=tuple(sets or ()), seed=seed, days=days), out, as_json, quiet)
+    _simulate(
+        scenario.load(scenario.demo_path(), sets=tuple(sets or ()), seed=seed, days=days), out, as_json, quiet, force
+    )
 
 
 @app.command()
@@ -163,11 +167,12 @@ def run(
     out: OutFolder = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    force: Force = False,
 ) -> None:
     """Simulate a scenario and keep everything in a folder, with its report."""
     from sim import scenario as scenarios
 
-    _simulate(scenarios.load(scenario, sets=tuple(sets or ()), seed=seed, days=days), out, as_json, quiet)
+    _simulate(scenarios.load(scenario, sets=tuple(sets or ()), seed=seed, days=days), out, as_json, quiet, force)
 
 
 @app.command()
@@ -243,13 +248,13 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
     raise typer.Exit(endings.DONE if all(row.ok for row in rows) else endings.FAILED)
 
 
-def _simulate(scenario: Scenario, out: Path | None, as_json: bool, quiet: bool) -> None:
+def _simulate(scenario: Scenario, out: Path | None, as_json: bool, quiet: bool, force: bool) -> None:
     """Run, report, and say how it went."""
     from sim import report as reports
     from sim import run as runs
 
     with progress.shown(quiet=quiet or as_json) as report_progress:
-        done = runs.run(scenario, out=out, progress=report_progress)
+        done = runs.run(scenario, out=out, progress=report_progress, force=force)
     written = done.path / "report.html"
     if not written.is_file():
         written = reports.write(done.path)

@@ -67,8 +67,8 @@ def simulated(monkeypatch, tmp_path):
     told = {}
     play = SimpleNamespace(raises=None, manifest={"outcome": "ok", "gap": math.nan}, told=told)
 
-    def run(scenario, out=None, progress=None):
-        told.update(scenario=scenario, out=out, progress=progress)
+    def run(scenario, out=None, progress=None, *, force=False):
+        told.update(scenario=scenario, out=out, progress=progress, force=force)
         if play.raises is not None:
             raise play.raises
         return SimpleNamespace(path=tmp_path / "run", manifest=play.manifest, kpis=lambda: KPIS)
@@ -96,13 +96,15 @@ def test_options_reach_the_scenario_and_the_run(call, simulated):
     assert simulated.told["scenario"] == {"path": Path("a.yaml"), "sets": ("seed=1", "b.c=2"), "seed": 7, "days": 2}
     assert simulated.told["out"] == Path("there")
     assert simulated.told["progress"] is None
+    assert simulated.told["force"] is False
 
 
 def test_the_demo_is_a_run_of_its_scenario(call, simulated):
     """`demo` takes the options of `run` and simulates the demo's file."""
-    code, out, _ = call("demo", "--days", 1)
+    code, out, _ = call("demo", "--days", 1, "--force")
 
     assert code == 0
+    assert simulated.told["force"] is True
     assert simulated.told["scenario"] == {"path": Path("demo.yaml"), "sets": (), "seed": None, "days": 1}
     assert "report.html" in out
 
