@@ -1,0 +1,312 @@
+"""The sections of a scenario besides people and money: time, grid, storage, market, operator of the grid, forecasts, cars, report."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, model_validator
+
+from sim.scenario_base import (
+    Clock,
+    Efficiency,
+    FeederKw,
+    FeederKwh,
+    FileName,
+    Id,
+    LocalDate,
+    LocalTime,
+    Money,
+    Share,
+    Spec,
+    Switch,
+    clock,
+    local_time,
+)
+from sim.scenario_file import Loc
+
+__all__ = [
+    "DsoSpec",
+    "EssSpec",
+    "FirmChargeSpec",
+    "ForecastSpec",
+    "GridSpec",
+    "MarketSpec",
+    "ProfileTableSpec",
+    "ProfilesSpec",
+    "ReportSpec",
+    "SettlementSpec",
+    "SolarModelSpec",
+    "TimeSpec",
+    "VehicleSpec",
+]
+
+
+class TimeSpec(Spec):
+    """When the simulation begins, how long it lasts, and in which steps."""
+
+    start: LocalTime = "2016-07-18T12:00"
+    """Local time of the first interval, in quotes."""
+    days: Annotated[int, Field(strict=True, ge=1, le=3660)] = 1
+    """Delivery days."""
+    interval_minutes: Annotated[int, Field(strict=True, ge=1, le=60)] = 15
+    """Length of an interval; an hour holds a whole number of them."""
+    time_zone: str = "Europe/Berlin"
+    """Name of the time zone as the IANA gives it."""
+    delivery_day_start: Clock = "00:00"
+    """Local clock time at which a delivery day begins, in quotes; where not given: the clock time of the start."""
+    holidays: tuple[LocalDate, ...] = ()
+    """Local dates, in quotes, on which tariffs see a weekend."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _days_begin_at_the_start(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "delivery_day_start" not in data:
+            start = data.get("start", "2016-07-18T12:00")
+            hour = start[11:16] if isinstance(start, str) and len(start) >= 16 else "00:00"
+            return {**data, "delivery_day_start": hour}
+        return data
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone."""
+        return ZoneInfo(self.time_zone)
+
+    def boundaries(self) -> tuple[datetime, ...]:
+        """Return the local moments (without zone) between which the delivery days lie, one more than days."""
+        start = local_time(self.start)
+        first = datetime.combine(start.date(), clock(self.delivery_day_start))
+        day = first.date() if first <= start else first.date() - timedelta(days=1)
+        later = [
+            datetime.combine(day + timedelta(days=k), clock(self.delivery_day_start)) for k in range(1, self.days + 1)
+        ]
+        return (start, *later)
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Check the zone, the grid of intervals, and that every day begins at a time that exists."""
+        if 60 % self.interval_minutes:
+            fitting = [m for m in range(1, 61) if 60 % m == 0]
+            near = min(fitting, key=lambda m: abs(m - self.interval_minutes))
+            yield (
+                ("interval_minutes",),
+                f"must divide an hour; given {self.interval_minutes}, the nearest that does is {near}",
+            )
+        else:
+            for name, minute in (
+                ("start", local_time(self.start).minute),
+                ("delivery_day_start", clock(self.delivery_day_start).minute),
+            ):
+                if minute % self.interval_minutes:
+                    yield (
+                        (name,),
+                        f"must lie on the grid of {self.interval_minutes} minutes; given {getattr(self, name)!r}",
+                    )
+        try:
+            zone = self.zone
+        except (KeyError, ValueError, OSError):
+            near_name = difflib.get_close_matches(self.time_zone, sorted(available_timezones()), 1, 0.5)
+            hint = f'; did you mean "{near_name[0]}"?' if near_name else "; give a name such as Europe/Berlin"
+            yield ("time_zone",), f'"{self.time_zone}" is not a known time zone{hint}'
+            return
+        for k, moment in enumerate(self.boundaries()):
+            if not _exists(moment, zone):
+                where = "start" if k == 0 else "delivery_day_start"
+                yield (
+                    (where,),
+                    f"{moment:%Y-%m-%dT%H:%M} does not exist in {self.time_zone}: clocks go forward then; choose another time",
+                )
+
+
+def _exists(moment: datetime, zone: ZoneInfo) -> bool:
+    """Tell whether a local time is on the clock, that is, not skipped when clocks go forward."""
+    utc = ZoneInfo("UTC")
+    return moment.replace(tzinfo=zone).astimezone(utc).astimezone(zone).replace(tzinfo=None) == moment
+
+
+class GridSpec(Spec):
+    """The feeder and its limits."""
+
+    source: Id = "simbench:1-LV-rural3--2-no_sw"
+    """simbench:CODE, pandapower:NAME, a pandapower JSON file, or a folder of CSV tables."""
+    v_min_pu: Annotated[float, Field(strict=True, ge=0.5, le=1)] = 0.90
+    """Lowest voltage allowed, of nominal."""
+    v_max_pu: Annotated[float, Field(strict=True, ge=1, le=1.5)] = 1.10
+    """Highest voltage allowed, of nominal."""
+    loading_max_percent: Annotated[float, Field(strict=True, ge=5, le=500)] = 100.0
+    """Highest loading of lines and transformers allowed, of their rating."""
+
+
+class ProfileTableSpec(Spec):
+    """A table of profiles: the column "time", then one column per profile."""
+
+    file: FileName
+    """CSV or Parquet."""
+    time_zone: str | None = None
+    """Of stamps without an offset; null: the scenario's."""
+
+
+class SolarModelSpec(Spec):
+    """A solar profile that is modelled by pvlib."""
+
+    id: Id
+    """Name of the profile."""
+    latitude_deg: Annotated[float, Field(strict=True, ge=-90, le=90)]
+    longitude_deg: Annotated[float, Field(strict=True, ge=-180, le=180)]
+    tilt_deg: Annotated[float, Field(strict=True, ge=0, le=90)] = 30.0
+    """Slope of the modules; 0 is flat."""
+    azimuth_deg: Annotated[float, Field(strict=True, ge=0, le=360)] = 180.0
+    """Direction of the modules; 180 is south."""
+
+
+class ProfilesSpec(Spec):
+    """Further sources of profiles, besides the data set of the grid."""
+
+    tables: tuple[ProfileTableSpec, ...] = ()
+    solar: tuple[SolarModelSpec, ...] = ()
+
+
+class FirmChargeSpec(Spec):
+    """A promise of the storage to charge, which the operator of the grid may buy to widen envelopes."""
+
+    offer_kw: FeederKw = 20.0
+    """Power that may be promised; 0: none."""
+    price_eur_per_kwh: Money = 0.03
+    """Paid by the operator of the grid for promised energy."""
+
+
+class EssSpec(Spec):
+    """A shared energy-storage system (ESS) whose space people rent."""
+
+    id: Id = "ess"
+    operator: Id = "operator"
+    """Who owns it and rents it out."""
+    bus: str = ""
+    """Bus at which it stands; empty: the busbar below the transformer."""
+    energy_kwh: FeederKwh = 150.0
+    """Usable energy; 0: there is no storage."""
+    charge_kw: FeederKw = 25.0
+    """Highest charging power."""
+    discharge_kw: FeederKw = 25.0
+    """Highest discharging power."""
+    efficiency_charge: Efficiency = 0.95
+    """Share of the charged energy that gets in."""
+    efficiency_discharge: Efficiency = 0.95
+    """Share of the energy taken from the box that comes out."""
+    self_discharge_per_h: Annotated[float, Field(strict=True, ge=0, le=0.1)] = 0.0
+    """Share of its energy that is lost in an hour."""
+    initial_kwh: FeederKwh = 0.0
+    """Energy in it at the start; it is the operator's."""
+    rent_energy_eur_per_kwh_day: Money = 0.04
+    """Least rent for a kWh of space for a day."""
+    rent_power_eur_per_kw_day: Money = 0.02
+    """Least rent for a kW for a day."""
+    wear_eur_per_kwh: Money = 0.01
+    """Fee for throughput, per kWh charged and per kWh discharged."""
+    own_use_rent_factor: Annotated[float, Field(strict=True, ge=1, le=1000)] = 1.5
+    """The operator uses what nobody rents if it earns so many times the rent: tenants come first."""
+    tariff: str = ""
+    """Id of the tariff for what the operator buys and sells; empty: the first tariff."""
+    firm_charge: FirmChargeSpec = FirmChargeSpec()
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse a box that begins fuller than full, and one that cannot be used."""
+        if self.initial_kwh > self.energy_kwh:
+            yield ("initial_kwh",), f"must not be above energy_kwh ({self.energy_kwh:g}); given {self.initial_kwh:g}"
+        if self.energy_kwh > 0 and not (self.charge_kw > 0 and self.discharge_kw > 0):
+            which = "charge_kw" if self.charge_kw <= 0 else "discharge_kw"
+            yield (which,), "must be above 0 for a storage; for a run without storage set energy_kwh to 0"
+
+
+class MarketSpec(Spec):
+    """How energy and storage rights change hands."""
+
+    mechanism: Literal["exchange"] = "exchange"
+    """exchange: one price per interval, cleared together with the rights to the storage."""
+    replanning: Literal["tradable", "pinned", "off"] = "tradable"
+    """What the hourly re-planning may change: trades and plans, plans only, or there is none."""
+    tolerance: Annotated[float, Field(strict=True, gt=0, le=0.1)] = 1e-3
+    """Relative residuals at which the clearing stops."""
+    max_iterations: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 4000
+    """Iterations after which it gives up and says so."""
+    gate: Clock = "11:00"
+    """Local clock time of the day-ahead gate, in quotes."""
+    channel: Literal["ideal"] = "ideal"
+    """How messages travel; ideal: at once."""
+
+
+class DsoSpec(Spec):
+    """What the operator of the grid does."""
+
+    envelopes: Switch = True
+    """Whether it publishes operating envelopes; the grid is checked in any case."""
+    rule: Literal["proportional"] = "proportional"
+    """How the room is shared; proportional: the same share of everyone's capability."""
+    mode: Literal["deterministic"] = "deterministic"
+    """How uncertainty is treated; deterministic: the forecast counts."""
+    publish: Clock = "10:00"
+    """Local clock time of publication, in quotes; before the gate."""
+    lifting: Switch = True
+    """Whether it buys firm charge of the storage where solar would be lost, and widens the envelopes by it."""
+    base_import_kw: FeederKw = 4.2
+    """Import that every home with a device may have besides its car and heat pump (§14a EnWG: 4.2 kW)."""
+
+
+class SettlementSpec(Spec):
+    """How differences between position and meter are shared."""
+
+    rule: Id = "alloc.prorata"
+    """Rule by which local surplus is allocated to those who need it."""
+    price: Id = "price.mmr"
+    """Price at which it changes hands; price.mmr: the mid-market rate."""
+
+
+class ForecastSpec(Spec):
+    """How well people forecast: load by the mean of the same weekday in the weeks before, solar with a drawn error."""
+
+    weeks: Annotated[int, Field(strict=True, ge=1, le=52)] = 3
+    """Weeks that the load forecast looks back."""
+    solar_error_std: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.046
+    """Standard deviation of the solar forecast's error, as a share of the peak power."""
+    solar_bias: Annotated[float, Field(strict=True, ge=-1, le=1)] = -0.05
+    """Systematic error of the solar forecast, as a share."""
+    solar_common: Share = 0.8
+    """Share of the error's variance that all plants have in common."""
+    solar_memory_hours: Annotated[float, Field(strict=True, gt=0, le=240)] = 3.0
+    """Time in which the error forgets 63 %."""
+    load_persistence: Share = 0.5
+    """Share of the last error that the newest load forecast carries on."""
+    lead_hours: Annotated[float, Field(strict=True, gt=0, le=240)] = 3.0
+    """Lead time over which the advantage of a new forecast dies away."""
+
+
+class VehicleSpec(Spec):
+    """How cars are used; every day of every car is drawn."""
+
+    share_of_days: Share = 0.75
+    """Days on which the car goes out."""
+    arrival_mean_hour: Annotated[float, Field(strict=True, ge=0, lt=24)] = 18.0
+    """Mean local hour of coming home."""
+    arrival_std_hours: Annotated[float, Field(strict=True, ge=0, le=12)] = 1.5
+    """Its standard deviation."""
+    departure_mean_hour: Annotated[float, Field(strict=True, ge=0, lt=24)] = 7.0
+    """Mean local hour of leaving."""
+    departure_std_hours: Annotated[float, Field(strict=True, ge=0, le=12)] = 1.0
+    """Its standard deviation."""
+    energy_mean_kwh: Annotated[float, Field(strict=True, gt=0, le=1000)] = 10.6
+    """Mean energy wanted per session; gamma distributed."""
+    energy_shape: Annotated[float, Field(strict=True, gt=0, le=1000)] = 2.0
+    """Shape of that distribution; the higher, the more alike."""
+    efficiency: Efficiency = 0.95
+    """Of charging, and of feeding back."""
+
+
+class ReportSpec(Spec):
+    """What the report says besides the figures."""
+
+    title: str = ""
+    """Title; empty: the scenario's name."""
+    plain: Switch = False
+    """Whether its scripts are kept uncompressed, for very old browsers."""
