@@ -5,7 +5,8 @@ and every interval (:mod:`network.envelope`), and publishes it. Where homes are 
 it may buy a firm charge from the operator of a shared storage and count it: the envelopes are then computed again, wider
 (envelope lifting). Afterwards it runs the exact AC power flow of every delivered interval and writes down what broke a limit.
 
-The connections of the grid are the homes in their order, then the shared storage.
+The connections of the grid are the homes in their order, then the shared storage, whose connection is firm: its full power is granted before the
+homes share the rest.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ def publish(
     steps = load_kw.shape[1]
     base_p, base_q = solar_kw * ~active[:, None] - load_kw, -load_kvar
     firm = np.zeros(steps)
+    export_floor, import_floor = np.zeros(len(active)), np.zeros(len(active))
     if box is not None:
+        # the storage has a firm connection: its full power is granted before the homes share what is left
+        export_floor, import_floor = np.append(export_floor, box.discharge_kw), np.append(import_floor, box.charge_kw)
         base_p, base_q = _row(base_p), _row(base_q)
         active = np.append(active, True)
         export_cap_kw = np.append(export_cap_kw, box.discharge_kw)
@@ -91,6 +95,8 @@ def publish(
             rule=rule,
             mode=mode,
             firm_charge_kw=firm_charge if firm_kw.any() else None,
+            export_floor_kw=export_floor,
+            import_floor_kw=import_floor,
             source_v_pu=source_v_pu,
         )
 
@@ -124,6 +130,8 @@ def open_limits(connections: int, steps: int) -> Publication:
         binding_export=words,
         status=np.full(steps, "ok", dtype=object),
         infeasible_by=words,
+        share_import=np.ones(steps),
+        share_export=np.ones(steps),
     )
     return Publication(envelope, np.zeros(steps))
 

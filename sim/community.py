@@ -1,0 +1,349 @@
+"""A community on its feeder, day by day, without a clock.
+
+Every method is one thing that happens in the day of :mod:`sim.processes`; it asks the agents (plain functions) and keeps the arrays.
+The same class plays the run, the reference (nobody shares) and the unmanaged people (nobody shares, no envelopes): see :class:`Play`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents import dso
+from agents.enforce import Wish, hold
+from agents.fleet import BATTERY, HEAT, VEHICLE, Fleet
+from agents.forecast import Skill
+from agents.people import People
+from agents.planner import Retail, SharedStorage, problem
+from agents.storage_operator import Box, offer
+from agents.vehicles import Habits, draw_sessions
+from market.exchange import Clearing, clear
+from market.tariffs import Prices, Tariff
+from network.acflow import Model
+from network.envelope import Limits
+from network.feeder import Feeder
+from sim.clock import Clock, Day
+from sim.daybook import ClearingRecord, DayBook, Delivered, Plan
+from sim.outlook import Outlook
+from sim.profile_store import Profiles
+from sim.series import Series
+from storage.tenancy import Accounts
+
+__all__ = ["Community", "Play", "Rules"]
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Who may do what with whom."""
+
+    name: str
+    sharing: bool
+    envelopes: bool
+    lifting: bool
+
+    @classmethod
+    def reference(cls, envelopes: bool) -> Play:
+        """Nobody shares; the same envelopes, not lifted."""
+        return cls("reference", sharing=False, envelopes=envelopes, lifting=False)
+
+    @classmethod
+    def unmanaged(cls) -> Play:
+        """Nobody shares and nobody is held."""
+        return cls("unmanaged", sharing=False, envelopes=False, lifting=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a scenario settles about market and grid."""
+
+    limits: Limits
+    envelope_rule: str
+    envelope_mode: str
+    replanning: str
+    """``tradable``, ``pinned`` or ``off``."""
+    tolerance: float
+    max_iterations: int
+    skill: Skill
+    habits: Habits
+
+
+class Community:
+    """Homes, a feeder and perhaps a shared storage, in one play."""
+
+    def __init__(
+        self,
+        play: Play,
+        people: People,
+        feeder: Feeder,
+        box: Box | None,
+        tariffs: Mapping[str, Tariff],
+        profiles: Profiles,
+        series: Series,
+        clock: Clock,
+        rules: Rules,
+        seed: int,
+    ) -> None:
+        self.play, self.people, self.clock, self.rules = play, people, clock, rules
+        self.box = box if play.sharing else None
+        self.tariffs, self.series = tariffs, series
+        weather, cars = np.random.SeedSequence(seed).spawn(2)
+        sessions = draw_sessions(
+            people.ev_kw, clock.midnights(), round(1 / clock.dt_h), rules.habits, cars.spawn(people.n)
+        )
+        self.fleet = Fleet(people, sessions, clock.dt_h, rules.habits.efficiency)
+        self.outlook = Outlook(people, profiles, clock, rules.skill, weather)
+        bus = people.bus_index if self.box is None else np.append(people.bus_index, self.box.bus_index)
+        self.model = Model(feeder, bus)
+        self.connection_ids = people.agent_id if self.box is None else (*people.agent_id, self.box.ess_id)
+        self.n, self.rows = people.n, len(self.connection_ids)
+        self.accounts = None if self.box is None else Accounts.begin(self.box, self.n)
+        self.books: dict[int, DayBook] = {}
+        self.seconds: dict[str, float] = {"clearing": 0.0, "envelopes": 0.0, "power_flow": 0.0}
+
+    # -- the day before --------------------------------------------------------------------------------------------
+
+    def publish(self, day: Day, now: datetime) -> DayBook:
+        """Open the book of a delivery day: forecasts, prices, envelopes."""
+        truth = self.outlook.truth(day)
+        belief = self.outlook.day_ahead(day, truth)
+        times = self.clock.times(day.start, day.steps)
+        prices = self._prices(times)
+        began = perf_counter()
+        people = self.people
+        if self.play.envelopes:
+            publication = dso.publish(
+                self.model,
+                belief.load_kw + belief.heat_kw,
+                belief.load_kvar + belief.heat_kw * self._heat_tan(),
+                belief.solar_kw,
+                people.active,
+                people.export_cap_kw,
+                people.import_cap_kw,
+                self.rules.limits,
+                rule=self.rules.envelope_rule,
+                mode=self.rules.envelope_mode,
+                dt_h=self.clock.dt_h,
+                box=self.box,
+                lifting=self.play.lifting,
+            )
+        else:
+            publication = dso.open_limits(self.rows, day.steps)
+        self.seconds["envelopes"] += perf_counter() - began
+        book = DayBook(
+            day=day,
+            times=times,
+            truth=truth,
+            belief=belief,
+            prices=prices,
+            retail=self._retail(prices, day.steps),
+            publication=publication,
+            issued_at=now,
+            plan=Plan.empty(self.n, self.rows, day.steps),
+            delivered=Delivered.empty(self.n, day.steps),
+            last_load_kw=belief.load_kw.copy(),
+            last_solar_kw=belief.solar_kw.copy(),
+            battery_target_kwh=np.zeros(self.n),
+            offer=None if self.box is None else offer(self.box, day.steps * self.clock.dt_h),
+        )
+        self.books[day.index] = book
+        return book
+
+    def _prices(self, times: NDArray[np.datetime64]) -> dict[str, Prices]:
+        zone = str(self.clock.zone)
+        return {name: tariff.price(times, zone, self.series.values(tariff.series(), times)) for name, tariff in self.tariffs.items()}
+
+    def _retail(self, prices: Mapping[str, Prices], steps: int) -> Retail:
+        own = [prices[name] for name in self.people.tariff_id]
+        local = np.array([p.local_charge for p in own]).reshape(self.n, steps)
+        buy = np.array([p.buy for p in own]).reshape(self.n, steps)
+        sell = np.array([p.sell for p in own]).reshape(self.n, steps)
+        if self.box is not None:
+            # a storage does not consume: the local charge is paid by who takes the energy out
+            trade = prices[self.box.tariff_id]
+            buy, sell = np.vstack([buy, trade.buy]), np.vstack([sell, trade.sell])
+            local = np.vstack([local, np.zeros(steps)])
+        return Retail(buy, sell, local, local)
+
+    def _heat_tan(self) -> Matrix:
+        kw = self.people.heat_pump_kw
+        ratio = np.divide(self.people.heat_pump_kvar, kw, out=np.zeros_like(kw), where=kw > 0)
+        return ratio[:, None]
+
+    def clear_day_ahead(self, day: Day, now: datetime) -> Clearing:
+        """Clear energy and rights of a delivery day together."""
+        book = self.books[day.index]
+        today = self.books.get(day.index - 1)
+        begun = today is not None and now < self.clock.moment(day.start)
+        initial = today.plan.energy_end_kwh if begun and today is not None else self.fleet.energy_kwh
+        clearing = self._clear(book, 0, initial, book.belief.load_kw, book.belief.solar_kw, "day_ahead", now)
+        book.plan.renew(0, clearing)
+        book.day_ahead = book.plan.copy()
+        book.day_ahead_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
+        book.intraday_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
+        if self.box is not None:
+            book.right_energy_kwh = clearing.right_energy_kwh[0].copy()
+            book.right_power_kw = clearing.right_power_kw[0].copy()
+            book.scarcity_energy_eur_per_kwh = float(clearing.rent_energy_scarcity_eur_per_kwh[0])
+            book.scarcity_power_eur_per_kw = float(clearing.rent_power_scarcity_eur_per_kw[0])
+        return clearing
+
+    # -- intraday --------------------------------------------------------------------------------------------------
+
+    def replan(self, step: int, now: datetime) -> Clearing | None:
+        """Clear the rest of a delivery day again, with newer forecasts; what it says about the coming hour is binding."""
+        if self.rules.replanning == "off":
+            return None
+        book = self.book_of(step)
+        at = step - book.day.start
+        load, solar = self.outlook.latest(book.truth, book.belief, at)
+        hour = slice(at, at + round(1 / self.clock.dt_h))
+        book.last_load_kw[:, hour], book.last_solar_kw[:, hour] = load[:, : hour.stop - at], solar[:, : hour.stop - at]
+        clearing = self._clear(book, at, self.fleet.energy_kwh, load, solar, "intraday", now)
+        book.plan.renew(at, clearing)
+        assert book.intraday_price_eur_per_kwh is not None
+        book.intraday_price_eur_per_kwh[at:] = clearing.price_eur_per_kwh
+        return clearing
+
+    def _clear(
+        self, book: DayBook, at: int, energy_kwh: Matrix, load_kw: Matrix, solar_kw: Matrix, stage: str, now: datetime
+    ) -> Clearing:
+        """Clear the intervals from ``at`` to the end of a day."""
+        day, ahead = book.day, stage == "day_ahead"
+        known = min(day.start + at, self._step_at(now))
+        heat = book.belief.heat_kw[:, at:]
+        if ahead:
+            book.battery_target_kwh = np.maximum(energy_kwh[BATTERY], 0.0)
+        bounds = self.fleet.store_bounds(
+            known, day.start + at, day.steps - at, energy_kwh, heat, book.battery_target_kwh
+        )
+        envelope = book.publication.envelope
+        exchange = "zero" if not self.play.sharing else "free"
+        pinned = None
+        if self.play.sharing and not ahead and self.rules.replanning == "pinned" and book.day_ahead is not None:
+            exchange, pinned = "pinned", book.day_ahead.exchange_kw[:, at:]
+        limited = self.people.active[:, None]
+        task = problem(
+            dt_h=self.clock.dt_h,
+            load_kw=load_kw,
+            pv_kw=solar_kw,
+            import_limit_kw=np.where(limited, envelope.import_limit_kw[: self.n, at:], np.inf),
+            export_limit_kw=np.where(limited, envelope.export_limit_kw[: self.n, at:], np.inf),
+            stores=bounds,
+            efficiency_charge=self.fleet.efficiency_charge,
+            efficiency_discharge=self.fleet.efficiency_discharge,
+            retail=Retail(
+                book.retail.buy_eur_per_kwh[:, at:],
+                book.retail.sell_eur_per_kwh[:, at:],
+                book.retail.exchange_charge_eur_per_kwh[:, at:],
+                book.retail.rented_charge_eur_per_kwh[:, at:],
+            ),
+            shared=self._shared(book, at, ahead),
+            exchange=exchange,
+            pinned_exchange_kw=pinned,
+        )
+        began = perf_counter()
+        warm = None
+        if not ahead and book.warm is not None:
+            warm = book.warm.dropped(at - book.warm_at)
+        clearing = clear(task, warm=warm, tolerance=self.rules.tolerance, max_iterations=self.rules.max_iterations)
+        self.seconds["clearing"] += perf_counter() - began
+        book.warm, book.warm_at = clearing.warm, at
+        book.clearings.append(ClearingRecord(f"{day.name}-{stage}-{at:03d}", stage, now, clearing))
+        return clearing
+
+    def _shared(self, book: DayBook, at: int, ahead: bool) -> SharedStorage | None:
+        box, accounts = self.box, self.accounts
+        if box is None or accounts is None or book.offer is None:
+            return None
+        envelope = book.publication.envelope
+        net_min = np.where(
+            book.publication.firm_kw[at:] > 0.0,
+            book.publication.firm_kw[at:],
+            -np.minimum(envelope.export_limit_kw[-1, at:], box.discharge_kw),
+        )
+        net_max = np.maximum(np.minimum(envelope.import_limit_kw[-1, at:], box.charge_kw), np.maximum(net_min, 0.0))
+        if ahead:
+            account = np.zeros(self.rows)
+            account[-1] = accounts.operator_kwh if book.day.index == 0 else book.offer.keep_kwh
+            return SharedStorage(box, book.offer, net_min, net_max, account)
+        assert book.right_energy_kwh is not None
+        account = accounts.holders_kwh
+        right_energy = book.right_energy_kwh.copy()
+        right_energy[-1] = max(right_energy[-1], account[-1])
+        return SharedStorage(box, book.offer, net_min, net_max, account, right_energy, book.right_power_kw)
+
+    # -- delivery --------------------------------------------------------------------------------------------------
+
+    def deliver(self, step: int) -> None:
+        """Let one interval happen: plans meet truth, and the meters are held inside the envelopes."""
+        book = self.book_of(step)
+        t, fleet, plan, truth = step - book.day.start, self.fleet, book.plan, book.truth
+        if t == 0 and self.accounts is not None:
+            book.account_start_kwh = self.accounts.holders_kwh.copy()
+        battery_take, battery_give = fleet.battery_room_kw()
+        charge = np.clip(plan.charge_kw[BATTERY, :, t] - plan.discharge_kw[BATTERY, :, t], 0.0, battery_take)
+        discharge = np.clip(plan.discharge_kw[BATTERY, :, t] - plan.charge_kw[BATTERY, :, t], 0.0, battery_give)
+        car_take, car_give = fleet.vehicle_room_kw(step)
+        car = np.clip(plan.charge_kw[VEHICLE, :, t] - plan.discharge_kw[VEHICLE, :, t], -car_give, car_take)
+        car = np.maximum(car, np.minimum(fleet.vehicle_urgent_kw(step), car_take))
+        heat = np.minimum(truth.heat_kw[:, t], self.people.heat_pump_kw + fleet.energy_kwh[HEAT] / self.clock.dt_h)
+        heat_least, heat_most = fleet.heat_pump_range_kw(heat)
+        heat_pump = np.clip(plan.charge_kw[HEAT, :, t], heat_least, heat_most)
+        available = truth.solar_kw[:, t]
+        # the own choice to curtail only counts where a kWh fed in costs money; otherwise the inverter runs free
+        unwanted = (book.retail.sell_eur_per_kwh[: self.n, t] < 0.0) * plan.curtailed_kw[:, t]
+        solar = np.maximum(available - unwanted, 0.0)
+        envelope, limited = book.publication.envelope, self.people.active
+        held = hold(
+            Wish(
+                base_load_kw=truth.load_kw[:, t],
+                pv_kw=solar,
+                battery_charge_kw=charge,
+                battery_discharge_kw=discharge,
+                battery_spare_kw=np.maximum(battery_give - discharge, 0.0),
+                ev_kw=car,
+                heat_pump_kw=heat_pump,
+                heat_pump_least_kw=heat_least,
+            ),
+            np.where(limited, envelope.import_limit_kw[: self.n, t], np.inf),
+            np.where(limited, envelope.export_limit_kw[: self.n, t], np.inf),
+        )
+        d = book.delivered
+        d.base_load_kw[:, t], d.ev_kw[:, t], d.heat_pump_kw[:, t] = truth.load_kw[:, t], held.ev_kw, held.heat_pump_kw
+        d.pv_available_kw[:, t], d.pv_kw[:, t] = available, held.pv_kw
+        d.battery_charge_kw[:, t], d.battery_discharge_kw[:, t] = held.battery_charge_kw, held.battery_discharge_kw
+        d.battery_kwh[:, t] = fleet.energy_kwh[BATTERY]
+        d.meter_kw[:, t] = held.meter_kw
+        d.meter_kvar[:, t] = truth.load_kvar[:, t] + held.heat_pump_kw * self._heat_tan()[:, 0]
+        d.clipped_kw[:, t], d.deferred_kw[:, t] = held.clipped_kw, held.deferred_kw
+        export_held = (held.clipped_kw > 1e-9) | (held.battery_discharge_kw < discharge - 1e-9)
+        import_held = (held.deferred_kw > 1e-9) | (held.battery_charge_kw < charge - 1e-9)
+        cause = np.where(export_held, "envelope_export", np.where(import_held, "envelope_import", ""))
+        d.cause[:, t] = np.where((cause == "") & (unwanted > 1e-9), "market", cause)
+        missing = fleet.advance(
+            step, held.battery_charge_kw, held.battery_discharge_kw, held.ev_kw, held.heat_pump_kw, heat
+        )
+        book.unserved_ev_kwh += float(missing.sum())
+        if self.accounts is not None and self.box is not None:
+            self.accounts = self.accounts.after(self.box, plan.rented_charge_kw[:, t], plan.rented_discharge_kw[:, t], self.clock.dt_h)
+
+    # -- looking up ------------------------------------------------------------------------------------------------
+
+    def book_of(self, step: int) -> DayBook:
+        """Return the open book of the delivery day that holds an interval."""
+        for book in self.books.values():
+            if book.day.start <= step < book.day.end:
+                return book
+        raise LookupError(f"interval {step} lies in no open delivery day")
+
+    def _step_at(self, now: datetime) -> int:
+        minutes = (now - self.clock.start_utc).total_seconds() / 60.0
+        return int(np.floor(minutes / self.clock.interval_minutes))

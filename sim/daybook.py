@@ -1,0 +1,149 @@
+"""One delivery day while it is being planned, delivered and settled: arrays that fill up as the day goes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.dso import Publication
+from agents.fleet import SLOTS
+from agents.planner import Retail
+from agents.storage_operator import Offer
+from market.exchange import Clearing, Warm
+from market.tariffs import Prices
+from sim.clock import Day
+from sim.outlook import DayAhead, Truth
+
+__all__ = ["ClearingRecord", "DayBook", "Delivered", "Plan"]
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Cube = NDArray[np.float64]
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """The plan in force for every interval of a day; ``rows`` are homes, then the operator of the shared storage. [kW]"""
+
+    charge_kw: Cube
+    """Shape (K, n, T), own stores."""
+    discharge_kw: Cube
+    curtailed_kw: Matrix
+    """Shape (n, T)."""
+    energy_end_kwh: Matrix
+    """Own stores at the end of the day, shape (K, n). [kWh]"""
+    exchange_kw: Matrix
+    """Sale to the exchange, shape (rows, T), as all below."""
+    grid_kw: Matrix
+    rented_charge_kw: Matrix
+    rented_discharge_kw: Matrix
+
+    @classmethod
+    def empty(cls, n: int, rows: int, steps: int) -> Plan:
+        """Return the plan to do nothing."""
+        return cls(
+            charge_kw=np.zeros((SLOTS, n, steps)),
+            discharge_kw=np.zeros((SLOTS, n, steps)),
+            curtailed_kw=np.zeros((n, steps)),
+            energy_end_kwh=np.zeros((SLOTS, n)),
+            exchange_kw=np.zeros((rows, steps)),
+            grid_kw=np.zeros((rows, steps)),
+            rented_charge_kw=np.zeros((rows, steps)),
+            rented_discharge_kw=np.zeros((rows, steps)),
+        )
+
+    def renew(self, at: int, clearing: Clearing) -> None:
+        """Take over a clearing of the intervals from ``at`` to the end of the day."""
+        n = self.curtailed_kw.shape[0]
+        self.charge_kw[:, :, at:] = clearing.charge_kw[:, :n]
+        self.discharge_kw[:, :, at:] = clearing.discharge_kw[:, :n]
+        self.curtailed_kw[:, at:] = clearing.curtailed_kw[:n]
+        self.energy_end_kwh = clearing.energy_kwh[:, :n, -1].copy()
+        self.exchange_kw[:, at:] = clearing.exchange_kw
+        self.grid_kw[:, at:] = clearing.grid_kw
+        self.rented_charge_kw[:, at:] = clearing.rented_charge_kw.sum(axis=0)
+        self.rented_discharge_kw[:, at:] = clearing.rented_discharge_kw.sum(axis=0)
+
+    def copy(self) -> Plan:
+        """Return a plan that later renewals leave alone."""
+        return Plan(**{name: getattr(self, name).copy() for name in self.__slots__})
+
+
+@dataclass(slots=True, eq=False)
+class Delivered:
+    """What the meters saw; every array has shape (n, T). [kW]"""
+
+    base_load_kw: Matrix
+    ev_kw: Matrix
+    heat_pump_kw: Matrix
+    pv_available_kw: Matrix
+    pv_kw: Matrix
+    battery_charge_kw: Matrix
+    battery_discharge_kw: Matrix
+    battery_kwh: Matrix
+    """At the start of the interval. [kWh]"""
+    meter_kw: Matrix
+    meter_kvar: Matrix
+    clipped_kw: Matrix
+    deferred_kw: Matrix
+    cause: NDArray[np.object_]
+
+    @classmethod
+    def empty(cls, n: int, steps: int) -> Delivered:
+        """Return a day in which nothing was delivered yet."""
+        numbers = {name: np.zeros((n, steps)) for name in cls.__slots__ if name != "cause"}
+        return cls(**numbers, cause=np.full((n, steps), "", dtype=object))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClearingRecord:
+    """One clearing as it goes into the books."""
+
+    clearing_id: str
+    stage: str
+    opened_at: datetime
+    clearing: Clearing
+
+
+@dataclass(slots=True, eq=False)
+class DayBook:
+    """Everything about one delivery day."""
+
+    day: Day
+    times: NDArray[np.datetime64]
+    truth: Truth
+    belief: DayAhead
+    prices: dict[str, Prices]
+    """By tariff."""
+    retail: Retail
+    publication: Publication
+    issued_at: datetime
+    plan: Plan
+    delivered: Delivered
+    last_load_kw: Matrix
+    """The newest forecasts before delivery, shape (n, T). [kW]"""
+    last_solar_kw: Matrix
+    battery_target_kwh: Vector
+    """What own batteries shall hold when the day ends, shape (n,): what they were expected to hold when it began."""
+    offer: Offer | None = None
+    day_ahead: Plan | None = None
+    day_ahead_price_eur_per_kwh: Vector | None = None
+    intraday_price_eur_per_kwh: Vector | None = None
+    right_energy_kwh: Vector | None = None
+    """Rights let for this day, shape (rows,)."""
+    right_power_kw: Vector | None = None
+    scarcity_energy_eur_per_kwh: float = 0.0
+    scarcity_power_eur_per_kw: float = 0.0
+    account_start_kwh: Vector | None = None
+    """Energy of each row in the shared storage when the day begins, shape (rows,)."""
+    account_end_kwh: Vector | None = None
+    """The same when it ends."""
+    box_energy_kwh: Vector | None = None
+    """Energy in the shared storage at the start of each interval, shape (T,), once the day has been delivered."""
+    warm: Warm | None = None
+    warm_at: int = 0
+    clearings: list[ClearingRecord] = field(default_factory=list)
+    unserved_ev_kwh: float = 0.0

@@ -1,0 +1,173 @@
+"""The three plays of a scenario: the community that shares, the same people without sharing, and those whom nobody holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from market.delivery import Sharing
+from network.envelope import Limits
+from network.grid import Grid
+from sim.clock import Clock
+from sim.closing import Closer, Money
+from sim.community import Community, Play, Rules
+from sim.processes import simulate
+from sim.record import feeder_tables, people_table
+from sim.resolve import Resolved
+from sim.results import Writer
+from sim.rows import Sink, arrow_table
+from sim.scenario import Scenario, clock, local_time
+from sim.schema import TABLES, arrow_schema, tables_of
+
+__all__ = ["clock_of", "play_reference", "play_sharing", "play_unmanaged"]
+
+Step = Callable[[int], None]
+
+
+def clock_of(scenario: Scenario) -> Clock:
+    """Return the calendar of a scenario."""
+    t = scenario.time
+    return Clock(
+        local_time(t.start),
+        t.days,
+        t.interval_minutes,
+        t.time_zone,
+        clock(t.delivery_day_start),
+        clock(scenario.dso.publish),
+        clock(scenario.market.gate),
+    )
+
+
+def limits_of(scenario: Scenario, grid: Grid) -> Limits:
+    """Return the limits of the grid: voltages hold at the buses of the source's feeder that customers can have, below the transformer."""
+    feeder = grid.feeder
+    v = feeder.buses.v_nominal_v
+    # a medium-voltage bus above the transformer has limits of its own, which are not the business of this feeder
+    monitored = v <= v[feeder.source_bus] / 2 if (v <= v[feeder.source_bus] / 2).any() else np.arange(feeder.n_bus) != feeder.source_bus
+    return Limits(scenario.grid.v_min_pu, scenario.grid.v_max_pu, scenario.grid.loading_max_percent, monitored)
+
+
+def _rules(resolved: Resolved) -> Rules:
+    market, grid = resolved.scenario.market, resolved.scenario.dso
+    return Rules(
+        limits=limits_of(resolved.scenario, resolved.grid),
+        envelope_rule=grid.rule,
+        envelope_mode=grid.mode,
+        replanning=market.replanning,
+        tolerance=market.tolerance,
+        max_iterations=market.max_iterations,
+        skill=resolved.skill,
+        habits=resolved.habits,
+    )
+
+
+def _community(resolved: Resolved, play: Play) -> Community:
+    scenario = resolved.scenario
+    box = resolved.storage[0] if resolved.storage else None
+    return Community(
+        play,
+        resolved.people,
+        resolved.grid.feeder,
+        box,
+        resolved.tariffs,
+        resolved.profiles,
+        resolved.series,
+        clock_of(scenario),
+        _rules(resolved),
+        scenario.seed,
+    )
+
+
+def play_sharing(resolved: Resolved, writer: Writer, progress: Step | None = None) -> dict[str, Any]:
+    """Simulate the community that shares, into ``tables`` and ``ex_post`` of a run; return what the manifest should say."""
+    scenario = resolved.scenario
+    community = _community(resolved, Play("sharing", sharing=True, envelopes=scenario.dso.envelopes, lifting=scenario.dso.lifting))
+
+    def append(table: str, columns: Mapping[str, Any]) -> None:
+        writer.append("tables", table, columns)
+
+    def append_ex_post(table: str, columns: Mapping[str, Any]) -> None:
+        writer.append("ex_post", table, columns)
+
+    fees = {a.id: a.fee_eur_per_day for a in scenario.aggregators}
+    fee = np.array([fees.get(name, 0.0) for name in community.people.aggregator_id] + [0.0] * (community.rows - community.n))
+    sharing = Sharing(scenario.settlement.rule, scenario.settlement.price, only_if_worthwhile=True)
+    closer = Closer(community, Money(sharing, fee), append, append_ex_post)
+    _write_fixed(resolved, community, append)
+    return _simulate(community, closer, progress)
+
+
+def play_reference(resolved: Resolved, folder: Path) -> dict[str, Any]:
+    """Simulate the same people, data and envelopes without sharing, into a folder of tables."""
+    return _play_alone(resolved, Play.reference(resolved.scenario.dso.envelopes), "reference", folder)
+
+
+def play_unmanaged(resolved: Resolved, folder: Path) -> dict[str, Any]:
+    """Simulate the same people without sharing and without envelopes, into a folder of tables."""
+    return _play_alone(resolved, Play.unmanaged(), "unmanaged", folder)
+
+
+def _play_alone(resolved: Resolved, play: Play, section: str, folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True)
+    sinks = {name: Sink(folder / f"{name}.parquet", arrow_schema(TABLES[name])) for name in tables_of(section)}
+
+    def append(table: str, columns: Mapping[str, Any]) -> None:
+        sinks[table].add(arrow_table(table, columns))
+
+    community = _community(resolved, play)
+    fee = np.zeros(community.rows)
+    closer = Closer(community, Money(Sharing("alloc.none"), fee), append)
+    if section == "reference":
+        _write_fixed(resolved, community, append)
+    notes = _simulate(community, closer, None)
+    for sink in sinks.values():
+        sink.close()
+    return notes
+
+
+def _write_fixed(resolved: Resolved, community: Community, append: Callable[[str, Mapping[str, Any]], None]) -> None:
+    """Write what does not change during a run: who there is, and the feeder."""
+    others = {name: "aggregator" for name in sorted(set(community.people.aggregator_id) - {""})}
+    append("agents", people_table(community, {**others, "retailer": "retailer", "dso": "dso"}))
+    feeder, limits = resolved.grid.feeder, community.rules.limits
+    seen = np.ones(feeder.n_bus, dtype=bool) if limits.monitored is None else limits.monitored
+    feeder_tables(feeder, feeder.source_v_pu, seen, append)
+    box = community.box
+    if box is not None:
+        append(
+            "ess",
+            {
+                "ess_id": [box.ess_id],
+                "operator_id": [box.ess_id],
+                "bus_id": [feeder.buses.ids[box.bus_index]],
+                "phase": ["abc"],
+                "energy_kwh": [box.energy_kwh],
+                "charge_kw": [box.charge_kw],
+                "discharge_kw": [box.discharge_kw],
+                "efficiency_charge": [box.efficiency_charge],
+                "efficiency_discharge": [box.efficiency_discharge],
+                "self_discharge_per_h": [box.self_discharge_per_h],
+                "initial_kwh": [box.initial_kwh],
+            },
+        )
+
+
+def _simulate(community: Community, closer: Closer, progress: Step | None) -> dict[str, Any]:
+    began = perf_counter()
+    channel = simulate(community, closer.close, progress)
+    whole = perf_counter() - began
+    seconds = {**community.seconds, **closer.seconds}
+    seconds["agents_and_clock"] = whole - sum(seconds.values())
+    return {
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "messages": dict(sorted(channel.sent.items())),
+        "conservation": closer.conservation,
+        "violations": dict(sorted(closer.breached.items())),
+        "not_converged": closer.not_converged,
+        "lost_power_flows": closer.lost_flows,
+        "ev_kwh_missing_at_departure": round(closer.unserved_ev_kwh, 6),
+    }

@@ -1,0 +1,102 @@
+"""What the same people do without sharing: the reference run and the unmanaged network, computed once and kept.
+
+Both depend on the people, the data, the tariffs and the envelopes, not on what sharing costs or how it is settled, so that many runs of a
+study share them. They are kept as finished Parquet tables in the user's cache folder under the hash of exactly the parts of the
+scenario that they depend on, and may be computed in a process of their own beside the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from network.cache import folder as cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sim.resolve import Resolved
+    from sim.scenario import Scenario
+
+__all__ = ["compute", "key", "started"]
+
+IRRELEVANT = ("name", "report", "storage", "aggregators", "settlement")
+"""Parts of a scenario that the reference does not depend on."""
+IRRELEVANT_IN = {"market": ("replanning", "mechanism"), "dso": ("lifting",)}
+
+
+def key(resolved: Resolved) -> str:
+    """Return the hash under which the reference of a scenario is kept."""
+    told = resolved.scenario.model_dump(mode="json", by_alias=True)
+    kept: dict[str, Any] = {name: value for name, value in told.items() if name not in IRRELEVANT}
+    for part, names in IRRELEVANT_IN.items():
+        kept[part] = {name: value for name, value in kept[part].items() if name not in names}
+    kept["data"] = resolved.provenance
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def compute(scenario: Scenario, resolved: Resolved | None = None) -> tuple[Path, dict[str, Any]]:
+    """Return the folder that holds ``reference/`` and ``unmanaged/``, simulating them if they are not there yet.
+
+    Returns
+    -------
+    The folder, and what the log should say about it.
+    """
+    from sim.plays import play_reference, play_unmanaged
+    from sim.resolve import resolve
+
+    if resolved is None:
+        resolved = resolve(scenario)
+    home = cache_folder() / "reference"
+    target = home / key(resolved)
+    note = target / "notes.json"
+    if note.exists():
+        return target, {**json.loads(note.read_text(encoding="utf-8")), "cached": True}
+    home.mkdir(parents=True, exist_ok=True)
+    partial = home / f".{target.name}.partial-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        notes = {
+            "reference": play_reference(resolved, partial / "reference"),
+            "unmanaged": play_unmanaged(resolved, partial / "unmanaged"),
+        }
+        (partial / "notes.json").write_text(json.dumps(notes, sort_keys=True), encoding="utf-8")
+        try:
+            partial.rename(target)
+        except OSError:
+            if not note.exists():  # somebody else was faster, otherwise
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target, {**notes, "cached": False}
+
+
+@contextmanager
+def started(scenario: Scenario, resolved: Resolved) -> Iterator[Callable[[], tuple[Path, Mapping[str, Any]]]]:
+    """Compute the reference beside what happens inside the ``with`` block; call what is yielded for the result.
+
+    A second process is used where there is a second core and nothing kept yet.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    kept = (cache_folder() / "reference" / key(resolved) / "notes.json").exists()
+    if kept or cores < 2 or not hasattr(sys.modules["__main__"], "__spec__"):
+        yield lambda: compute(scenario, resolved)
+        return
+    pool = ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
+    try:
+        future: Future[tuple[Path, dict[str, Any]]] = pool.submit(compute, scenario)
+        yield future.result
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in (getattr(pool, "_processes", None) or {}).values():
+            if process.is_alive() and sys.exc_info()[0] is not None:
+                process.terminate()
