@@ -101,6 +101,7 @@ def _homes(scenario: Scenario, grid: Grid, mistakes: list[str]) -> list[Draft]:
 
 
 def _of_the_grid(scenario: Scenario, grid: Grid) -> list[Draft]:
+    """Return the homes of the data set, which its reader has checked: a bound for homes is none for a factory in it."""
     c, ids = grid.connections, grid.feeder.buses.ids
 
     def place(*_: str | int) -> str:
@@ -108,36 +109,34 @@ def _of_the_grid(scenario: Scenario, grid: Grid) -> list[Draft]:
 
     drafts = []
     for k in range(len(c)):
-        solar = HomeSolar(kw_peak=float(c.pv_kw_peak[k]), profile=c.pv_profile[k]) if c.pv_kw_peak[k] > 0 else None
-        power = float(c.battery_kw[k])
-        battery = (
-            HomeBattery(kwh=float(c.battery_kwh[k]), charge_kw=power, discharge_kw=power)
+        home = Home.model_construct(
+            id=c.id[k],
+            bus=ids[int(c.bus[k])],
+            load=HomeLoad.model_construct(
+                kw=float(c.base_kw[k]),
+                profile=c.profile[k],
+                kvar=float(c.base_kvar[k]),
+                profile_q=c.reactive_profile[k],
+            ),
+            solar=HomeSolar.model_construct(kw_peak=float(c.pv_kw_peak[k]), profile=c.pv_profile[k])
+            if c.pv_kw_peak[k] > 0
+            else None,
+            battery=HomeBattery.model_construct(
+                kwh=float(c.battery_kwh[k]), charge_kw=float(c.battery_kw[k]), discharge_kw=float(c.battery_kw[k])
+            )
             if c.battery_kwh[k] > 0
-            else None
-        )
-        heat_pump = (
-            HomeHeatPump(
+            else None,
+            ev=HomeEv.model_construct(kw=float(c.ev_kw[k]), count=max(int(c.ev_count[k]), 1))
+            if c.ev_kw[k] > 0
+            else None,
+            heat_pump=HomeHeatPump.model_construct(
                 kw=float(c.heat_pump_kw[k]),
                 profile=c.heat_pump_profile[k],
                 kvar=float(c.heat_pump_kvar[k]),
                 profile_q=c.heat_pump_reactive_profile[k],
             )
             if c.heat_pump_kw[k] > 0
-            else None
-        )
-        home = Home(
-            id=c.id[k],
-            bus=ids[int(c.bus[k])],
-            load=HomeLoad(
-                kw=float(c.base_kw[k]),
-                profile=c.profile[k],
-                kvar=float(c.base_kvar[k]),
-                profile_q=c.reactive_profile[k],
-            ),
-            solar=solar,
-            battery=battery,
-            ev=HomeEv(kw=float(c.ev_kw[k])) if c.ev_kw[k] > 0 else None,
-            heat_pump=heat_pump,
+            else None,
         )
         drafts.append(Draft(home, int(c.bus[k]), place))
     return drafts

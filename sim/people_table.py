@@ -21,9 +21,8 @@ from sim.scenario_base import Spec
 from sim.scenario_file import Loc, ScenarioError, Source
 from sim.scenario_mistakes import told
 from sim.scenario_people import Home, HomeBattery, HomeEv, HomeHeatPump, HomeLoad, HomeSolar
-from sim.series_csv import cell_columns
 
-__all__ = ["PlacedHome", "columns", "read_homes"]
+__all__ = ["PlacedHome", "cell_columns", "columns", "read_homes"]
 
 PARTS: dict[str, type[Spec]] = {
     "load": HomeLoad,
@@ -90,6 +89,21 @@ def read_homes(path: Path, name: str) -> list[PlacedHome]:
     if mistakes:
         raise ScenarioError(mistakes)
     return homes
+
+
+def cell_columns(line: str, delimiter: str) -> list[int]:
+    """Return the column (from 1) at which each cell of a line begins.
+
+    >>> cell_columns('a,"b,c",d', ",")
+    [1, 3, 9]
+    """
+    starts, quoted = [1], False
+    for k, sign in enumerate(line):
+        if sign == '"':
+            quoted = not quoted
+        elif sign == delimiter and not quoted:
+            starts.append(k + 2)
+    return starts
 
 
 def _csv(path: Path, name: str) -> Iterator[Source]:

@@ -29,13 +29,14 @@ from market.tariffs import Tariff, TariffError
 from network.feeder import Feeder, FeederError
 from network.sources import Grid, SourceError
 from network.sources import read as read_grid
+from sim.draws import stream
 from sim.people import build
 from sim.people_rules import unknown
-from sim.profile_store import ProfileError, Profiles
+from sim.profile_store import ArrayProfiles, ProfileError, Profiles
 from sim.scenario import Scenario, dump
 from sim.scenario_base import local_time
 from sim.scenario_file import ScenarioError
-from sim.series import Series, series_of
+from sim.series import OneSeries, Series, one_series
 
 __all__ = ["Resolved", "package_version", "resolve"]
 
@@ -81,9 +82,7 @@ def resolve(scenario: Scenario) -> Resolved:
     """Read what a scenario refers to; raises :class:`ScenarioError` with every mistake of the first step that finds any."""
     grid = _told(lambda: read_grid(_grid_spec(scenario)), scenario, "grid", "source")
     profiles = _profiles(scenario)
-    series = series_of(
-        scenario.series, scenario.seed, scenario.time.time_zone, scenario.time.interval_minutes, scenario.file
-    )
+    series = _series(scenario)
     tariffs = _tariffs(scenario)
     mistakes: list[str] = []
     _check_rules(scenario, mistakes)
@@ -120,6 +119,8 @@ def _told(read: Callable[[], T], scenario: Scenario, *loc: str | int) -> T:
     """Read something; its mistakes are told with the place in the scenario that names it."""
     try:
         return read()
+    except OSError as error:
+        raise ScenarioError([f"{scenario.place(*loc)}: {error.filename}: cannot be read: {error.strerror}."]) from error
     except (SourceError, ProfileError) as error:
         raise ScenarioError(f"{scenario.place(*loc)}: {sentence}" for sentence in error.mistakes) from error
     except FeederError as error:
@@ -138,11 +139,70 @@ def _grid_spec(scenario: Scenario) -> str:
 def _profiles(scenario: Scenario) -> Profiles:
     """Return all profiles: those of the data set, of the tables, and the modelled ones."""
     stores: list[Profiles] = []
+    zone = scenario.time.time_zone
     if scenario.grid.source.startswith("simbench:"):
         from sim.profiles_simbench import simbench_profiles
 
         stores.append(_told(partial(simbench_profiles, scenario.grid.source), scenario, "grid", "source"))
-    return Profiles.combine(*stores)
+    for i, table in enumerate(scenario.profiles.tables):
+        from sim.profiles_tables import table_profiles
+
+        read = partial(table_profiles, scenario.file(table.file), table.time_zone or zone, table.unit)
+        stores.append(_told(read, scenario, "profiles", "tables", i, "file"))
+    stores += [_modelled(scenario, i) for i in range(len(scenario.profiles.solar))]
+    if not stores:
+        stores.append(_nothing(scenario))
+    return _told(partial(Profiles.combine, *stores), scenario, "profiles")
+
+
+def _modelled(scenario: Scenario, i: int) -> Profiles:
+    """Return the profile of a modelled solar plant, for the calendar years of the run; all of them see one sky."""
+    from sim.solar import pvlib_profile
+
+    spec, first, last = scenario.profiles.solar[i], *(scenario.time.boundaries()[k] for k in (0, -1))
+    hours = np.arange(f"{first.year}-01-01", f"{last.year + 1}-01-01", dtype="datetime64[m]")
+    read = partial(
+        pvlib_profile,
+        spec.latitude_deg,
+        spec.longitude_deg,
+        spec.tilt_deg,
+        spec.azimuth_deg,
+        hours[:: scenario.time.interval_minutes].astype("datetime64[s]"),
+        int(stream(scenario.seed, "sky").integers(2**32)),
+        weather=None if spec.weather is None else scenario.file(spec.weather),
+        altitude_m=spec.altitude_m,
+        name=spec.id,
+    )
+    return _told(read, scenario, "profiles", "solar", i)
+
+
+def _nothing(scenario: Scenario) -> Profiles:
+    """Return a store without a name: all loads are constant."""
+    times = _times(scenario)
+    return ArrayProfiles("no profiles", (), times[0], scenario.time.interval_minutes, np.zeros((0, times.size)))
+
+
+def _series(scenario: Scenario) -> Series:
+    """Return every series that the scenario defines; their mistakes are told together."""
+    made: dict[str, OneSeries] = {}
+    mistakes: list[str] = []
+    for name, spec in scenario.series.items():
+        read = partial(
+            one_series,
+            name,
+            spec,
+            scenario.seed,
+            scenario.time.time_zone,
+            scenario.time.interval_minutes,
+            scenario.file,
+        )
+        try:
+            made[name] = _told(read, scenario, "series", name)
+        except ScenarioError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ScenarioError(mistakes)
+    return Series(made)
 
 
 # -- money -------------------------------------------------------------------------------------------------------------
@@ -176,8 +236,8 @@ def _check_prices(scenario: Scenario, tariffs: dict[str, Tariff], series: Series
     times = _times(scenario)
     try:
         values = series.values(series.names, times)
-    except ScenarioError as error:
-        mistakes += error.mistakes
+    except ProfileError as error:
+        mistakes += [f"{scenario.place('series')}: {sentence}" for sentence in error.mistakes]
         return
     for name, tariff in tariffs.items():
         prices = tariff.price(times, scenario.time.time_zone, values)
@@ -291,6 +351,7 @@ def _habits(scenario: Scenario) -> Habits:
 def _files(scenario: Scenario) -> list[str]:
     """Return every file that was read besides series, with its hash: its name alone would not tell that it has changed."""
     named = [table.file for table in scenario.profiles.tables]
+    named += [model.weather for model in scenario.profiles.solar if model.weather]
     named += [scenario.people.table] if scenario.people.table else []
     if not scenario.grid.source.startswith(("simbench:", "pandapower:")):
         path = scenario.file(scenario.grid.source)

@@ -48,6 +48,7 @@ UNITS = (
     ("_hour", "hour of the day"),
     ("hours", "h"),
     ("_deg", "°"),
+    ("_m", "m"),
     ("_per_h", "1/h"),
 )
 

@@ -16,12 +16,12 @@ from sim.scenario_base import Clock, ClockEnd, FileName, Id, Money, Price, Share
 from sim.scenario_file import Loc
 
 __all__ = [
-    "CsvSeries",
     "LocalSpec",
     "RateSpec",
     "SeriesSpec",
     "SyntheticEmissionFactor",
     "SyntheticPrice",
+    "TableSeries",
     "TariffSpec",
     "default_series",
 ]
@@ -171,12 +171,12 @@ class SyntheticEmissionFactor(Spec):
     """Size of all movements about the mean."""
 
 
-class CsvSeries(Spec):
-    """A column of a CSV file beside the scenario, one row per interval."""
+class TableSeries(Spec):
+    """A column of a table (CSV or Parquet) beside the scenario, one row per interval."""
 
-    from_: Literal["csv"] = Field(alias="from")
+    from_: Literal["table"] = Field(alias="from")
     file: FileName
-    """Its first row names the columns; the column "time" holds the start of each interval."""
+    """The column "time" holds the start of each interval; the others are figures."""
     column: Id = "value"
     """Name of the column."""
     unit: Literal["eur_per_kwh", "ct_per_kwh", "eur_per_mwh", "kg_per_kwh", "g_per_kwh"] = "eur_per_kwh"
@@ -190,7 +190,7 @@ class CsvSeries(Spec):
         return "kg/kWh" if self.unit in {"kg_per_kwh", "g_per_kwh"} else "eur/kWh"
 
 
-SeriesSpec = Annotated[SyntheticPrice | SyntheticEmissionFactor | CsvSeries, Field(discriminator="from_")]
+SeriesSpec = Annotated[SyntheticPrice | SyntheticEmissionFactor | TableSeries, Field(discriminator="from_")]
 
 
 def default_series() -> dict[str, Any]:

@@ -144,6 +144,8 @@ class ProfileTableSpec(Spec):
 
     file: FileName
     """CSV or Parquet."""
+    unit: Literal["kw", "w", "mw", "kwh", "wh", "1"] = "kw"
+    """Unit of the figures, in quotes where it is "1": multiples of the nameplate; kwh and wh are energies per interval. A home that uses a profile in kW has a nameplate of 1 kW."""
     time_zone: str | None = None
     """Of stamps without an offset; null: the scenario's."""
 
@@ -159,6 +161,10 @@ class SolarModelSpec(Spec):
     """Slope of the modules; 0 is flat."""
     azimuth_deg: Annotated[float, Field(strict=True, ge=0, le=360)] = 180.0
     """Direction of the modules; 180 is south."""
+    altitude_m: Annotated[float, Field(strict=True, ge=-500, le=9000)] = 0.0
+    """Height above the sea."""
+    weather: FileName | None = None
+    """Table (CSV or Parquet, stamps with offset) with the columns ghi [W/m2] and perhaps temp [°C]; null: a drawn sky, the same for all models."""
 
 
 class ProfilesSpec(Spec):

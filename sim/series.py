@@ -1,6 +1,6 @@
 """What the world outside the community says in numbers: the spot price and the emissions of a kWh.
 
-A series is read from a CSV file (:mod:`sim.series_csv`) or drawn. Drawn ones are shapes with weather, not history::
+A series is a column of a table (:func:`sim.profiles_tables.table_profiles`) or drawn. Drawn ones are shapes with weather, not history::
 
     price(t)    = m (1 + s [a_evening + a_morning - a_sun(season, sun_d) - a_weekend + level_d + noise_t])      (1)
     emission(t) = e (1 + s [0.30 a_evening - 0.35 a_sun - 0.05 a_weekend + 0.5 level_d])                        (2)
@@ -14,6 +14,7 @@ Limits: hourly; no holidays, no trend. Good for comparing business models on equ
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.draws import stream
-from sim.scenario_money import CsvSeries, SeriesSpec, SyntheticPrice
+from sim.profile_store import ProfileError, Profiles
+from sim.scenario_money import SeriesSpec, SyntheticPrice, TableSeries
 
-__all__ = ["OneSeries", "Series", "series_of", "synthetic_emission_factor", "synthetic_price"]
+__all__ = ["OneSeries", "Series", "one_series", "synthetic_emission_factor", "synthetic_price"]
 
 Vector = NDArray[np.float64]
 Times = NDArray[np.datetime64]
@@ -37,6 +39,9 @@ LEVEL_WEIGHTS = np.array([0.62, 0.5, 0.4, 0.32, 0.3]) / math.sqrt(0.9868)
 """Of today's and the four days' before shocks; their squares sum to one."""
 LEVEL_STD = 0.14
 NOISE_STD = 0.08
+
+FACTORS = {"eur_per_kwh": 1.0, "ct_per_kwh": 0.01, "eur_per_mwh": 0.001, "kg_per_kwh": 1.0, "g_per_kwh": 0.001}
+"""From the unit of a table to currency or kg per kWh."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,53 +78,76 @@ class Series:
         return {name: self.by_id[name].at(times) for name in names}
 
 
-def series_of(
-    specs: Mapping[str, SeriesSpec], seed: int, time_zone: str, interval_minutes: int, file: Callable[[str], Path]
-) -> Series:
-    """Return the series that a scenario defines.
+def one_series(
+    name: str, spec: SeriesSpec, seed: int, time_zone: str, interval_minutes: int, file: Callable[[str], Path]
+) -> OneSeries:
+    """Return a series as a scenario defines it; raises :class:`ProfileError` for a table that cannot be used.
 
     Parameters
     ----------
-    specs
-        By id.
+    name
+        Its id.
+    spec
+        Its definition.
     seed
         The scenario's.
     time_zone
         The scenario's; drawn shapes follow its clock.
     interval_minutes
-        Of the run; a file that is finer is averaged, one that is coarser holds its values.
+        Of the run; a table that is finer is averaged, one that is coarser holds its values.
     file
         Finds a file by the name that the scenario gives it.
     """
-    made: dict[str, OneSeries] = {}
-    for name, spec in specs.items():
-        at: Callable[[Times], Vector]
-        if isinstance(spec, CsvSeries):
-            from sim.series_csv import read_csv
+    at: Callable[[Times], Vector]
+    if isinstance(spec, TableSeries):
+        from sim.profiles_tables import table_profiles
 
-            table = read_csv(file(spec.file), spec.file, spec.column, spec.unit, spec.time_zone or time_zone)
-            unit, provenance = spec.unit_of_series, table.provenance
-            at = partial(table.at, interval_minutes=interval_minutes)
-        elif isinstance(spec, SyntheticPrice):
-            unit, provenance = "eur/kWh", "drawn: sim.series.synthetic_price"
-            at = partial(
-                synthetic_price,
-                seed=seed,
-                time_zone=time_zone,
-                mean_eur_per_kwh=spec.mean_eur_per_kwh,
-                swing=spec.swing,
-            )
-        else:
-            unit, provenance = "kg/kWh", "drawn: sim.series.synthetic_emission_factor"
-            at = partial(
-                synthetic_emission_factor,
-                seed=seed,
-                time_zone=time_zone,
-                mean_kg_per_kwh=spec.mean_kg_per_kwh,
-                swing=spec.swing,
-            )
-        made[name] = OneSeries(name, unit, f"series {name}: {provenance}", at)
-    return Series(made)
+        path = file(spec.file)
+        table = table_profiles(path, spec.time_zone or time_zone, unit="1")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        unit, provenance = spec.unit_of_series, f"{spec.file}, column {spec.column}, sha256 {digest}"
+        at = partial(
+            _looked_up,
+            table=table,
+            column=table.index([spec.column]),
+            factor=FACTORS[spec.unit],
+            interval_minutes=interval_minutes,
+        )
+    elif isinstance(spec, SyntheticPrice):
+        unit, provenance = "eur/kWh", "drawn by sim.series.synthetic_price"
+        at = partial(
+            synthetic_price,
+            seed=seed,
+            time_zone=time_zone,
+            mean_eur_per_kwh=spec.mean_eur_per_kwh,
+            swing=spec.swing,
+        )
+    else:
+        unit, provenance = "kg/kWh", "drawn by sim.series.synthetic_emission_factor"
+        at = partial(
+            synthetic_emission_factor,
+            seed=seed,
+            time_zone=time_zone,
+            mean_kg_per_kwh=spec.mean_kg_per_kwh,
+            swing=spec.swing,
+        )
+    return OneSeries(name, unit, f"series {name}: {provenance}", at)
+
+
+def _looked_up(
+    times_utc: Times, table: Profiles, column: NDArray[np.intp], factor: float, interval_minutes: int
+) -> Vector:
+    """Return the mean over each interval; times are an unbroken grid. Raises where the table does not reach."""
+    if table.wraps(times_utc[0], times_utc.size, interval_minutes):
+        end = table.start + np.timedelta64(table.length * table.step_minutes, "m")
+        raise ProfileError(
+            table.name,
+            [
+                f"it holds {table.start}Z to {end}Z; the run needs {times_utc[0]}Z to {times_utc[-1]}Z. Give a longer table."
+            ],
+        )
+    values: Vector = factor * table.window(column, times_utc[0], times_utc.size, interval_minutes=interval_minutes)[0]
+    return values
 
 
 def synthetic_price(
