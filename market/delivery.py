@@ -149,7 +149,8 @@ class Delivery:
     """Shape (T,)."""
     aggregator_id: tuple[str, ...] | None = None
     """Of each agent, ``""`` without one; None: nobody has one."""
-    aggregator_fee_eur_per_day: float = 0.0
+    aggregator_fee_eur_per_day: Vector | float = 0.0
+    """Of each agent, shape (n,), or the same for all."""
 
     retailer: str = "retailer"
     dso: str = "dso"

@@ -288,10 +288,11 @@ class _Day:
             lost = np.rint(d.loss_kwh * 1e6).astype(np.int64)[None]
             paid = _money(lost, d.loss_price_eur_per_kwh)
             book.pooled("losses", "losses", np.array([account[d.dso]]), account[d.retailer], -paid, lost, moves=True)
+        fees = np.broadcast_to(np.asarray(d.aggregator_fee_eur_per_day, dtype=np.float64), (self.n,))
         for aggregator in sorted({name for name in d.aggregator_id or () if name}):
             assert d.aggregator_id is not None
             rows = np.flatnonzero([d.aggregator_id[i] == aggregator for i in self.order])
-            fee = np.full((len(rows), 1), round(d.aggregator_fee_eur_per_day * 1e6), dtype=np.int64)
+            fee = np.rint(fees[self.order[rows], None] * 1e6).astype(np.int64)
             book.pooled("aggregator_fee", "aggregator", rows, account[aggregator], -fee, np.full_like(fee, 1_000_000))
 
     # -- checks ----------------------------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ class Community:
 
     def _prices(self, times: NDArray[np.datetime64]) -> dict[str, Prices]:
         zone = str(self.clock.zone)
-        return {name: tariff.price(times, zone, self.series.values(tariff.series(), times)) for name, tariff in self.tariffs.items()}
+        return {name: tariff.price(times, zone, self.series.values(tariff.series, times)) for name, tariff in self.tariffs.items()}
 
     def _retail(self, prices: Mapping[str, Prices], steps: int) -> Retail:
         own = [prices[name] for name in self.people.tariff_id]

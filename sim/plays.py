@@ -20,7 +20,8 @@ from sim.record import feeder_tables, people_table
 from sim.resolve import Resolved
 from sim.results import Writer
 from sim.rows import Sink, arrow_table
-from sim.scenario import Scenario, clock, local_time
+from sim.scenario import Scenario
+from sim.scenario_base import clock, local_time
 from sim.schema import TABLES, arrow_schema, tables_of
 
 __all__ = ["clock_of", "play_reference", "play_sharing", "play_unmanaged"]
