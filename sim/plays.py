@@ -19,10 +19,10 @@ from sim.processes import simulate
 from sim.record import feeder_tables, people_table
 from sim.resolve import Resolved
 from sim.results import Writer
-from sim.rows import Sink, arrow_table
 from sim.scenario import Scenario
 from sim.scenario_base import clock, local_time
-from sim.schema import TABLES, arrow_schema, tables_of
+from sim.schema import tables_of
+from sim.table_folder import TableFolder
 
 __all__ = ["clock_of", "play_reference", "play_sharing", "play_unmanaged"]
 
@@ -113,11 +113,11 @@ def play_unmanaged(resolved: Resolved, folder: Path) -> dict[str, Any]:
 
 
 def _play_alone(resolved: Resolved, play: Play, section: str, folder: Path) -> dict[str, Any]:
-    folder.mkdir(parents=True)
-    sinks = {name: Sink(folder / f"{name}.parquet", arrow_schema(TABLES[name])) for name in tables_of(section)}
+    held, tables = set(tables_of(section)), TableFolder(folder, section)
 
     def append(table: str, columns: Mapping[str, Any]) -> None:
-        sinks[table].add(arrow_table(table, columns))
+        if table in held:
+            tables.append(table, columns)
 
     community = _community(resolved, play)
     fee = np.zeros(community.rows)
@@ -125,8 +125,7 @@ def _play_alone(resolved: Resolved, play: Play, section: str, folder: Path) -> d
     if section == "reference":
         _write_fixed(resolved, community, append)
     notes = _simulate(community, closer, None)
-    for sink in sinks.values():
-        sink.close()
+    tables.seal()
     return notes
 
 

@@ -150,6 +150,8 @@ def flow_tables(feeder: Feeder, book: DayBook, flow: Flow, found: list[Breach], 
             loss_kw=flow.loss_kw,
         ),
     )
+    if not found:
+        return
     append(
         "violations",
         {
@@ -205,6 +207,8 @@ def _envelopes(community: Community, book: DayBook, append: Append) -> None:
 
 def _clearings(book: DayBook, append: Append) -> None:
     records = book.clearings
+    if not records:
+        return
     last = [record.clearing.residuals[-1] if len(record.clearing.residuals) else np.full(4, np.nan) for record in records]
     append(
         "clearings",
@@ -223,6 +227,8 @@ def _clearings(book: DayBook, append: Append) -> None:
         },
     )
     history = [(r.clearing_id, row) for r in records for row in r.clearing.residuals]
+    if not history:
+        return
     append(
         "iterations",
         {
