@@ -183,7 +183,7 @@ class Model:
                 steps = list(pool.map(work, begins))
         else:
             steps = [work(begin) for begin in begins]
-        source_power[~converged] = np.nan
+        source_power[~converged] = complex(np.nan, np.nan)
         most = max(steps, default=0)
         return Flow(v_pu, p, q, current, loading, loss, source_power.real, source_power.imag, converged, most)
 

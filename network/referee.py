@@ -177,7 +177,7 @@ def _flow(feeder: Feeder, answer: Mapping[Any, NDArray[Any]], converged: NDArray
     source_va = answer["source"]["p"][:, 0] + 1j * answer["source"]["q"][:, 0]
     for column in (v_pu, *columns.values()):
         column[:, ~converged] = np.nan
-    source_va[~converged] = np.nan
+    source_va[~converged] = complex(np.nan, np.nan)
     return Flow(
         v_pu=v_pu,
         p_kw=columns["p_from"] / 1e3,
