@@ -147,6 +147,10 @@ def _of_the_grid(scenario: Scenario, grid: Grid) -> list[Draft]:
 
 def _check_references(drafts: list[Draft], scenario: Scenario, profiles: Profiles, mistakes: list[str]) -> None:
     known = set(profiles.names)
+    if scenario.people.load_profile and scenario.people.load_profile not in known:
+        sentence = unknown("profile", scenario.people.load_profile, list(profiles.names), "the scenario")
+        mistakes.append(f"{scenario.place('people', 'load_profile')}: {sentence}")
+        return
     aggregators = [a.id for a in scenario.aggregators]
     taken = {**dict.fromkeys(RESERVED, "an account of its own"), **dict.fromkeys(aggregators, "an aggregator")}
     taken |= dict.fromkeys([ess.id for ess in scenario.storage], "a storage")

@@ -63,11 +63,14 @@ class Choices:
         tangents = [float(c.heat_pump_kvar[k] / c.heat_pump_kw[k]) for k in range(len(c)) if c.heat_pump_kw[k] > 0]
         self.heat_pump = sorted(pumps)
         self.heat_pump_tangent = float(np.median(tangents)) if tangents else 0.0
+        self.load_profile = scenario.people.load_profile
         self.seed = scenario.seed
 
     def completed(self, draft: Draft, row: int, mistakes: list[str]) -> Draft:
         """Fill in the profiles that a home's devices do not name."""
         home = draft.home
+        if self.load_profile and not home.load.profile and home.load.kw > 0:
+            home = home.model_copy(update={"load": home.load.model_copy(update={"profile": self.load_profile})})
         if home.solar is not None and not home.solar.profile:
             if not self.solar:
                 mistakes.append(

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from network.cache import folder as cache_folder
+from sim.cache import folder as cache_folder
+from sim.folder import open_partial, publish, remove_stale, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from sim.scenario import Scenario
 
 __all__ = ["compute", "key", "started"]
+
+NOTES = "notes.json"
 
 IRRELEVANT = ("name", "report", "storage", "aggregators", "settlement")
 """Parts of a scenario that the reference does not depend on."""
@@ -56,28 +60,43 @@ def compute(scenario: Scenario, resolved: Resolved | None = None) -> tuple[Path,
 
     if resolved is None:
         resolved = resolve(scenario)
-    home = cache_folder() / "reference"
+    home = _home()
     target = home / key(resolved)
-    note = target / "notes.json"
-    if note.exists():
-        return target, {**json.loads(note.read_text(encoding="utf-8")), "cached": True}
-    home.mkdir(parents=True, exist_ok=True)
-    partial = home / f".{target.name}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        notes = {
-            "reference": play_reference(resolved, partial / "reference"),
-            "unmanaged": play_unmanaged(resolved, partial / "unmanaged"),
-        }
-        (partial / "notes.json").write_text(json.dumps(notes, sort_keys=True), encoding="utf-8")
+    kept = _notes(target)
+    if kept is not None:
+        return target, {**kept, "cached": True}
+    with told(target):
+        remove_stale(home)
+        partial = open_partial(target)
         try:
-            partial.rename(target)
-        except OSError:
-            if not note.exists():  # somebody else was faster, otherwise
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            notes = {
+                "reference": play_reference(resolved, partial / "reference"),
+                "unmanaged": play_unmanaged(resolved, partial / "unmanaged"),
+            }
+            (partial / NOTES).write_text(json.dumps(notes, sort_keys=True), encoding="utf-8")
+            publish(partial, target, replace=False)  # where somebody else was faster, theirs is as good
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return target, {**notes, "cached": False}
+
+
+def _home() -> Path:
+    """Return the folder in which references are kept: the user's cache, or the system's temporary folder where that cannot be written."""
+    home = cache_folder() / "reference"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.gettempdir()) / "commonwatt-reference"
+    return home if os.access(home, os.W_OK) else Path(tempfile.gettempdir()) / "commonwatt-reference"
+
+
+def _notes(target: Path) -> dict[str, Any] | None:
+    """Return what a finished reference says of itself; None where there is none."""
+    try:
+        told_notes: dict[str, Any] = json.loads((target / NOTES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told_notes
 
 
 @contextmanager
@@ -87,8 +106,7 @@ def started(scenario: Scenario, resolved: Resolved) -> Iterator[Callable[[], tup
     A second process is used where there is a second core and nothing kept yet.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    kept = (cache_folder() / "reference" / key(resolved) / "notes.json").exists()
-    if kept or cores < 2 or not hasattr(sys.modules["__main__"], "__spec__"):
+    if _notes(_home() / key(resolved)) is not None or cores < 2 or not hasattr(sys.modules["__main__"], "__spec__"):
         yield lambda: compute(scenario, resolved)
         return
     pool = ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))

@@ -56,6 +56,8 @@ class Resolved:
     series: Series
     storage: tuple[Box, ...]
     """The shared storage; empty where there is none."""
+    settlement_keys: NDArray[np.float64] | None
+    """Share of each home, shape (n,), for sharing rules with fixed keys; None for the others. [1]"""
     skill: Skill
     """How well people forecast."""
     habits: Habits
@@ -93,6 +95,7 @@ def resolve(scenario: Scenario) -> Resolved:
         people = build(scenario, grid, profiles)
     except ScenarioError as error:
         mistakes += error.mistakes
+    keys = _keys(scenario, people, mistakes) if people is not None else None
     if mistakes or people is None:
         raise ScenarioError(mistakes)
     provenance = tuple(
@@ -106,6 +109,7 @@ def resolve(scenario: Scenario) -> Resolved:
         tariffs=tariffs,
         series=series,
         storage=storage,
+        settlement_keys=keys,
         skill=_skill(scenario),
         habits=_habits(scenario),
         provenance=provenance,
@@ -229,6 +233,21 @@ def _check_rules(scenario: Scenario, mistakes: list[str]) -> None:
             mistakes.append(
                 f"{scenario.place('settlement', key)}: settlement.{key}: {unknown('rule', name, sorted(known), 'settlement')}"
             )
+
+
+def _keys(scenario: Scenario, people: People, mistakes: list[str]) -> NDArray[np.float64] | None:
+    """Return the fixed keys of the sharing rule, if it has any."""
+    spec = scenario.settlement
+    if not spec.has_keys:
+        return None
+    mistakes += [
+        f"{scenario.place('settlement', 'keys', name)}: {unknown('home', name, list(people.agent_id), 'the people')}"
+        for name in spec.keys
+        if name not in people.agent_id
+    ]
+    if not spec.keys:
+        return np.full(people.n, 1.0 / people.n)
+    return np.array([spec.keys.get(name, 0.0) for name in people.agent_id])
 
 
 def _check_prices(scenario: Scenario, tariffs: dict[str, Tariff], series: Series, mistakes: list[str]) -> None:

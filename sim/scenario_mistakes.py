@@ -74,18 +74,21 @@ def unit(key: str) -> str:
     return next((text for suffix, text in UNITS if key == suffix.lstrip("_") or key.endswith(suffix)), "")
 
 
-def told(error: ValidationError, model: type[BaseModel], source: Source) -> list[str]:
-    """Return one sentence per mistake, ``file:line:column: key: what is wrong``, in the order of the file."""
+def told(error: ValidationError, model: type[BaseModel], source: Source, *, with_keys: bool = True) -> list[str]:
+    """Return one sentence per mistake, ``file:line:column: key: what is wrong``, in the order of the file.
+
+    Without keys, the place alone says which value is meant.
+    """
     found: list[tuple[str, str]] = []
     for item in error.errors(include_url=False):
         loc = _in_the_data(item["loc"], source.data)
         if item["type"] == CONTRADICTION:
             for inner, sentence in item["ctx"]["found"]:
                 place = (*loc, *inner)
-                found.append((source.place(place), f"{_dotted(place)}{sentence}."))
+                found.append((source.place(place), f"{_dotted(place) if with_keys else ''}{sentence}."))
             continue
         unknown = item["type"] == "extra_forbidden"
-        sentence = _unknown_key(loc, model) if unknown else _sentence(item, loc)
+        sentence = _unknown_key(loc, model) if unknown else _sentence(item, loc, _dotted(loc) if with_keys else "")
         found.append((source.place(loc, key=unknown or item["type"] == "string_type"), sentence))
     return in_order(f"{place}: {sentence}" for place, sentence in found)
 
@@ -124,10 +127,9 @@ def _dotted(loc: Loc) -> str:
     return ".".join(map(str, loc)) + ": " if loc else ""
 
 
-def _sentence(item: Any, loc: Loc) -> str:
+def _sentence(item: Any, loc: Loc, name: str) -> str:
     kind, ctx, given = item["type"], item.get("ctx", {}), item["input"]
     key = next((str(part) for part in reversed(loc) if isinstance(part, str)), "")
-    name = _dotted(loc)
     if kind == "missing":
         owner = ".".join(map(str, loc[:-1])) or "the scenario"
         last = f'"{loc[-1]}"' if loc and isinstance(loc[-1], str) else "one more value"

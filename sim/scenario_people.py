@@ -257,6 +257,8 @@ class PeopleSpec(Spec):
     """The homes, where they come from the list."""
     rules: tuple[Rule, ...] = ()
     """Devices for homes that have none, drawn with the scenario's seed, in this order."""
+    load_profile: str = ""
+    """Profile of every load that names none; empty: such a load is constant. Data sets other than SimBench's bring no profiles."""
     load_shift_minutes: Annotated[float, Field(strict=True, ge=0, le=720)] = 45.0
     """Homes that share a load profile with others live it earlier or later by at most this much, drawn uniformly and rounded to the interval."""
     solar_peak_kw_per_kw_peak: Annotated[float, Field(strict=True, gt=0, le=1.5)] | None = 0.85

@@ -267,6 +267,20 @@ class SettlementSpec(Spec):
     """Rule by which local surplus is allocated to those who need it."""
     price: Id = "price.mmr"
     """Price at which it changes hands; price.mmr: the mid-market rate."""
+    keys: dict[Id, Share] = Field(default_factory=dict)
+    """For rules with fixed keys (alloc.static, ...): the share of each home, by its id; they add up to 1, and who is missing has 0. Empty: equal shares."""
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Check that keys are used, and add up."""
+        if self.keys and not self.has_keys:
+            yield ("keys",), f"are given, but {self.rule} has none; remove them or choose alloc.static"
+        elif self.keys and abs(sum(self.keys.values()) - 1.0) > 1e-6:
+            yield ("keys",), f"must add up to 1; they add up to {sum(self.keys.values()):g}"
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the rule shares by fixed keys."""
+        return self.rule.startswith("alloc.static")
 
 
 class ForecastSpec(Spec):
@@ -310,9 +324,7 @@ class VehicleSpec(Spec):
 
 
 class ReportSpec(Spec):
-    """What the report says besides the figures."""
+    """How the report is written."""
 
-    title: str = ""
-    """Title; empty: the scenario's name."""
     plain: Switch = False
     """Whether its scripts are kept uncompressed, for very old browsers."""

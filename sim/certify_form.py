@@ -1,0 +1,120 @@
+"""Before anything is recomputed: are all tables there, whole, and free of figures that are none?
+
+A missing table, column or row, a NaN where a figure is promised, a row that stands twice: each is a failure by itself,
+because every later check would otherwise look at less than the run claims to hold.
+"""
+
+from __future__ import annotations
+
+from sim.certify_evidence import Evidence, Law, Wrong
+from sim.schema import TABLES, Column, Table, tables_of
+
+__all__ = ["check"]
+
+
+def check(evidence: Evidence) -> str:
+    """Check that the tables of a folder are as :mod:`sim.schema` declares them, with every row that belongs there."""
+    for name in tables_of(evidence.section):
+        if not evidence.holds(name):
+            raise Wrong(f"table {name} is missing ({evidence.section}/{name}.parquet)")
+        _columns(evidence, TABLES[name])
+        evidence.count(name)
+    _complete(evidence)
+    return f"{len(tables_of(evidence.section))} tables with all their columns, every figure a number, no row missing or twice"
+
+
+def _columns(evidence: Evidence, table: Table) -> None:
+    """Check columns, types, forbidden nulls and NaNs, and that keys are unique."""
+    view = evidence.table(table.name)
+    given = {row[0]: row[1] for row in evidence.all(f"DESCRIBE {view}")}
+    for column in table.columns:
+        if column.name not in given:
+            raise Wrong(f"table {table.name} has no column {column.name}")
+        if not _fits(column, given[column.name]):
+            raise Wrong(f"table {table.name}: column {column.name} is {given[column.name]}, expected {column.kind}")
+        bad = _bad(column)
+        if bad:
+            keys = table.key or table.names[:3]
+            evidence.none_of(f"table {table.name}: {column.name} is not a figure", f"FROM {view} WHERE {bad}", keys)
+    if table.key:
+        keys = ", ".join(f'"{name}"' for name in table.key)
+        evidence.none_of(
+            f"table {table.name}: a row stands twice",
+            f"SELECT {keys} FROM {view} GROUP BY {keys} HAVING count(*) > 1",
+            table.key,
+        )
+
+
+def _fits(column: Column, given: str) -> bool:
+    """Whether DuckDB's type is the promised one."""
+    wanted = {
+        "string": ("VARCHAR",),
+        "time": ("TIMESTAMP WITH TIME ZONE",),
+        "float64": ("DOUBLE", "FLOAT"),
+        "int64": ("BIGINT", "INTEGER"),
+        "bool": ("BOOLEAN",),
+    }
+    return given in wanted[column.kind]
+
+
+def _bad(column: Column) -> str:
+    """Return SQL that is true for a value the column may not hold; empty where it may hold anything."""
+    name = f'"{column.name}"'
+    if column.numbers == "nan":
+        return f"isinf({name})" if column.kind == "float64" else ""
+    if column.kind == "float64":
+        return f"{name} IS NULL OR isnan({name})" + ("" if column.numbers == "inf" else f" OR isinf({name})")
+    return f"{name} IS NULL"
+
+
+def _complete(evidence: Evidence) -> None:
+    """Check that every connection, bus, branch and storage has its row in every interval."""
+    if not evidence.holds("meters"):
+        return
+    meters = evidence.table("meters")
+    first, last, steps = evidence.all(f"SELECT epoch_us(min(time)), epoch_us(max(time)), count(DISTINCT time) FROM {meters}")[0]
+    if not steps:
+        raise Wrong("table meters is empty")
+    dt_us = round(evidence.dt_h * 3.6e9)
+    evidence.none_of(
+        "the intervals do not follow one another at the scenario's length",
+        f"SELECT time, epoch_us(time) - lag(epoch_us(time)) OVER (ORDER BY time) AS gap FROM (SELECT DISTINCT time FROM {meters}) "
+        f"QUALIFY gap <> {dt_us}",
+        ("time",),
+    )
+    if last - first != (steps - 1) * dt_us:
+        raise Wrong(f"{steps} intervals do not fill the time between the first and the last")
+    home = evidence if evidence.holds("agents") else None
+    places = evidence.table("agents").replace("unmanaged_", "reference_") if home is None else home.table("agents")
+    _every(evidence, "meters", "agent_id", f"(SELECT agent_id FROM {places} WHERE bus_id <> '')", steps)
+    if home is None:
+        return
+    settled = f"(FROM {evidence.table('positions')} WHERE stage = 'settled')"
+    _every(evidence, "positions", "agent_id", f"(SELECT DISTINCT agent_id FROM {meters})", steps, settled)
+    _every(evidence, "bus_voltages", "bus_id", f"(SELECT bus_id FROM {evidence.table('buses')})", steps)
+    _every(evidence, "branch_flows", "branch_id", f"(SELECT branch_id FROM {evidence.table('branches')})", steps)
+    _every(evidence, "storage", "ess_id", f"(SELECT ess_id FROM {evidence.table('ess')})", steps)
+
+
+def _every(evidence: Evidence, table: str, key: str, wanted: str, steps: int, source: str = "") -> None:
+    """Check that each of the wanted ids has a row in each interval, and that there is no other."""
+    rows = source or evidence.table(table)
+    meters = evidence.table("meters")
+    evidence.uphold(
+        [
+            Law(
+                f"table {table} has a row for every {key} and interval",
+                f"(SELECT {key}, count(DISTINCT time) AS found FROM "
+                f"(SELECT {key}, CAST(NULL AS TIMESTAMPTZ) AS time FROM {wanted} UNION ALL SELECT {key}, time FROM {rows}) GROUP BY {key})",
+                (key,),
+                "found",
+                str(steps),
+                0.0,
+            )
+        ]
+    )
+    evidence.none_of(
+        f"table {table} has a row of an unknown {key}, or of an interval beyond the run",
+        f"SELECT time, {key} FROM {rows} WHERE {key} NOT IN (FROM {wanted}) OR time NOT IN (SELECT time FROM {meters})",
+        ("time", key),
+    )

@@ -1,0 +1,353 @@
+"""Everything a report says about a run, gathered from its tables once.
+
+:func:`collect` reads; nothing here formats.  A part that the run does not have (no grid, no storage, no market) is
+None or empty, and the page then has one sentence instead of empty axes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.report_energy import EnergyFlows, energy_flows
+from sim.report_grid import Breaches, Extremes, FeederMap, Limits, breaches, extremes, feeder_map, limits, source_power
+from sim.report_money import (
+    Bills,
+    Figure,
+    Members,
+    Party,
+    PriceCurves,
+    StorageAccount,
+    bills,
+    figures,
+    members,
+    parties,
+    price_curves,
+    storage_account,
+)
+from sim.report_tables import Clock, RunTables, find_key
+from sim.sentences import CENT, Outcome
+
+__all__ = ["WORLD_NAMES", "Check", "Clearings", "Grid", "Story", "collect"]
+
+Vector = NDArray[np.float64]
+
+WORLD_NAMES = {"run": "With sharing", "reference": "Reference", "unmanaged": "Without envelopes"}
+"""The worlds that have a grid, in the order of their buttons."""
+
+LARGEST_LEDGER = 5_000_000
+"""Up to so many postings every transaction is checked; beyond it the sums of the whole books."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """The feeder and what it carried in every world."""
+
+    feeder: FeederMap
+    limits: Limits
+    worlds: tuple[str, ...]
+    extremes: dict[str, Extremes]
+    breaches: dict[str, Breaches]
+    source_kw: dict[str, Vector]
+
+    def count_outside(self, world: str) -> int | None:
+        """Intervals outside a limit; None where the world has no grid."""
+        return int(self.breaches[world].outside.sum()) if world in self.breaches else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clearings:
+    """How the market was found; every array has shape (c,)."""
+
+    clearing_id: tuple[str, ...]
+    stage: tuple[str, ...]
+    slot: Vector
+    converged: NDArray[np.bool_]
+    iterations: Vector
+    gap: Vector
+
+    @property
+    def worst_gap(self) -> float:
+        known = self.gap[np.isfinite(self.gap)]
+        return float(known.max()) if known.size else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the table of checks."""
+
+    name: str
+    worst: float
+    unit: str
+    tolerance: float
+    """NaN where the figure is told, not judged."""
+
+    @property
+    def ok(self) -> bool:
+        """NaN never passes."""
+        return math.isnan(self.tolerance) or self.worst <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Story:
+    """A run as its report tells it."""
+
+    clock: Clock
+    currency: str
+    title: str
+    members: Members
+    run_bills: Bills | None
+    reference_bills: Bills | None
+    ex_post_bills: Bills | None
+    figures: dict[str, Figure]
+    parties: list[Party]
+    flows: EnergyFlows
+    reference_flows: EnergyFlows | None
+    prices: PriceCurves | None
+    storage: StorageAccount | None
+    grid: Grid | None
+    clearings: Clearings
+    has_envelopes: bool
+    envelope_breaches: int
+    curtailed_by_envelopes: float
+    """Share of the curtailed energy that envelopes caused. [1]"""
+    checks: list[Check]
+    outcome: Outcome
+    opening_slot: int
+    """The moment at which the page opens."""
+
+    @property
+    def saving(self) -> Vector:
+        """What every member saves against its reference bill, NaN where there is none. Shape (n,)."""
+        if self.run_bills is None or self.reference_bills is None:
+            return np.full(self.members.n, np.nan)
+        return np.asarray(self.reference_bills.total - self.run_bills.total)
+
+    def figure(self, name: str) -> Figure:
+        """Return a key figure; NaN where the run does not have it."""
+        return self.figures.get(name, Figure(name, math.nan, math.nan, "", ""))
+
+    def hourly_price(self) -> dict[int, float]:
+        """Return the mean price of every local hour of the day in which at least 2 % of all energy was traded."""
+        weighted = self._final_price()
+        if weighted is None:
+            return {}
+        value, volume = weighted
+        hours = np.array([self.clock.local(k).hour for k in range(self.clock.steps)])
+        return {
+            hour: float((value * volume)[hours == hour].sum() / volume[hours == hour].sum())
+            for hour in range(24)
+            if volume[hours == hour].sum() > 0.02 * volume.sum()
+        }
+
+    def buyers_share(self) -> float:
+        """Return which part of the margin between the two outside options buyers kept. [%]"""
+        weighted = self._final_price()
+        if weighted is None or self.prices is None:
+            return math.nan
+        value, volume = weighted
+        charge = np.zeros_like(value) if self.prices.local_charge is None else self.prices.local_charge
+        margin = (self.prices.buy - charge - self.prices.sell) * volume
+        kept = (self.prices.buy - charge - value) * volume
+        return float(100.0 * np.nansum(kept) / np.nansum(margin)) if np.nansum(margin) > 0 else math.nan
+
+    def _final_price(self) -> tuple[Vector, Vector] | None:
+        if self.prices is None or not self.prices.local:
+            return None
+        value = list(self.prices.local.values())[-1]
+        volume = np.where(np.isfinite(value), self.flows.traded_kw, 0.0)
+        return np.nan_to_num(value), volume
+
+
+def collect(tables: RunTables) -> Story:
+    """Read a run folder."""
+    clock = tables.clock
+    who = members(tables)
+    found = {world: bills(tables, world, who) for world in ("run", "reference", "ex_post")}
+    flows = energy_flows(tables, "run")
+    assert flows is not None  # RunTables refuses a run without meters
+    grid = _grid(tables)
+    held = _clearings(tables)
+    caused = tables.rows("SELECT sum(CASE WHEN starts_with(cause, 'envelope') THEN curtailed_kw ELSE 0 END), sum(curtailed_kw) FROM run.meters")[0]
+    breached = 0
+    if tables.has("run", "violations"):
+        breached = int(tables.rows("SELECT count(*) FROM run.violations WHERE kind = 'envelope'")[0][0])
+    has_envelopes = tables.any("run", "envelopes")
+    checks = _checks(tables, grid, held)
+    outcome = _outcome(tables, who, found, flows, grid, held, has_envelopes)
+    return Story(
+        clock=clock,
+        currency=str(tables.manifest.get("currency", "eur")),
+        title=str((tables.scenario.get("report") or {}).get("title") or tables.scenario.get("name") or tables.folder.name),
+        members=who,
+        run_bills=found["run"],
+        reference_bills=found["reference"],
+        ex_post_bills=found["ex_post"],
+        figures=figures(tables),
+        parties=parties(tables),
+        flows=flows,
+        reference_flows=energy_flows(tables, "reference"),
+        prices=price_curves(tables),
+        storage=storage_account(tables, clock),
+        grid=grid,
+        clearings=held,
+        has_envelopes=has_envelopes,
+        envelope_breaches=breached,
+        curtailed_by_envelopes=float(caused[0] / caused[1]) if caused[1] else math.nan,
+        checks=checks,
+        outcome=outcome,
+        opening_slot=_opening(grid),
+    )
+
+
+def _grid(tables: RunTables) -> Grid | None:
+    feeder = feeder_map(tables)
+    if feeder is None:
+        return None
+    limit = limits(tables)
+    extreme = {}
+    for world in WORLD_NAMES:
+        found = extremes(tables, world, feeder, limit)
+        if found is not None:
+            extreme[world] = found
+    if "run" not in extreme:
+        return None
+    source = {}
+    for world in extreme:
+        power = source_power(tables, world)
+        source[world] = np.full(tables.clock.steps, np.nan) if power is None else power
+    return Grid(feeder, limit, tuple(extreme), extreme, {world: breaches(tables, world) for world in extreme}, source)
+
+
+def _opening(grid: Grid | None) -> int:
+    """The worst moment of the picture before: of the reference, and without envelopes where that was computed."""
+    if grid is None:
+        return 0
+    for world in ("unmanaged", "reference", "run"):
+        if world in grid.extremes:
+            return grid.extremes[world].worst_slot
+    return 0
+
+
+def _clearings(tables: RunTables) -> Clearings:
+    if not tables.any("run", "clearings"):
+        return Clearings((), (), np.zeros(0), np.zeros(0, dtype=bool), np.zeros(0), np.zeros(0))
+    clock = tables.clock
+    found = tables.columns(
+        f"SELECT clearing_id, stage, (epoch_us(opened_at) / 1e6 - {clock.start_s}) / {clock.step_s} AS slot, converged, iterations, gap "
+        "FROM run.clearings ORDER BY opened_at, clearing_id"
+    )
+    return Clearings(
+        tuple(str(v) for v in found["clearing_id"]),
+        tuple(str(v) for v in found["stage"]),
+        found["slot"].astype(float),
+        found["converged"].astype(bool),
+        found["iterations"].astype(float),
+        found["gap"].astype(float),
+    )
+
+
+def _outcome(
+    tables: RunTables, who: Members, found: dict[str, Bills | None], flows: EnergyFlows, grid: Grid | None, held: Clearings, envelopes: bool
+) -> Outcome:
+    now, before = found["run"], found["reference"]
+    saving = before.total - now.total if now is not None and before is not None else np.full(who.n, np.nan)
+    return Outcome(
+        members=who.n,
+        bills=float(now.total.sum()) if now is not None else math.nan,
+        reference_bills=float(before.total.sum()) if before is not None else math.nan,
+        winners=int((saving > CENT).sum()),
+        losers=int((saving < -CENT).sum()),
+        worst_loss=float(max(0.0, -np.nanmin(saving))) if np.isfinite(saving).any() else 0.0,
+        traded_kwh=flows.kwh(flows.traded_kw),
+        outside=grid.count_outside("run") if grid else None,
+        reference_outside=grid.count_outside("reference") if grid else None,
+        unmanaged_outside=grid.count_outside("unmanaged") if grid else None,
+        failed=int(grid.breaches["run"].failed.sum()) if grid else 0,
+        clearings=len(held.clearing_id),
+        unconverged=int((~held.converged).sum()),
+        unbalanced=_unbalanced(tables),
+        curtailed_percent=flows.curtailed_share if math.isfinite(flows.curtailed_share) else 0.0,
+        same_reference=_same_reference(tables),
+        envelopes=envelopes,
+    )
+
+
+def _unbalanced(tables: RunTables) -> int:
+    """Transactions that do not sum to zero, in money or in energy."""
+    if not tables.any("run", "ledger"):
+        return 0
+    postings = int(tables.rows("SELECT count(*) FROM run.ledger")[0][0])
+    group = "transaction_id" if postings <= LARGEST_LEDGER else "1"
+    return int(
+        tables.rows(
+            f"SELECT count(*) FROM (SELECT 1 FROM run.ledger GROUP BY {group} HAVING sum(amount_micro_eur) <> 0 OR sum(energy_milliwatt_hour) <> 0)"
+        )[0][0]
+    )
+
+
+def _same_reference(tables: RunTables) -> bool:
+    """Whether the reference has the same members and saw the same sun and the same household load."""
+    if not tables.any("reference", "meters"):
+        return False
+    sums = [
+        tables.rows(
+            f"SELECT count(*), sum(pv_available_kw), sum(base_load_kw) FROM {world}.meters m JOIN run.agents a USING (agent_id) WHERE a.role = 'prosumer'"
+        )[0]
+        for world in ("run", "reference")
+    ]
+    return all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) for a, b in zip(*sums, strict=True))
+
+
+def _checks(tables: RunTables, grid: Grid | None, held: Clearings) -> list[Check]:
+    """Recompute the balances from the tables; a check of what the run does not have is left out."""
+    def worst(sql: str) -> float:
+        value = tables.rows(sql)[0][0]
+        return math.nan if value is None else float(value)
+
+    found = [
+        Check("Power at every meter adds up", worst(
+            "SELECT max(abs(meter_kw - load_kw - battery_charge_kw + battery_discharge_kw + pv_kw)) FROM run.meters"
+        ), "kW", 1e-6),
+        Check("Solar delivered and curtailed is solar available", worst(
+            "SELECT max(abs(pv_available_kw - pv_kw - curtailed_kw)) FROM run.meters"
+        ), "kW", 1e-6),
+    ]  # fmt: skip
+    if tables.any("run", "positions"):
+        found.append(Check("Settled positions are what the meters saw", worst(
+            "SELECT max(abs(grid_buy_kw - grid_sell_kw - exchange_kw + rented_discharge_kw - rented_charge_kw - meter_kw)) "
+            "FROM run.positions JOIN run.meters USING (time, agent_id) WHERE stage = 'settled'"
+        ), "kW", 1e-5))  # fmt: skip
+        found.append(Check("What is sold inside is bought inside", worst(
+            "SELECT max(abs(s)) FROM (SELECT sum(exchange_kw) AS s FROM run.positions WHERE stage = 'settled' GROUP BY time)"
+        ), "kW", 1e-5))  # fmt: skip
+    if tables.any("run", "storage_ledger"):
+        found.append(Check("The holders’ energies are the storage’s energy", worst(
+            "SELECT max(abs(h - energy_kwh)) FROM run.storage JOIN (SELECT time, ess_id, sum(energy_kwh) AS h FROM run.storage_ledger "
+            "GROUP BY 1, 2) USING (time, ess_id)"
+        ), "kWh", 1e-6))  # fmt: skip
+    if tables.any("run", "ledger"):
+        found.append(Check("Money in is money out", abs(worst("SELECT sum(amount_micro_eur) FROM run.ledger")), "µ" + str(tables.manifest.get("currency", "eur")).upper(), 0.0))
+        found.append(Check("Transactions that do not sum to zero", float(_unbalanced(tables)), "", 0.0))
+    if grid is not None:
+        found.append(Check("Power from above is the meters and the losses", worst(f"""
+            SELECT max(abs(m + l - p)) FROM (SELECT time, sum(meter_kw) AS m FROM run.meters GROUP BY 1)
+            JOIN (SELECT f.time, sum(f.loss_kw) AS l, sum(CASE WHEN b.from_bus = s.bus_id THEN f.p_kw WHEN b.to_bus = s.bus_id
+                  THEN f.loss_kw - f.p_kw ELSE 0 END) AS p FROM run.branch_flows f JOIN run.branches b USING (branch_id),
+                  (SELECT bus_id FROM run.buses WHERE is_source) s GROUP BY 1) USING (time)
+            WHERE NOT isnan(p)
+        """), "kW", 1e-3))  # fmt: skip
+        found.append(Check(f"{tables.clock.interval(2).capitalize()} without a power flow", float(grid.breaches["run"].failed.sum()), "", 0.0))
+    if held.clearing_id:
+        found.append(Check("Clearings that did not converge", float((~held.converged).sum()), "", 0.0))
+        if math.isfinite(held.worst_gap):
+            found.append(Check("Cost above the best possible, worst clearing", 100.0 * held.worst_gap, "%", math.nan))
+    tolerance = find_key(tables.scenario, "tolerance")
+    if held.clearing_id and tolerance is not None and tables.any("run", "clearings"):
+        residual = worst("SELECT max(greatest(primal_residual, dual_residual)) FROM run.clearings WHERE converged")
+        if math.isfinite(residual):
+            found.append(Check("Residual of converged clearings", residual, "", float(tolerance)))
+    return found
