@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from agents.people import People
 from agents.vehicles import Sessions
+from storage.store import advance
 
 __all__ = ["BATTERY", "HEAT", "SLOTS", "VEHICLE", "Fleet", "StoreBounds"]
 
@@ -194,17 +195,24 @@ class Fleet:
         self, step: int, battery_charge_kw: Vector, battery_discharge_kw: Vector, ev_kw: Vector, heat_pump_kw: Vector, heat_kw: Vector
     ) -> Vector:
         """Move all states through one interval by (1); return what cars left without, shape (n,). [kWh]"""
-        dt, people = self.dt_h, self.people
         e = self.energy_kwh
-        e[BATTERY] += dt * (
-            people.battery_efficiency_charge * battery_charge_kw - battery_discharge_kw / people.battery_efficiency_discharge
+        charge = np.stack([battery_charge_kw, np.maximum(ev_kw, 0.0), heat_pump_kw])
+        discharge = np.stack([battery_discharge_kw, np.maximum(-ev_kw, 0.0), np.zeros_like(ev_kw)])
+        drain = np.zeros_like(e)
+        drain[HEAT] = heat_kw * self.dt_h
+        e[:] = advance(
+            e,
+            charge,
+            discharge,
+            self.dt_h,
+            efficiency_charge=self.efficiency_charge,
+            efficiency_discharge=self.efficiency_discharge,
+            drain_kwh=drain,
         )
-        eta = self.efficiency_charge[VEHICLE]
-        e[VEHICLE] += dt * (eta * np.maximum(ev_kw, 0.0) - np.maximum(-ev_kw, 0.0) / eta)
-        e[HEAT] = np.clip(e[HEAT] + dt * (heat_pump_kw - heat_kw), 0.0, people.heat_buffer_kwh)
+        e[HEAT] = np.clip(e[HEAT], 0.0, self.people.heat_buffer_kwh)  # rounding only: the pump's range saw to the rest
         leaving = np.flatnonzero(self.sessions.departure == step + 1)
         homes = self.sessions.home[leaving]
-        missing = np.zeros(people.n)
+        missing = np.zeros(self.people.n)
         missing[homes] = np.maximum(self.sessions.energy_kwh[leaving] - e[VEHICLE, homes], 0.0)
         e[VEHICLE, homes] = 0.0
         return missing

@@ -56,6 +56,7 @@ class Closer:
         self.breached: dict[str, int] = {}
         self.not_converged: list[str] = []
         self.lost_flows = 0
+        self.broken: list[str] = []
         self.unserved_ev_kwh = 0.0
         self.seconds: dict[str, float] = {"power_flow": 0.0, "settlement": 0.0, "output": 0.0}
 
@@ -115,6 +116,7 @@ class Closer:
         posted = post(
             community.box, book.account_start_kwh, book.plan.rented_charge_kw, book.plan.rented_discharge_kw, community.clock.dt_h
         )
+        self.broken += [f"{book.day.name}: {sentence}" for sentence in posted.broken]
         book.box_energy_kwh, book.account_end_kwh = posted.energy_kwh[:-1], posted.holders_kwh[:, -1]
         self.append("storage", posted.storage_columns(book.times, community.box.ess_id))
         self.append("storage_ledger", holders_table(posted, book.times, community.box.ess_id, community.connection_ids))

@@ -287,6 +287,7 @@ class Community:
         book = self.book_of(step)
         t, fleet, plan, truth = step - book.day.start, self.fleet, book.plan, book.truth
         if t == 0 and self.accounts is not None:
+            self.accounts, _ = self.accounts.closed()  # the rights of the day before have ended
             book.account_start_kwh = self.accounts.holders_kwh.copy()
         battery_take, battery_give = fleet.battery_room_kw()
         charge = np.clip(plan.charge_kw[BATTERY, :, t] - plan.discharge_kw[BATTERY, :, t], 0.0, battery_take)

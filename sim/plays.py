@@ -169,5 +169,6 @@ def _simulate(community: Community, closer: Closer, progress: Step | None) -> di
         "violations": dict(sorted(closer.breached.items())),
         "not_converged": closer.not_converged,
         "lost_power_flows": closer.lost_flows,
+        "storage_bounds_left": closer.broken,
         "ev_kwh_missing_at_departure": round(closer.unserved_ev_kwh, 6),
     }

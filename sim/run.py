@@ -118,7 +118,7 @@ def _finish(
     balance = notes["conservation"]
     if balance.get("ledger_micro_eur", 0) or balance.get("ledger_milliwatt_hour", 0) or balance.get("exchange_milliwatt_hour", 0):
         raise RunError(f"the books do not balance: {balance}. Please report this with the scenario.")
-    converged = not notes["not_converged"] and not notes["lost_power_flows"]
+    converged = not notes["not_converged"] and not notes["lost_power_flows"] and not notes["storage_bounds_left"]
     seconds = {**notes["seconds"], "key_figures": round(figures, 3)}
 
     def make_report(run: Run) -> None:
@@ -141,6 +141,7 @@ def _finish(
             "violations": notes["violations"],
             "not_converged": notes["not_converged"],
             "lost_power_flows": notes["lost_power_flows"],
+            "storage_bounds_left": notes["storage_bounds_left"],
             "ev_kwh_missing_at_departure": notes["ev_kwh_missing_at_departure"],
             "messages": notes["messages"],
             "seconds": seconds,
