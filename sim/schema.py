@@ -315,7 +315,7 @@ _TABLES = (
         _id("previous_hash", "hash of the posting before; empty at the first"),
         _id("hash", "sha256 of previous_hash and the posting as JSON (sorted keys, no spaces, UTF-8)"),
     )),
-    Table("bills", "a line of a bill", ("agent_id", "period", "line"), (
+    Table("bills", "a line of a bill", ("agent_id", "period", "line", "rule"), (
         _id("agent_id", "whose bill"),
         _id("period", "the settlement period"),
         _id("line", "what it is for"),
