@@ -171,17 +171,23 @@ def breaches(
     found += [Breach(int(t), feeder.name, "not_converged", float("nan"), float("nan")) for t in np.flatnonzero(failed)]
     seen = np.ones(feeder.n_bus, dtype=bool) if limits.monitored is None else limits.monitored
     v = np.where(seen[:, None] & ~failed, flow.v_pu, np.nan)
-    with np.errstate(invalid="ignore"):
-        high = np.argwhere(v > limits.v_max_pu + VOLTAGE_TOLERANCE_PU)
-        low = np.argwhere(v < limits.v_min_pu - VOLTAGE_TOLERANCE_PU)
-        over = np.argwhere(flow.loading_percent > limits.loading_max_percent + LOADING_TOLERANCE_PERCENT)
-    bus, branch = feeder.buses.ids, feeder.branches.ids
-    found += [Breach(int(t), bus[b], "over_voltage", float(v[b, t]), limits.v_max_pu) for b, t in high]
-    found += [Breach(int(t), bus[b], "under_voltage", float(v[b, t]), limits.v_min_pu) for b, t in low]
+    v_max, v_min = (np.broadcast_to(limit, feeder.n_bus) for limit in (limits.v_max_pu, limits.v_min_pu))
+    most = np.broadcast_to(limits.loading_max_percent, feeder.n_branch)
     loading = flow.loading_percent
-    found += [Breach(int(t), branch[b], "overload", float(loading[b, t]), limits.loading_max_percent) for b, t in over]
+    with np.errstate(invalid="ignore"):
+        high = np.argwhere(v > v_max[:, None] + VOLTAGE_TOLERANCE_PU)
+        low = np.argwhere(v < v_min[:, None] - VOLTAGE_TOLERANCE_PU)
+        over = np.argwhere(loading > most[:, None] + LOADING_TOLERANCE_PERCENT)
+    bus, branch = feeder.buses.ids, feeder.branches.ids
+    found += [Breach(int(t), bus[b], "over_voltage", float(v[b, t]), float(v_max[b])) for b, t in high]
+    found += [Breach(int(t), bus[b], "under_voltage", float(v[b, t]), float(v_min[b])) for b, t in low]
+    found += [Breach(int(t), branch[b], "overload", float(loading[b, t]), float(most[b])) for b, t in over]
     for c, t in np.argwhere(meter_kw > import_limit_kw + BREACH_TOLERANCE_KW):
-        found.append(Breach(int(t), agent_ids[c], "envelope", float(meter_kw[c, t]), float(import_limit_kw[c, t]), agent_ids[c]))
+        found.append(
+            Breach(int(t), agent_ids[c], "envelope", float(meter_kw[c, t]), float(import_limit_kw[c, t]), agent_ids[c])
+        )
     for c, t in np.argwhere(meter_kw < -export_limit_kw - BREACH_TOLERANCE_KW):
-        found.append(Breach(int(t), agent_ids[c], "envelope", float(meter_kw[c, t]), float(-export_limit_kw[c, t]), agent_ids[c]))
+        found.append(
+            Breach(int(t), agent_ids[c], "envelope", float(meter_kw[c, t]), float(-export_limit_kw[c, t]), agent_ids[c])
+        )
     return sorted(found, key=lambda b: (b.step, b.kind, b.element))

@@ -100,7 +100,16 @@ class Fleet:
         return StoreBounds(charge, discharge, low, high, drain, first)
 
     def _vehicle_bounds(
-        self, now: int, start: int, steps: int, first: Matrix, charge: Cube, discharge: Cube, low: Cube, high: Cube, drain: Cube
+        self,
+        now: int,
+        start: int,
+        steps: int,
+        first: Matrix,
+        charge: Cube,
+        discharge: Cube,
+        low: Cube,
+        high: Cube,
+        drain: Cube,
     ) -> None:
         s, people = self.sessions, self.people
         end = start + steps
@@ -160,7 +169,9 @@ class Fleet:
         for k in np.flatnonzero(here):
             home = s.home[k]
             eta = self.efficiency_charge[VEHICLE, home]
-            room[home] = np.clip((s.energy_kwh[k] - self.energy_kwh[VEHICLE, home]) / (eta * self.dt_h), 0.0, people.ev_kw[home])
+            room[home] = np.clip(
+                (s.energy_kwh[k] - self.energy_kwh[VEHICLE, home]) / (eta * self.dt_h), 0.0, people.ev_kw[home]
+            )
             if people.ev_v2g[home]:
                 give[home] = min(people.ev_kw[home], self.energy_kwh[VEHICLE, home] * eta / self.dt_h)
         return room, give
@@ -192,7 +203,13 @@ class Fleet:
         return least, np.maximum(most, least)
 
     def advance(
-        self, step: int, battery_charge_kw: Vector, battery_discharge_kw: Vector, ev_kw: Vector, heat_pump_kw: Vector, heat_kw: Vector
+        self,
+        step: int,
+        battery_charge_kw: Vector,
+        battery_discharge_kw: Vector,
+        ev_kw: Vector,
+        heat_pump_kw: Vector,
+        heat_kw: Vector,
     ) -> Vector:
         """Move all states through one interval by (1); return what cars left without, shape (n,). [kWh]"""
         e = self.energy_kwh

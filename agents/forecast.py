@@ -85,7 +85,8 @@ def day_ahead_solar(available_kw: Matrix, peak_kw: Matrix, z: Matrix, skill: Ski
 
 def _advantage(steps: int, dt_h: float, skill: Skill) -> Matrix:
     """Share of a new forecast's advantage that is left after each lead time, shape (steps,)."""
-    return np.exp(-(np.arange(steps) * dt_h) / skill.lead_h)
+    left: Matrix = np.exp(-(np.arange(steps) * dt_h) / skill.lead_h)
+    return left
 
 
 def last_load(day_ahead_kw: Matrix, last_error_kw: Matrix, dt_h: float, skill: Skill) -> Matrix:

@@ -8,13 +8,14 @@ as sold (``pinned``) or may not (``zero``) is an argument.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.fleet import SLOTS, StoreBounds
 from agents.storage_operator import Box, Offer
-from market.exchange import Problem
+from market.exchange import Exchange, Problem
 
 __all__ = ["BREACH_PENALTY_EUR_PER_KWH", "Retail", "SharedStorage", "problem"]
 
@@ -63,7 +64,7 @@ def problem(
     efficiency_discharge: Matrix,
     retail: Retail,
     shared: SharedStorage | None,
-    exchange: str,
+    exchange: Exchange,
     pinned_exchange_kw: Matrix | None = None,
 ) -> Problem:
     """Return the clearing problem of ``n`` homes and, if there is a shared storage, its operator as the last row."""
@@ -108,7 +109,8 @@ def problem(
     )
 
 
-def _rented(shared: SharedStorage | None, rows: int, steps: int) -> dict[str, Matrix | Vector | None]:
+def _rented(shared: SharedStorage | None, rows: int, steps: int) -> dict[str, Any]:
+    """Return the fields of the problem that concern the shared storage."""
     if shared is None:
         none, table, limits = np.zeros(0), np.zeros((0, rows)), np.zeros((0, steps))
         return {

@@ -93,10 +93,6 @@ def draw_sessions(
                 continue
             last = departure
 
-            def wanted(begin: int, end: int, kwh: float) -> float:
-                # a little less than the stay can give, so that the need can always be planned
-                return min(kwh, 0.95 * limit_kw * (end - begin) / steps_per_hour)
-
             said_arrival = arrival + round(slip_h[0] * steps_per_hour)
             said_departure = max(said_arrival + steps_per_hour, departure + round(slip_h[1] * steps_per_hour))
             rows.append(
@@ -104,10 +100,10 @@ def draw_sessions(
                     int(home),
                     arrival,
                     departure,
-                    wanted(arrival, departure, energy),
+                    _wanted(limit_kw, (departure - arrival) / steps_per_hour, energy),
                     said_arrival,
                     said_departure,
-                    wanted(said_arrival, said_departure, energy * guess),
+                    _wanted(limit_kw, (said_departure - said_arrival) / steps_per_hour, energy * guess),
                 )
             )
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)
@@ -120,3 +116,8 @@ def draw_sessions(
         announced_departure=table[:, 5].astype(np.int64),
         announced_energy_kwh=table[:, 6].copy(),
     )
+
+
+def _wanted(limit_kw: float, hours: float, energy_kwh: float) -> float:
+    """Return the energy a car asks for: a little less than the stay can give, so that it can always be planned. [kWh]"""
+    return min(energy_kwh, 0.95 * limit_kw * hours)

@@ -77,7 +77,9 @@ class Clock:
             publish_min = self._last_before(first, publish)
             if publish_min >= gate_min:
                 publish_min = self._last_before(first, publish, days_back=1)
-            rows.append(Day(index, (day + timedelta(days=index)).isoformat(), first, end - first, publish_min, gate_min))
+            rows.append(
+                Day(index, (day + timedelta(days=index)).isoformat(), first, end - first, publish_min, gate_min)
+            )
             first = end
         self.days = tuple(rows)
         self.steps = first

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.dso import Breach, breaches
+from market.bills import bills
 from market.delivery import Delivery, Handovers, Rents, Sharing
 from market.ledger import Chain
-from market.bills import bills
 from market.settlement import Settled, settle
 from network.acflow import Flow
 from sim.clock import Day
@@ -48,7 +48,9 @@ class Money:
 class Closer:
     """Closes the days of one play, one after the other."""
 
-    def __init__(self, community: Community, money: Money, append: Append, append_ex_post: Append | None = None) -> None:
+    def __init__(
+        self, community: Community, money: Money, append: Append, append_ex_post: Append | None = None
+    ) -> None:
         self.community, self.money = community, money
         self.append, self.append_ex_post = append, append_ex_post
         self.chain, self.ex_post_chain = Chain(), Chain()
@@ -112,9 +114,14 @@ class Closer:
     def _storage(self, book: DayBook) -> None:
         """Write whose energy was in the shared storage in every interval."""
         community = self.community
-        assert community.box is not None and book.account_start_kwh is not None
+        assert community.box is not None
+        assert book.account_start_kwh is not None
         posted = post(
-            community.box, book.account_start_kwh, book.plan.rented_charge_kw, book.plan.rented_discharge_kw, community.clock.dt_h
+            community.box,
+            book.account_start_kwh,
+            book.plan.rented_charge_kw,
+            book.plan.rented_discharge_kw,
+            community.clock.dt_h,
         )
         self.broken += [f"{book.day.name}: {sentence}" for sentence in posted.broken]
         book.box_energy_kwh, book.account_end_kwh = posted.energy_kwh[:-1], posted.holders_kwh[:, -1]
@@ -218,7 +225,8 @@ class Closer:
 
     def _let(self, book: DayBook) -> NDArray[np.int64]:
         """Return the tenants of a day."""
-        assert book.right_energy_kwh is not None and book.right_power_kw is not None
+        assert book.right_energy_kwh is not None
+        assert book.right_power_kw is not None
         let = (book.right_energy_kwh > SMALLEST_RIGHT) | (book.right_power_kw > SMALLEST_RIGHT)
         let[-1] = False
         return np.flatnonzero(let)
@@ -241,7 +249,8 @@ class Closer:
 
     def _handovers(self, book: DayBook) -> Handovers:
         """What tenants leave in the box when their right ends, at the price of the last interval."""
-        assert book.account_start_kwh is not None and book.account_end_kwh is not None
+        assert book.account_start_kwh is not None
+        assert book.account_end_kwh is not None
         left = (book.account_end_kwh - book.account_start_kwh)[:-1]
         who = np.flatnonzero(np.abs(left) >= 0.5e-6)
         price = 0.0 if book.intraday_price_eur_per_kwh is None else float(book.intraday_price_eur_per_kwh[-1])

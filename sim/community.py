@@ -22,7 +22,7 @@ from agents.people import People
 from agents.planner import Retail, SharedStorage, problem
 from agents.storage_operator import Box, offer
 from agents.vehicles import Habits, draw_sessions
-from market.exchange import Clearing, clear
+from market.exchange import Clearing, Exchange, clear
 from market.tariffs import Prices, Tariff
 from network.acflow import Model
 from network.envelope import Limits
@@ -158,7 +158,10 @@ class Community:
 
     def _prices(self, times: NDArray[np.datetime64]) -> dict[str, Prices]:
         zone = str(self.clock.zone)
-        return {name: tariff.price(times, zone, self.series.values(tariff.series, times)) for name, tariff in self.tariffs.items()}
+        return {
+            name: tariff.price(times, zone, self.series.values(tariff.series, times))
+            for name, tariff in self.tariffs.items()
+        }
 
     def _retail(self, prices: Mapping[str, Prices], steps: int) -> Retail:
         own = [prices[name] for name in self.people.tariff_id]
@@ -225,7 +228,7 @@ class Community:
             known, day.start + at, day.steps - at, energy_kwh, heat, book.battery_target_kwh
         )
         envelope = book.publication.envelope
-        exchange = "zero" if not self.play.sharing else "free"
+        exchange: Exchange = "zero" if not self.play.sharing else "free"
         pinned = None
         if self.play.sharing and not ahead and self.rules.replanning == "pinned" and book.day_ahead is not None:
             exchange, pinned = "pinned", book.day_ahead.exchange_kw[:, at:]
@@ -334,7 +337,9 @@ class Community:
         )
         book.unserved_ev_kwh += float(missing.sum())
         if self.accounts is not None and self.box is not None:
-            self.accounts = self.accounts.after(self.box, plan.rented_charge_kw[:, t], plan.rented_discharge_kw[:, t], self.clock.dt_h)
+            self.accounts = self.accounts.after(
+                self.box, plan.rented_charge_kw[:, t], plan.rented_discharge_kw[:, t], self.clock.dt_h
+            )
 
     # -- looking up ------------------------------------------------------------------------------------------------
 

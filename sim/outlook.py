@@ -47,7 +47,9 @@ class DayAhead:
 class Outlook:
     """Truth and belief about every day of a run."""
 
-    def __init__(self, people: People, profiles: Profiles, clock: Clock, skill: Skill, seed: np.random.SeedSequence) -> None:
+    def __init__(
+        self, people: People, profiles: Profiles, clock: Clock, skill: Skill, seed: np.random.SeedSequence
+    ) -> None:
         self.people, self.profiles, self.clock, self.skill = people, profiles, clock, skill
         self._entropy = seed
         self._load = profiles.index(people.load_profile)
@@ -76,7 +78,8 @@ class Outlook:
             load_kw=people.load_kw[:, None] * same_weekday(self._past(self._load, day, shift)),
             load_kvar=people.load_kvar[:, None] * same_weekday(self._past(self._load_q, day, shift)),
             solar_kw=day_ahead_solar(truth.solar_kw, people.pv_kw_peak, z, self.skill),
-            heat_kw=people.heat_pump_kw[:, None] * np.maximum(same_weekday(self._past(self._heat, day, 0 * shift)), 0.0),
+            heat_kw=people.heat_pump_kw[:, None]
+            * np.maximum(same_weekday(self._past(self._heat, day, 0 * shift)), 0.0),
         )
 
     def latest(self, truth: Truth, belief: DayAhead, at: int) -> tuple[Matrix, Matrix]:

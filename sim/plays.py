@@ -48,7 +48,11 @@ def limits_of(scenario: Scenario, grid: Grid) -> Limits:
     feeder = grid.feeder
     v = feeder.buses.v_nominal_v
     # a medium-voltage bus above the transformer has limits of its own, which are not the business of this feeder
-    monitored = v <= v[feeder.source_bus] / 2 if (v <= v[feeder.source_bus] / 2).any() else np.arange(feeder.n_bus) != feeder.source_bus
+    monitored = (
+        v <= v[feeder.source_bus] / 2
+        if (v <= v[feeder.source_bus] / 2).any()
+        else np.arange(feeder.n_bus) != feeder.source_bus
+    )
     return Limits(scenario.grid.v_min_pu, scenario.grid.v_max_pu, scenario.grid.loading_max_percent, monitored)
 
 
@@ -86,7 +90,9 @@ def _community(resolved: Resolved, play: Play) -> Community:
 def play_sharing(resolved: Resolved, writer: Writer, progress: Step | None = None) -> dict[str, Any]:
     """Simulate the community that shares, into ``tables`` and ``ex_post`` of a run; return what the manifest should say."""
     scenario = resolved.scenario
-    community = _community(resolved, Play("sharing", sharing=True, envelopes=scenario.dso.envelopes, lifting=scenario.dso.lifting))
+    community = _community(
+        resolved, Play("sharing", sharing=True, envelopes=scenario.dso.envelopes, lifting=scenario.dso.lifting)
+    )
 
     def append(table: str, columns: Mapping[str, Any]) -> None:
         writer.append("tables", table, columns)
@@ -95,7 +101,9 @@ def play_sharing(resolved: Resolved, writer: Writer, progress: Step | None = Non
         writer.append("ex_post", table, columns)
 
     fees = {a.id: a.fee_eur_per_day for a in scenario.aggregators}
-    fee = np.array([fees.get(name, 0.0) for name in community.people.aggregator_id] + [0.0] * (community.rows - community.n))
+    fee = np.array(
+        [fees.get(name, 0.0) for name in community.people.aggregator_id] + [0.0] * (community.rows - community.n)
+    )
     sharing = Sharing(scenario.settlement.rule, scenario.settlement.price, only_if_worthwhile=True)
     closer = Closer(community, Money(sharing, fee), append, append_ex_post)
     _write_fixed(resolved, community, append)
@@ -131,7 +139,7 @@ def _play_alone(resolved: Resolved, play: Play, section: str, folder: Path) -> d
 
 def _write_fixed(resolved: Resolved, community: Community, append: Callable[[str, Mapping[str, Any]], None]) -> None:
     """Write what does not change during a run: who there is, and the feeder."""
-    others = {name: "aggregator" for name in sorted(set(community.people.aggregator_id) - {""})}
+    others = dict.fromkeys(sorted(set(community.people.aggregator_id) - {""}), "aggregator")
     append("agents", people_table(community, {**others, "retailer": "retailer", "dso": "dso"}))
     feeder, limits = resolved.grid.feeder, community.rules.limits
     seen = np.ones(feeder.n_bus, dtype=bool) if limits.monitored is None else limits.monitored

@@ -52,7 +52,7 @@ def simulate(
     if community.box is not None:
         env.process(_storage_operator(env, community, channel))
     for aggregator in sorted(set(community.people.aggregator_id) - {""}):
-        env.process(_aggregator(env, channel, aggregator))
+        env.process(_aggregator(channel, aggregator))
     for home in range(community.n):
         env.process(_home(env, community, channel, home))
     env.run(until=clock.steps * clock.interval_minutes + SETTLE_AFTER_END_MIN + 1)
@@ -105,7 +105,7 @@ def _reads_meter(env: simpy.Environment, community: Community, channel: Ideal, h
         channel.post("retailer", "reading", book.delivered.meter_kw[home, step - book.day.start])
 
 
-def _aggregator(env: simpy.Environment, channel: Ideal, name: str) -> Process:
+def _aggregator(channel: Ideal, name: str) -> Process:
     """Passes its members' forecasts on to the market as they come."""
     box = channel.box(name)
     while True:

@@ -169,11 +169,14 @@ def day_tables(community: Community, book: DayBook, append: Append) -> None:
     """Write forecasts, envelopes and clearings of a day."""
     homes, day = community.people.agent_id, book.day
     gate = np.datetime64(community.clock.at_minute(day.gate_min).replace(tzinfo=None), "s")
-    common = {"load_kw": book.belief.load_kw, "pv_kw": book.belief.solar_kw}
-    append("forecasts", blocks(book.times, homes, issued_at=gate, stage="day_ahead", **common))
     hours = book.times.astype("datetime64[h]").astype("datetime64[s]") - np.timedelta64(5 * 60, "s")
-    newest = {"load_kw": book.last_load_kw, "pv_kw": book.last_solar_kw}
-    append("forecasts", blocks(book.times, homes, issued_at=hours[None, :], stage="last", **newest))
+    for stage, issued_at, load_kw, solar_kw in (
+        ("day_ahead", gate, book.belief.load_kw, book.belief.solar_kw),
+        ("last", hours[None, :], book.last_load_kw, book.last_solar_kw),
+    ):
+        append(
+            "forecasts", blocks(book.times, homes, issued_at=issued_at, stage=stage, load_kw=load_kw, pv_kw=solar_kw)
+        )
     _envelopes(community, book, append)
     _clearings(book, append)
 
@@ -209,7 +212,9 @@ def _clearings(book: DayBook, append: Append) -> None:
     records = book.clearings
     if not records:
         return
-    last = [record.clearing.residuals[-1] if len(record.clearing.residuals) else np.full(4, np.nan) for record in records]
+    last = [
+        record.clearing.residuals[-1] if len(record.clearing.residuals) else np.full(4, np.nan) for record in records
+    ]
     append(
         "clearings",
         {

@@ -116,7 +116,11 @@ def _finish(
     kpis.write(writer)
     figures = perf_counter() - began
     balance = notes["conservation"]
-    if balance.get("ledger_micro_eur", 0) or balance.get("ledger_milliwatt_hour", 0) or balance.get("exchange_milliwatt_hour", 0):
+    if (
+        balance.get("ledger_micro_eur", 0)
+        or balance.get("ledger_milliwatt_hour", 0)
+        or balance.get("exchange_milliwatt_hour", 0)
+    ):
         raise RunError(f"the books do not balance: {balance}. Please report this with the scenario.")
     converged = not notes["not_converged"] and not notes["lost_power_flows"] and not notes["storage_bounds_left"]
     seconds = {**notes["seconds"], "key_figures": round(figures, 3)}

@@ -24,7 +24,9 @@ def test_a_summer_week_from_noon() -> None:
     assert c.days[1].name == "2016-07-19"
 
 
-@pytest.mark.parametrize(("start", "steps"), [("2016-03-27T00:00", 92), ("2016-10-30T00:00", 100), ("2016-10-29T00:00", 96)])
+@pytest.mark.parametrize(
+    ("start", "steps"), [("2016-03-27T00:00", 92), ("2016-10-30T00:00", 100), ("2016-10-29T00:00", 96)]
+)
 def test_days_on_which_clocks_change(start: str, steps: int) -> None:
     """Spring forward has 92 quarter-hours, autumn back 100."""
     assert clock(start, begin="00:00").days[0].steps == steps

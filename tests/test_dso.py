@@ -18,7 +18,10 @@ STEPS = 24
 
 def model() -> Model:
     """A street: source, busbar, end; a home at the busbar, one at the end, and place for a storage at the end."""
-    lines = [Line("near", "source", "bar", 0.05, 0.02, rating_a=200.0), Line("far", "bar", "end", 0.10, 0.04, rating_a=200.0)]
+    lines = [
+        Line("near", "source", "bar", 0.05, 0.02, rating_a=200.0),
+        Line("far", "bar", "end", 0.10, 0.04, rating_a=200.0),
+    ]
     feeder = Feeder.build("street", {"source": 400.0, "bar": 400.0, "end": 400.0}, lines, source_bus="source")
     return Model(feeder, [feeder.bus_index("bar"), feeder.bus_index("end"), feeder.bus_index("end")])
 
@@ -45,7 +48,8 @@ def test_a_firm_charge_widens_the_envelopes_where_it_is_promised_and_nowhere_els
     firm = lifted.firm_kw > 0
 
     assert not plain.firm_kw.any()
-    assert firm.any() and set(np.flatnonzero(firm)) <= {6, 7, 8, 9}
+    assert firm.any()
+    assert set(np.flatnonzero(firm)) <= {6, 7, 8, 9}
     more = lifted.envelope.export_limit_kw[:2] - plain.envelope.export_limit_kw[:2]
     assert (more[:, firm] > 1.0).all()
     np.testing.assert_allclose(more[:, ~firm], 0.0, atol=1e-6)
@@ -67,7 +71,8 @@ def test_everyone_at_the_limit_with_the_firm_charge_is_safe_and_without_it_is_no
         return float(result.v_pu.max()), float(result.loading_percent.max())
 
     v, loading = flow(lifted.firm_kw[t])
-    assert v <= 1.1 + 1e-9 and loading <= 100.0 + 1e-6
+    assert v <= 1.1 + 1e-9
+    assert loading <= 100.0 + 1e-6
     v, loading = flow(0.0)
     assert v > 1.1 + 1e-4 or loading > 100.0 + 0.1
 

@@ -88,8 +88,11 @@ def test_the_meter_leaves_the_envelope_only_by_what_cannot_be_moved(
     assert r.meter_kw >= -exp - 1e-9
     must_run = base + least * heat
     assert r.meter_kw <= max(imp, must_run) + 1e-9
-    assert (r.pv_kw <= w.pv_kw).all() and (r.battery_charge_kw <= w.battery_charge_kw).all()
+    assert (r.pv_kw <= w.pv_kw).all()
+    assert (r.battery_charge_kw <= w.battery_charge_kw).all()
     assert (r.battery_discharge_kw <= w.battery_discharge_kw + w.battery_spare_kw + 1e-12).all()
     inside = -exp <= base + ev + heat + w.battery_charge_kw - w.battery_discharge_kw - pv <= imp
     if inside:
-        assert r.clipped_kw == 0.0 and r.deferred_kw == 0.0 and r.breach_kw == 0.0
+        assert r.clipped_kw == 0.0
+        assert r.deferred_kw == 0.0
+        assert r.breach_kw == 0.0

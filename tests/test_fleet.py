@@ -13,23 +13,29 @@ from agents.vehicles import Sessions
 def people(**columns: NDArray[np.float64]) -> People:
     """Two homes; the first has battery, car and heat pump, the second nothing."""
     zero, text = np.zeros(2), ("", "")
-    base = dict(
-        agent_id=("A", "B"), bus_index=np.zeros(2, dtype=np.intp), aggregator_id=text, tariff_id=("t", "t"),
-        load_profile=text, load_profile_q=text, load_kw=zero, load_kvar=zero, load_shift_steps=np.zeros(2, dtype=np.int64),
-        pv_profile=text, pv_kw_peak=zero, pv_scale=zero, heat_pump_profile=text, heat_pump_profile_q=text,
-        heat_pump_kw=np.array([3.0, 0.0]), heat_pump_kvar=zero, heat_buffer_kwh=np.array([6.0, 0.0]),
-        battery_kwh=np.array([10.0, 0.0]), battery_charge_kw=np.array([5.0, 0.0]), battery_discharge_kw=np.array([5.0, 0.0]),
-        battery_efficiency_charge=np.full(2, 0.95), battery_efficiency_discharge=np.full(2, 0.95), battery_initial_kwh=zero,
-        ev_kw=np.array([11.0, 0.0]), ev_count=np.array([1, 0]), ev_v2g=np.array([False, False]), active=np.array([True, False]),
-        export_cap_kw=zero, import_cap_kw=zero,
-    )  # fmt: skip
+    base = {
+        "agent_id": ("A", "B"), "bus_index": np.zeros(2, dtype=np.intp), "aggregator_id": text, "tariff_id": ("t", "t"),
+        "load_profile": text, "load_profile_q": text, "load_kw": zero, "load_kvar": zero, "load_shift_steps": np.zeros(2, dtype=np.int64),
+        "pv_profile": text, "pv_kw_peak": zero, "pv_scale": zero, "heat_pump_profile": text, "heat_pump_profile_q": text,
+        "heat_pump_kw": np.array([3.0, 0.0]), "heat_pump_kvar": zero, "heat_buffer_kwh": np.array([6.0, 0.0]),
+        "battery_kwh": np.array([10.0, 0.0]), "battery_charge_kw": np.array([5.0, 0.0]), "battery_discharge_kw": np.array([5.0, 0.0]),
+        "battery_efficiency_charge": np.full(2, 0.95), "battery_efficiency_discharge": np.full(2, 0.95), "battery_initial_kwh": zero,
+        "ev_kw": np.array([11.0, 0.0]), "ev_count": np.array([1, 0]), "ev_v2g": np.array([False, False]), "active": np.array([True, False]),
+        "export_cap_kw": zero, "import_cap_kw": zero,
+    }  # fmt: skip
     return People(**{**base, **columns})  # type: ignore[arg-type]
 
 
 def sessions(arrival: int, departure: int, kwh: float, said: tuple[int, int, float] | None = None) -> Sessions:
     a, d, e = said or (arrival, departure, kwh)
     return Sessions(
-        np.array([0]), np.array([arrival]), np.array([departure]), np.array([kwh]), np.array([a]), np.array([d]), np.array([e])
+        np.array([0]),
+        np.array([arrival]),
+        np.array([departure]),
+        np.array([kwh]),
+        np.array([a]),
+        np.array([d]),
+        np.array([e]),
     )
 
 

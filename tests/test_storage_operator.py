@@ -10,12 +10,12 @@ from agents.storage_operator import FIRM_SHARE_OF_BOX, Box, offer, promise
 
 
 def box(**changes: float) -> Box:
-    base = dict(
-        ess_id="ess", bus_index=1, energy_kwh=150.0, charge_kw=25.0, discharge_kw=25.0, efficiency_charge=0.95,
-        efficiency_discharge=0.95, self_discharge_per_h=0.0, initial_kwh=0.0, rent_energy_eur_per_kwh_day=0.04,
-        rent_power_eur_per_kw_day=0.02, wear_eur_per_kwh=0.01, own_use_rent_factor=1.5, firm_offer_kw=20.0,
-        firm_price_eur_per_kwh=0.03, tariff_id="t",
-    )  # fmt: skip
+    base = {
+        "ess_id": "ess", "bus_index": 1, "energy_kwh": 150.0, "charge_kw": 25.0, "discharge_kw": 25.0, "efficiency_charge": 0.95,
+        "efficiency_discharge": 0.95, "self_discharge_per_h": 0.0, "initial_kwh": 0.0, "rent_energy_eur_per_kwh_day": 0.04,
+        "rent_power_eur_per_kw_day": 0.02, "wear_eur_per_kwh": 0.01, "own_use_rent_factor": 1.5, "firm_offer_kw": 20.0,
+        "firm_price_eur_per_kwh": 0.03, "tariff_id": "t",
+    }  # fmt: skip
     return Box(**{**base, **changes})  # type: ignore[arg-type]
 
 
@@ -47,7 +47,9 @@ def test_nothing_is_promised_late_in_the_day() -> None:
 
 
 @given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=100), st.floats(1.0, 500.0), st.floats(0.5, 60.0))
-def test_whatever_is_promised_fits_into_the_box_and_can_be_emptied_again(need: list[float], kwh: float, kw: float) -> None:
+def test_whatever_is_promised_fits_into_the_box_and_can_be_emptied_again(
+    need: list[float], kwh: float, kw: float
+) -> None:
     """Equation (1) of the module holds for any need."""
     b = box(energy_kwh=kwh, charge_kw=kw, discharge_kw=kw, firm_offer_kw=kw)
 
