@@ -30,6 +30,8 @@ Times = NDArray[np.datetime64]
 
 BALANCE_KW = 1e-7
 """Positions of a stage must sum to zero this closely."""
+ROUNDING = 1e-9
+"""What is never negative may be so by this much (kW, kWh): far less than a whole milli-watt-hour."""
 
 
 class SettlementError(ValueError):
@@ -204,6 +206,8 @@ class Delivery:
             value = getattr(self, name)
             if value is not None and np.shape(value) != shape:
                 yield f"{name} has shape {np.shape(value)}; {shape} is needed."
+        if np.shape(self.aggregator_fee_eur_per_day) not in ((), (n,)):
+            yield f"aggregator_fee_eur_per_day has shape {np.shape(self.aggregator_fee_eur_per_day)}; give a number, or {n}."
         if len(self.prices) != k or any(prices.buy.shape != (steps,) for prices in self.prices):
             yield f"prices must hold one Prices of {steps} interval(s) for each of the {k} tariff(s)."
         for table in (self.rents, self.handovers):
@@ -231,8 +235,8 @@ class Delivery:
                 yield f"{name} holds {_first(value, ~np.isfinite(value))}. Every figure must be a finite number."
         for name in ("rented_charge_kw", "rented_discharge_kw", "firm_charge_kw", "loss_kwh"):
             value = getattr(self, name)
-            if value is not None and (value < 0.0).any():
-                yield f"{name} holds {_first(value, value < 0.0)}. It must not be negative."
+            if value is not None and (value < -ROUNDING).any():
+                yield f"{name} holds {_first(value, value < -ROUNDING)}. It must not be negative."
         for k, prices in enumerate(self.prices):
             if not all(np.isfinite(getattr(prices, name)).all() for name in prices.__slots__):
                 yield f"the prices of tariff {self.tariff_id[k]!r} hold NaN or infinity."

@@ -333,7 +333,7 @@ def deliveries(draw):
         loss_kwh=rng.uniform(0, scale, steps),
         loss_price_eur_per_kwh=prices(-0.1, 0.3),
         aggregator_id=tuple(str(rng.choice(["", "agg_1", "agg_2"])) for _ in range(n)),
-        aggregator_fee_eur_per_day=0.15,
+        aggregator_fee_eur_per_day=np.round(rng.uniform(0, 0.2, n), 2) if rng.random() < 0.5 else 0.15,
     )  # fmt: skip
 
 
@@ -435,7 +435,8 @@ def recount(d, s):
     for i, name in enumerate(d.agent_id):
         pay(name, "retailer", "retail_fixed", 1e6, d.fixed_eur_per_day[d.tariff[i]])
         if d.aggregator_id[i]:
-            pay(name, d.aggregator_id[i], "aggregator_fee", 1e6, d.aggregator_fee_eur_per_day)
+            fee = np.broadcast_to(d.aggregator_fee_eur_per_day, d.n)[i]
+            pay(name, d.aggregator_id[i], "aggregator_fee", 1e6, fee)
     for r in range(len(d.rents.right_id)):
         tenant, operator = d.agent_id[d.rents.agent[r]], operators[d.rents.ess[r]]
         for kind, quantity, price in (
@@ -471,11 +472,13 @@ def test_the_order_of_agents_does_not_matter(d, random):
         name: None if getattr(d, name) is None else getattr(d, name)[order]
         for name in ("meter_kw", "tariff", "shares", "day_ahead_kw", "intraday_kw")
     }
+    fees = np.broadcast_to(d.aggregator_fee_eur_per_day, d.n)
     shuffled = replace(
         d,
         **arrays,
         agent_id=tuple(d.agent_id[i] for i in order),
         aggregator_id=tuple(d.aggregator_id[i] for i in order),
+        aggregator_fee_eur_per_day=fees[order],
         rented_charge_kw=d.rented_charge_kw[:, order],
         rented_discharge_kw=d.rented_discharge_kw[:, order],
         ess_row=tuple(int(where[row]) for row in d.ess_row),
