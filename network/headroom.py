@@ -238,8 +238,8 @@ def _search(
     row: Index,
 ) -> None:
     """Move ``share`` and ``row`` of the columns ``left`` to the last safe place; ``before`` are they at their start."""
-    # a limit that is met at the start already (a source at the highest voltage allowed) may be met, not approached
-    met = before.h > -_INSIDE
+    # a limit that is met at the start already (a source at the highest voltage allowed) is to be kept, not approached
+    met = before.h > -2 * _INSIDE
     target, width = np.where(met, TOLERANCE, -_INSIDE), np.where(met, TOLERANCE, _INSIDE)
     low, high = share[left], np.full(left.size, np.inf)
     share_before = low
