@@ -263,9 +263,8 @@ def _simulate(scenario: Scenario, out: Path | None, as_json: bool, quiet: bool, 
             summary.as_json({**done.manifest, "path": str(done.path), "report": str(written), "kpis": _headline(done)})
         )
     elif not quiet:
-        summary.table(
-            ("figure", "this run", "reference", "change"), summary.figure_lines(_headline(done)), right=(1, 2, 3)
-        )
+        lines = summary.figure_lines(_headline(done), str(done.manifest.get("currency", "eur")))
+        summary.table(("", "this run", "reference", "change"), lines, right=(1, 2, 3))
         typer.echo(f"report   {written}\ntables   {done.path / 'tables'}\ncheck    commonwatt certify {done.path}")
     raise typer.Exit(endings.of_outcome(done.manifest))
 

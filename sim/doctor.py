@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BROWSERS", "PACKAGES", "Row", "browser", "cache_folder", "doctor", "strangers"]
+from sim.cache import folder
+
+__all__ = ["BROWSERS", "PACKAGES", "Row", "browser", "doctor", "strangers"]
 
 PACKAGES = ("agents", "market", "network", "sim", "storage")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -70,13 +72,6 @@ def strangers(root: Path | None = None) -> dict[str, str]:
         if origin != root / name / "__init__.py":
             found[name] = str(origin) if origin is not None else "nowhere"
     return found
-
-
-def cache_folder() -> Path:
-    """Return the folder where prepared data is kept for the user (``COMMONWATT_CACHE`` overrides it)."""
-    import platformdirs
-
-    return Path(os.environ.get("COMMONWATT_CACHE") or platformdirs.user_cache_dir("commonwatt"))
 
 
 def browser() -> str | None:
@@ -185,8 +180,8 @@ def _data() -> Iterator[Row]:
     there = networks is not None and networks.is_dir()
     yield Row("SimBench data", str(networks or ""), there, "ODbL" if there else "Missing; install simbench again.")
 
-    cache = cache_folder()
-    nearest = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    cache = folder()
+    nearest = next(place for place in (cache, *cache.parents) if place.is_dir())
     writable = os.access(nearest, os.W_OK)
     free_gb = shutil.disk_usage(nearest).free / 1e9
     note = f"{free_gb:.0f} GB free" if writable else "Not writable; set COMMONWATT_CACHE to a folder that is."

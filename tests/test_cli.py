@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +22,8 @@ from sim.commands import endings, progress, summary
 
 KPIS = pd.DataFrame(
     {
-        "kpi": ["bills_together", "peak_export", "bills_together"],
-        "scope": ["community", "community", "agent"],
+        "kpi": ["community_cost_eur", "peak_export_kw", "community_cost_eur"],
+        "scope": ["community", "community", "member"],
         "entity": ["", "", "a"],
         "period": ["run", "run", "run"],
         "boundary": ["member meter", "community physical", "member meter"],
@@ -82,7 +83,7 @@ def simulated(monkeypatch, tmp_path):
     module("scenario", load=load, demo_path=lambda: Path("demo.yaml"))
     module("run", run=run)
     module("report", write=lambda path: path / "report.html")
-    module("kpis", HEADLINE=("peak_export", "bills_together", "unheard_of"))
+    module("kpis", HEADLINE=("peak_export_kw", "community_cost_eur", "unheard_of"))
     return play
 
 
@@ -113,10 +114,16 @@ def test_the_summary_shows_headline_figures_in_order(call, simulated):
     """People see the community's figures with their reference; one that does not exist is a dash, never a zero."""
     _, out, _ = call("demo")
 
-    assert out.index("peak export") < out.index("bills together")
-    assert "200 eur" in out
-    assert "283.4" in out
-    assert "–" in out
+    first, second = [line for line in out.splitlines() if "[" in line]
+    assert re.fullmatch(r"bills of all members together \[eur\] +200 +283.4 +-83.4", first.strip())
+    assert re.fullmatch(r"peak export \[kW\] +– +10 +–", second.strip())
+
+
+def test_the_summary_knows_its_figures():
+    """Every figure shown to people is a headline figure of runs."""
+    from sim import kpis
+
+    assert set(summary.SHOWN) <= set(kpis.HEADLINE)
 
 
 def test_json_is_json(call, simulated):
@@ -126,7 +133,7 @@ def test_json_is_json(call, simulated):
     said = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert code == 0
     assert said["gap"] is None
-    assert [row["kpi"] for row in said["kpis"]] == ["peak_export", "bills_together"]
+    assert [row["kpi"] for row in said["kpis"]] == ["peak_export_kw", "community_cost_eur"]
     assert said["kpis"][0]["value"] is None
 
 

@@ -8,7 +8,20 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["as_json", "figure_lines", "figures", "table"]
+__all__ = ["SHOWN", "as_json", "figure_lines", "figures", "table"]
+
+SHOWN = {
+    "community_cost_eur": "bills of all members together",
+    "members_better_off": "members who are better off",
+    "worst_regret_eur": "largest loss of a member",
+    "self_consumption_rate": "share of the solar energy used in the community",
+    "self_sufficiency": "share of the demand met in the community",
+    "peak_export_kw": "peak export",
+    "intervals_outside_limits": "intervals outside the limits of the grid",
+    "curtailed_kwh": "solar energy given up",
+    "operator_margin_eur": "margin of the shared storage's operator",
+}
+"""The figures that people see when a run is done, in words."""
 
 _SIGNIFICANT = 4
 
@@ -23,36 +36,31 @@ def as_json(value: Any) -> str:
 
 
 def figures(kpis: Any, headline: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the headline rows of a table of key figures, in the order of ``headline``.
+    """Return the community's rows of a table of key figures, in the order of ``headline``.
 
     Parameters
     ----------
     kpis : pandas.DataFrame
-        Columns as in the table ``kpis`` of a run.
+        The table ``kpis`` of a run.
     headline
         Names of figures; one that the run does not have is left out.
     """
-    columns = ["kpi", "value", "unit", "reference", "difference", "percent", "boundary", "period"]
-    whole = kpis[kpis["scope"] == "community"] if "scope" in kpis else kpis
-    rows = []
-    for name in headline:
-        found = whole[whole["kpi"] == name]
-        if len(found):
-            rows.append({column: found.iloc[0][column] for column in columns if column in found})
-    return rows
+    columns = ["kpi", "boundary", "period", "value", "unit", "reference", "difference", "percent"]
+    community = kpis[kpis["scope"] == "community"].drop_duplicates("kpi").set_index("kpi", drop=False)
+    return [community.loc[name, columns].to_dict() for name in headline if name in community.index]
 
 
-def figure_lines(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Return figure, value with unit, reference, change, as text."""
-    return [
-        (
-            str(row["kpi"]).replace("_", " "),
-            f"{number(row['value'])} {row.get('unit', '')}".strip(),
-            number(row.get("reference")),
-            number(row.get("difference"), signed=True),
-        )
-        for row in rows
-    ]
+def figure_lines(rows: Iterable[Mapping[str, Any]], currency: str) -> list[tuple[str, str, str, str]]:
+    """Return what is meant with its unit, this run, the reference, and the change, for the figures of :data:`SHOWN`."""
+    by_name = {row["kpi"]: row for row in rows}
+    lines = []
+    for name, words in SHOWN.items():
+        if name in by_name:
+            row = by_name[name]
+            unit = "" if row["unit"] == "1" else f" [{row['unit'].replace('eur', currency)}]"
+            change = number(row["difference"], signed=True)
+            lines.append((words + unit, number(row["value"]), number(row["reference"]), change))
+    return lines
 
 
 def number(value: Any, *, signed: bool = False) -> str:
