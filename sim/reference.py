@@ -10,13 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,18 +106,46 @@ def _notes(target: Path) -> dict[str, Any] | None:
 def started(scenario: Scenario, resolved: Resolved) -> Iterator[Callable[[], tuple[Path, Mapping[str, Any]]]]:
     """Compute the reference beside what happens inside the ``with`` block; call what is yielded for the result.
 
-    A second process is used where there is a second core and nothing kept yet.
+    A second process is used where there is a second core and nothing kept yet. Whatever goes wrong in it goes wrong again, and is told, here.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if _notes(_home() / key(resolved)) is not None or cores < 2 or not hasattr(sys.modules["__main__"], "__spec__"):
+    if cores < 2 or _notes(_home() / key(resolved)) is not None:
         yield lambda: compute(scenario, resolved)
         return
-    pool = ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
+    # not multiprocessing, which would import the caller's own script once more
+    packages = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from sim.reference import _child; _child()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": packages},
+    )
+
+    def result() -> tuple[Path, Mapping[str, Any]]:
+        child.wait()
+        folder, notes = compute(scenario, resolved)
+        return folder, {**notes, "cached": False}
+
     try:
-        future: Future[tuple[Path, dict[str, Any]]] = pool.submit(compute, scenario)
-        yield future.result
+        assert child.stdin is not None
+        with child.stdin:
+            pickle.dump(scenario, child.stdin)
+        yield result
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in (getattr(pool, "_processes", None) or {}).values():
-            if process.is_alive() and sys.exc_info()[0] is not None:
-                process.terminate()
+        child.kill()
+        child.wait()
+
+
+def _child() -> None:
+    """Compute one reference in a process of its own: the scenario comes through standard input, the result is kept in the cache."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends this process
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    compute(pickle.load(sys.stdin.buffer))  # noqa: S301 - written by our own parent
