@@ -115,9 +115,9 @@ def init(
 @app.command()
 def check(scenario: ScenarioPath, sets: Sets = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Verify a scenario with its grid and its people, without running it."""
-    from sim import scenario as scenarios
+    from sim import check as checks
 
-    notes = scenarios.check(scenario, tuple(sets or ()))
+    notes = checks.check(scenario, tuple(sets or ()))
     if as_json:
         typer.echo(summary.as_json({"scenario": str(scenario), "ok": True, "notes": notes}))
     elif not quiet:

@@ -234,7 +234,7 @@ def test_init_writes_once(call, monkeypatch, tmp_path):
 
 def test_check_tells_notes_or_mistakes(call, monkeypatch):
     """`check` prints what it noticed; as JSON for programs."""
-    monkeypatch.setattr(sim, "scenario", SimpleNamespace(check=lambda path, sets: ["118 homes"]), raising=False)
+    monkeypatch.setattr(sim, "check", SimpleNamespace(check=lambda path, sets: ["118 homes"]), raising=False)
 
     assert call("check", "a.yaml")[1] == "118 homes\na.yaml: no mistakes.\n"
     assert json.loads(call("check", "a.yaml", "--json")[1]) == {
