@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -682,3 +683,17 @@ def test_an_unknown_kind_of_posting_is_refused():
         Postings(("a",), quarter_hours(1)).add("tip", "", one, one, one, one, one)
     assert list(KINDS)[:3] == ["exchange_day_ahead", "exchange_intraday", "exchange_settled"]
     assert Chain().posting_id == 1
+
+
+def test_the_example_of_the_docs_is_what_settlement_says():
+    """The worked example's first posting and its hash stand in docs/mathematics/settlement.md as they are computed."""
+    page = (Path(__file__).parents[1] / "docs" / "mathematics" / "settlement.md").read_text(encoding="utf-8")
+    ledger = settle(delivery([[4.0], [-2.0]])).ledger
+    alone = settle(delivery([[4.0], [-2.0]], sharing=Sharing("alloc.none"))).ledger
+    fixed = 300_000
+
+    assert next(ledger.texts()) in page
+    assert ledger.hash[0] in page
+    assert booked(ledger, "home_0")[1] + fixed == -221_000
+    assert booked(alone, "home_0")[1] + fixed == -240_000
+    assert booked(ledger, "home_1")[1] - booked(alone, "home_1")[1] == 19_000

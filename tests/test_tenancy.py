@@ -61,7 +61,7 @@ def test_a_box_that_moves_and_leaks_by_hand():
 
 def test_a_right_that_ends_by_hand():
     """Begun with 2 kWh lent, ended with 3.5: the operator takes over 3.5, pays for 1.5, and the box does not notice."""
-    accounts = Accounts.begin(Box(), 2).opened(np.array([2.0, 0.0]))
+    accounts = Accounts.begin(Box(), 2).opened(np.array([1.5, 0.0])).opened(np.array([0.5, 0.0]))
     accounts = Accounts(accounts.energy_kwh + 1.0, accounts.tenants_kwh + np.array([1.5, -0.5]))
 
     closed, left = accounts.closed(np.array([2.0, 0.0]))
