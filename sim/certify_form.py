@@ -37,10 +37,10 @@ def _columns(evidence: Evidence, table: Table) -> None:
             keys = table.key or table.names[:3]
             evidence.none_of(f"table {table.name}: {column.name} is not a figure", f"FROM {view} WHERE {bad}", keys)
     if table.key:
-        keys = ", ".join(f'"{name}"' for name in table.key)
+        unique = ", ".join(f'"{name}"' for name in table.key)
         evidence.none_of(
             f"table {table.name}: a row stands twice",
-            f"SELECT {keys} FROM {view} GROUP BY {keys} HAVING count(*) > 1",
+            f"SELECT {unique} FROM {view} GROUP BY {unique} HAVING count(*) > 1",
             table.key,
         )
 
@@ -72,7 +72,9 @@ def _complete(evidence: Evidence) -> None:
     if not evidence.holds("meters"):
         return
     meters = evidence.table("meters")
-    first, last, steps = evidence.all(f"SELECT epoch_us(min(time)), epoch_us(max(time)), count(DISTINCT time) FROM {meters}")[0]
+    first, last, steps = evidence.all(
+        f"SELECT epoch_us(min(time)), epoch_us(max(time)), count(DISTINCT time) FROM {meters}"
+    )[0]
     if not steps:
         raise Wrong("table meters is empty")
     dt_us = round(evidence.dt_h * 3.6e9)

@@ -58,7 +58,9 @@ def power_flow(evidence: Evidence) -> str:
     rows = evidence.count("bus_voltages") + evidence.count("branch_flows")
     _only_balanced(evidence)
     feeder = _feeder(evidence)
-    times = [row[0] for row in evidence.all(f"SELECT DISTINCT epoch_us(time) FROM {evidence.table('meters')} ORDER BY 1")]
+    times = [
+        row[0] for row in evidence.all(f"SELECT DISTINCT epoch_us(time) FROM {evidence.table('meters')} ORDER BY 1")
+    ]
     for first in range(0, len(times), BATCH):
         _compare(evidence, feeder, np.array(times[first : first + BATCH], dtype=np.int64))
     _source(evidence, feeder)
@@ -131,9 +133,17 @@ def _arrays(
     trafo = initialize_array("input", "transformer", len(trafos))
     for array, rows in ((line, lines), (trafo, trafos)):
         array["id"] = [k for k, _ in rows]
-        array["from_node"], array["to_node"] = [node[b["from_bus"]] for _, b in rows], [node[b["to_bus"]] for _, b in rows]
+        array["from_node"], array["to_node"] = (
+            [node[b["from_bus"]] for _, b in rows],
+            [node[b["to_bus"]] for _, b in rows],
+        )
         array["from_status"] = array["to_status"] = [b["in_service"] for _, b in rows]
-    for name, column, factor in (("r1", "r1_ohm", 1.0), ("x1", "x1_ohm", 1.0), ("c1", "c1_nf", 1e-9), ("i_n", "rating_a", 1.0)):
+    for name, column, factor in (
+        ("r1", "r1_ohm", 1.0),
+        ("x1", "x1_ohm", 1.0),
+        ("c1", "c1_nf", 1e-9),
+        ("i_n", "rating_a", 1.0),
+    ):
         line[name] = [b[column] * factor for _, b in lines]
     line["tan1"] = 0.0
     for name, column, factor in (
@@ -189,14 +199,18 @@ def _numbers(arrays: dict[str, Any], buses: list[str], branches: list[dict[str, 
             bad = np.flatnonzero(~np.isfinite(arrays[component][name]))
             if bad.size:
                 number = int(arrays[component]["id"][bad[0]])
-                who = buses[number] if number < len(buses) else (branches[number - len(buses)]["branch_id"] if component != "source" else "source")
+                who = (
+                    buses[number]
+                    if number < len(buses)
+                    else (branches[number - len(buses)]["branch_id"] if component != "source" else "source")
+                )
                 raise Wrong(f"the {component} {who} has no figure for {name}")
 
 
 def _compare(evidence: Evidence, feeder: _Feeder, times_us: NDArray[np.int64]) -> None:
     """Calculate one batch of intervals and compare all of it."""
     from power_grid_model import PowerGridModel, initialize_array
-    from power_grid_model.errors import PowerGridBatchError
+    from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]  # not in its list, but documented
 
     steps = len(times_us)
     span = (int(times_us[0]), int(times_us[-1]))
@@ -213,8 +227,10 @@ def _compare(evidence: Evidence, feeder: _Feeder, times_us: NDArray[np.int64]) -
     model = PowerGridModel(feeder.input_data)
     failed: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
     try:
-        result: Any = model.calculate_power_flow(update_data=updates, error_tolerance=1e-10, max_iterations=50, continue_on_batch_error=True)
-    except PowerGridBatchError as error:
+        result: Any = model.calculate_power_flow(
+            update_data=updates, error_tolerance=1e-10, max_iterations=50, continue_on_batch_error=True
+        )
+    except PowerGridError as error:
         raise Wrong(f"power-grid-model cannot calculate this feeder: {str(error).splitlines()[0]}") from error
     broken = model.batch_error
     if broken is not None:
@@ -225,11 +241,29 @@ def _compare(evidence: Evidence, feeder: _Feeder, times_us: NDArray[np.int64]) -
         _told_not_converged(evidence, int(times_us[k]))
 
 
-def _agree(evidence: Evidence, feeder: _Feeder, result: Any, times_us: NDArray[np.int64], ok: NDArray[np.intp], span: tuple[int, int]) -> None:
+def _agree(
+    evidence: Evidence,
+    feeder: _Feeder,
+    result: Any,
+    times_us: NDArray[np.int64],
+    ok: NDArray[np.intp],
+    span: tuple[int, int],
+) -> None:
     """Compare voltages and flows of the intervals that converged."""
     steps = len(times_us)
     stored = _read(evidence, "bus_voltages", "bus_id", feeder.buses, ("v_pu",), span, steps)
-    _same("bus_voltages", "bus_id", feeder.buses, "v_pu", stored["v_pu"], result["node"]["u_pu"], times_us, ok, VOLTAGE_PU, 0.0)
+    _same(
+        "bus_voltages",
+        "bus_id",
+        feeder.buses,
+        "v_pu",
+        stored["v_pu"],
+        result["node"]["u_pu"],
+        times_us,
+        ok,
+        VOLTAGE_PU,
+        0.0,
+    )
     columns = ("p_kw", "q_kvar", "current_a", "loading_percent", "loss_kw")
     stored = _read(evidence, "branch_flows", "branch_id", feeder.branches, columns, span, steps)
     for component in ("line", "transformer"):
@@ -244,7 +278,18 @@ def _agree(evidence: Evidence, feeder: _Feeder, result: Any, times_us: NDArray[n
             ("loading_percent", output["loading"] * 100.0, ABSOLUTE),
             ("loss_kw", (output["p_from"] + output["p_to"]) / 1e3, KW),
         ):
-            _same("branch_flows", "branch_id", names, column, stored[column][:, which], given, times_us, ok, absolute, RELATIVE)
+            _same(
+                "branch_flows",
+                "branch_id",
+                names,
+                column,
+                stored[column][:, which],
+                given,
+                times_us,
+                ok,
+                absolute,
+                RELATIVE,
+            )
 
 
 def _same(
@@ -274,14 +319,24 @@ def _same(
 
 def _told_not_converged(evidence: Evidence, time_us: int) -> None:
     """An interval that power-grid-model cannot solve must be told, and hold no voltage."""
-    told = evidence.one(f"SELECT count(*) FROM {evidence.table('violations')} WHERE kind = 'not_converged' AND epoch_us(time) = {time_us}")
-    numbers = evidence.one(f"SELECT count(*) FROM {evidence.table('bus_voltages')} WHERE NOT isnan(v_pu) AND epoch_us(time) = {time_us}")
+    told = evidence.one(
+        f"SELECT count(*) FROM {evidence.table('violations')} WHERE kind = 'not_converged' AND epoch_us(time) = {time_us}"
+    )
+    numbers = evidence.one(
+        f"SELECT count(*) FROM {evidence.table('bus_voltages')} WHERE NOT isnan(v_pu) AND epoch_us(time) = {time_us}"
+    )
     if not told or numbers:
         raise Wrong(f"time {_moment(time_us)}: the power flow does not converge, and violations does not say so")
 
 
 def _read(
-    evidence: Evidence, table: str, key: str, names: list[str], columns: tuple[str, ...], span: tuple[int, int], steps: int
+    evidence: Evidence,
+    table: str,
+    key: str,
+    names: list[str],
+    columns: tuple[str, ...],
+    span: tuple[int, int],
+    steps: int,
 ) -> dict[str, Vector]:
     """Return columns of a range of intervals as arrays of shape (steps, len(names)), rows by time, columns by id."""
     frame = evidence.connection.execute(
@@ -289,8 +344,13 @@ def _read(
     ).fetchnumpy()
     expected = steps * len(names)
     if len(frame[columns[0]]) != expected:
-        raise Wrong(f"table {table} has {len(frame[columns[0]])} rows in the intervals from {_moment(span[0])}, expected {expected}")
-    return {name: np.ma.filled(np.ma.asarray(frame[name], dtype=np.float64), np.nan).reshape(steps, len(names)) for name in columns}
+        raise Wrong(
+            f"table {table} has {len(frame[columns[0]])} rows in the intervals from {_moment(span[0])}, expected {expected}"
+        )
+    return {
+        name: np.ma.filled(np.ma.asarray(frame[name], dtype=np.float64), np.nan).reshape(steps, len(names))
+        for name in columns
+    }
 
 
 def _source_voltage(evidence: Evidence, span: tuple[int, int], steps: int) -> Vector | None:
@@ -302,7 +362,9 @@ def _source_voltage(evidence: Evidence, span: tuple[int, int], steps: int) -> Ve
     if not rows:
         return None
     if len(rows) != steps:
-        raise Wrong(f"series source_voltage has {len(rows)} values in the intervals from {_moment(span[0])}, expected {steps}")
+        raise Wrong(
+            f"series source_voltage has {len(rows)} values in the intervals from {_moment(span[0])}, expected {steps}"
+        )
     return np.array([row[0] for row in rows], dtype=np.float64)
 
 
@@ -317,7 +379,18 @@ def _source(evidence: Evidence, feeder: _Feeder) -> None:
         JOIN (SELECT m.time, sum(m.meter_kw) AS metered, coalesce(sum(m.meter_kw) FILTER (WHERE a.bus_id = $bus), 0) AS at_source
             FROM {evidence.table("meters")} m JOIN {static.table("agents")} a USING (agent_id) GROUP BY ALL) USING (time))"""
     bus = "'" + feeder.source_bus.replace("'", "''") + "'"
-    evidence.uphold([Law("power at the source = meters + losses", source.replace("$bus", bus), ("time",), "source_kw", "taken_kw", KW)])
+    evidence.uphold(
+        [
+            Law(
+                "power at the source = meters + losses",
+                source.replace("$bus", bus),
+                ("time",),
+                "source_kw",
+                "taken_kw",
+                KW,
+            )
+        ]
+    )
 
 
 def _violations(evidence: Evidence) -> None:
@@ -328,8 +401,20 @@ def _violations(evidence: Evidence) -> None:
     monitored = f"bus_id IN (SELECT bus_id FROM {static.table('buses')} WHERE is_monitored)"
     # near the limit itself, rounding decides: a breach below 1e-5 pu or 1e-3 percent may be told or not
     for kind, table, element, beyond, near in (
-        ("over_voltage", voltages, "bus_id", f"{monitored} AND v_pu > {high + 1e-5!r}", f"{monitored} AND v_pu > {high!r}"),
-        ("under_voltage", voltages, "bus_id", f"{monitored} AND v_pu < {low - 1e-5!r}", f"{monitored} AND v_pu < {low!r}"),
+        (
+            "over_voltage",
+            voltages,
+            "bus_id",
+            f"{monitored} AND v_pu > {high + 1e-5!r}",
+            f"{monitored} AND v_pu > {high!r}",
+        ),
+        (
+            "under_voltage",
+            voltages,
+            "bus_id",
+            f"{monitored} AND v_pu < {low - 1e-5!r}",
+            f"{monitored} AND v_pu < {low!r}",
+        ),
         ("overload", flows, "branch_id", f"loading_percent > {most + 1e-3!r}", f"loading_percent > {most!r}"),
     ):
         column = "loading_percent" if kind == "overload" else "v_pu"

@@ -63,7 +63,15 @@ def _mirrors(evidence: Evidence) -> list[Law]:
     most = f"{KWH!r} * (1 + coalesce(n, 0) / 2.0)"
     keys, dt = ("time", "agent_id"), repr(evidence.dt_h)
     return [
-        Law(f"the ESS's {there} mirrors its tenants' {here}", mirror, keys, f"abs({there}_kw - {tenants}) * {dt}", most, 0.0, "<=")
+        Law(
+            f"the ESS's {there} mirrors its tenants' {here}",
+            mirror,
+            keys,
+            f"abs({there}_kw - {tenants}) * {dt}",
+            most,
+            0.0,
+            "<=",
+        )
         for there, here, tenants in (
             ("rented_discharge", "charging", "charge"),
             ("rented_charge", "discharging", "discharge"),

@@ -1,0 +1,223 @@
+"""Point 8: the twenty headline figures, computed once more, in SQL.
+
+The definitions are those of docs/kpis.md; the code is another than :mod:`sim.kpis`.  Power at the source is taken from the
+flows of the branches at the source here, not from the sum of meters and losses.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sim.certify_evidence import Evidence, Wrong
+
+__all__ = ["key_figures"]
+
+RELATIVE = 1e-9
+"""Sums of a million float64 in another order differ by less."""
+
+ABSOLUTE = 1e-6
+"""A micro-euro, a milliwatt, a milliwatt-hour."""
+
+GRID = "('over_voltage', 'under_voltage', 'overload', 'not_converged')"
+
+
+def key_figures(evidence: Evidence) -> str:
+    """Recompute the headline figures of a folder and compare value, reference, difference and percent."""
+    evidence.count("kpis")
+    this, other = _figures(evidence, evidence.section), _figures(evidence, "reference")
+    told = {
+        row[0]: row[1:]
+        for row in evidence.all(
+            f"SELECT kpi, value, reference, difference, percent FROM {evidence.table('kpis')} WHERE scope = 'community'"
+        )
+    }
+    if set(told) != set(this):
+        raise Wrong(f"kpis: the headline figures are {', '.join(sorted(told))}, expected {', '.join(sorted(this))}")
+    for name, value in this.items():
+        reference = other[name]
+        difference = value - reference
+        percent = 100.0 * difference / abs(reference) if reference else math.nan
+        for column, stored, wanted in zip(
+            ("value", "reference", "difference", "percent"),
+            told[name],
+            (value, reference, difference, percent),
+            strict=True,
+        ):
+            # a difference of two large numbers is as exact as they are; a percentage inherits the error of both
+            scale = {"percent": 100.0 * (abs(value) + abs(reference)) / abs(reference) if reference else 1.0}.get(
+                column, abs(value) + abs(reference)
+            )
+            if not _same(stored, wanted, scale):
+                raise Wrong(f"kpis: {name}: {column} is {stored:.9g}, expected {wanted:.9g}")
+    return f"{len(this)} headline figures agree with SQL"
+
+
+def _same(stored: float | None, wanted: float, scale: float) -> bool:
+    """Whether two numbers agree; a NaN agrees with a NaN alone."""
+    if stored is None:
+        return False
+    if math.isnan(wanted) or math.isnan(stored):
+        return math.isnan(wanted) and math.isnan(stored)
+    return abs(stored - wanted) <= ABSOLUTE + RELATIVE * scale
+
+
+def _figures(evidence: Evidence, section: str) -> dict[str, float]:
+    """Return the figures of one folder; ``ex_post`` has the meters of ``tables``."""
+    books = Evidence(evidence.connection, evidence.folder, section, evidence.scenario, evidence.dt_h)
+    world = Evidence(
+        evidence.connection,
+        evidence.folder,
+        "tables" if section == "ex_post" else section,
+        evidence.scenario,
+        evidence.dt_h,
+    )
+    reference = Evidence(evidence.connection, evidence.folder, "reference", evidence.scenario, evidence.dt_h)
+    return {
+        **_money(books, world, reference),
+        **_energy(world),
+        **_grid(world),
+        **_trade(books, world),
+        **_storage(books, world),
+        **_welfare(books, world, reference),
+    }
+
+
+def _row(evidence: Evidence, sql: str, *names: str) -> dict[str, float]:
+    """Return one row of figures; null is NaN."""
+    row = evidence.all(sql)[0]
+    return {name: math.nan if value is None else float(value) for name, value in zip(names, row, strict=True)}
+
+
+def _money(books: Evidence, world: Evidence, reference: Evidence) -> dict[str, float]:
+    bills = f"""
+        WITH member AS (SELECT agent_id FROM {world.table("agents")} WHERE role = 'prosumer'),
+        now AS (SELECT agent_id, sum(amount_eur) AS bill FROM {books.table("bills")} GROUP BY ALL),
+        then AS (SELECT agent_id, sum(amount_eur) AS bill FROM {reference.table("bills")} GROUP BY ALL),
+        both_bills AS (SELECT coalesce(now.bill, 0) AS bill, coalesce(now.bill, 0) - coalesce("then".bill, 0) AS regret
+            FROM member LEFT JOIN now USING (agent_id) LEFT JOIN "then" USING (agent_id))
+        SELECT coalesce(sum(bill), 0), count(*) FILTER (WHERE regret < -0.005), max(regret) FROM both_bills"""
+    return _row(
+        books,
+        bills.replace("then AS (", '"then" AS (', 1),
+        "community_cost_eur",
+        "members_better_off",
+        "worst_regret_eur",
+    )
+
+
+def _energy(world: Evidence) -> dict[str, float]:
+    meters, dt = world.table("meters"), world.dt_h
+    found = _row(
+        world,
+        f"""WITH net AS (SELECT time, sum(meter_kw) AS kw FROM {meters} GROUP BY time)
+        SELECT (SELECT sum(greatest(-kw, 0)) FROM net), (SELECT sum(greatest(kw, 0)) FROM net),
+            sum(pv_kw), sum(load_kw), sum(curtailed_kw), sum(pv_available_kw) FROM {meters}""",
+        *("exported", "imported", "solar", "load", "curtailed", "available"),
+    )
+    return {
+        "self_consumption_rate": 1.0 - _over(found["exported"], found["solar"]),
+        "self_sufficiency": 1.0 - _over(found["imported"], found["load"]),
+        "curtailed_kwh": found["curtailed"] * dt,
+        "curtailment_rate": _over(found["curtailed"], found["available"]),
+    }
+
+
+def _over(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else math.nan
+
+
+def _source_sql(world: Evidence) -> str:
+    """Return the power at the source in every interval: the flows of its branches and the meters at its bus."""
+    bus = f"(SELECT bus_id FROM {world.table('buses')} WHERE is_source)"
+    return f"""(
+        SELECT m.time, m.kw + coalesce(f.kw, 0) AS kw FROM
+            (SELECT time, coalesce(sum(meter_kw) FILTER (WHERE bus_id = {bus}), 0) AS kw
+                FROM {world.table("meters")} JOIN {world.table("agents")} USING (agent_id) GROUP BY time) m
+            LEFT JOIN (SELECT time, sum(CASE WHEN from_bus = {bus} THEN p_kw WHEN to_bus = {bus} THEN loss_kw - p_kw ELSE 0 END) AS kw
+                FROM {world.table("branch_flows")} JOIN {world.table("branches")} USING (branch_id) GROUP BY time) f USING (time))"""
+
+
+def _grid(world: Evidence) -> dict[str, float]:
+    flows, voltages = world.table("branch_flows"), world.table("bus_voltages")
+    dead = f"(SELECT time FROM {voltages} WHERE isnan(v_pu))"
+    # an interval that did not converge has no flow: what the meters took is all that is known of it
+    source = f"""(SELECT time, CASE WHEN time IN {dead} THEN metered ELSE kw END AS kw FROM {_source_sql(world)}
+        JOIN (SELECT time, sum(meter_kw) AS metered FROM {world.table("meters")} GROUP BY time) USING (time))"""
+    return {
+        **_row(
+            world,
+            f"SELECT greatest(max(kw), 0), greatest(max(-kw), 0) FROM {source}",
+            "peak_import_kw",
+            "peak_export_kw",
+        ),
+        **_row(
+            world,
+            f"SELECT coalesce(sum(loss_kw) FILTER (WHERE NOT isnan(loss_kw)), 0) * {world.dt_h!r}, max(loading_percent) FILTER (WHERE NOT isnan(loading_percent)) FROM {flows}",
+            *("losses_kwh", "max_loading_percent"),
+        ),
+        **_row(
+            world,
+            f"SELECT max(v_pu), min(v_pu) FROM {voltages} SEMI JOIN (FROM {world.table('buses')} WHERE is_monitored) USING (bus_id) WHERE NOT isnan(v_pu)",
+            *("v_max_pu", "v_min_pu"),
+        ),
+        **_row(
+            world,
+            f"SELECT count(DISTINCT time) FROM {world.table('violations')} WHERE kind IN {GRID}",
+            "intervals_outside_limits",
+        ),
+    }
+
+
+def _trade(books: Evidence, world: Evidence) -> dict[str, float]:
+    if books.section == "ex_post":
+        traded = f"SELECT coalesce(sum(energy_milliwatt_hour), 0) / 1e6 FROM {books.table('ledger')} WHERE kind = 'exchange_settled' AND energy_milliwatt_hour > 0"
+    else:
+        traded = f"SELECT coalesce(sum(greatest(exchange_kw, 0)), 0) * {world.dt_h!r} FROM {world.table('positions')} WHERE stage = 'settled'"
+    price = f"""SELECT -sum(amount_micro_eur) / nullif(sum(energy_milliwatt_hour), 0) FROM {books.table("ledger")}
+        WHERE kind LIKE 'exchange\\_%' ESCAPE '\\' AND energy_milliwatt_hour > 0"""
+    return {**_row(books, traded, "traded_kwh"), **_row(books, price, "mean_trade_price_eur_per_kwh")}
+
+
+def _storage(books: Evidence, world: Evidence) -> dict[str, float]:
+    ess, dt = world.table("ess"), world.dt_h
+    cycles = f"""SELECT sum(e.efficiency_charge * s.charge_kw + s.discharge_kw / e.efficiency_discharge) * {dt!r} / nullif(2 * (SELECT sum(energy_kwh) FROM {ess}), 0)
+        FROM {world.table("storage")} s JOIN {ess} e USING (ess_id)"""
+    rented = f"""SELECT coalesce((SELECT sum(r.energy_kwh * epoch(r."end" - r.start) / 3600) FROM {world.table("rights")} r JOIN {ess} e USING (ess_id)
+            WHERE r.agent_id NOT IN (e.ess_id, e.operator_id)), 0)
+        / nullif((SELECT sum(energy_kwh) FROM {ess}) * (SELECT count(DISTINCT time) FROM {world.table("meters")}) * {dt!r}, 0)"""
+    margin = (
+        f"SELECT {_kept(books, world, 'storage')} - coalesce((SELECT sum(wear_eur) FROM {world.table('storage')}), 0)"
+    )
+    return {
+        **_row(world, cycles, "ess_cycles"),
+        **_row(world, rented, "ess_energy_rented_share"),
+        **_row(world, margin, "operator_margin_eur"),
+    }
+
+
+def _kept(books: Evidence, world: Evidence, role: str) -> str:
+    """Return SQL for what actors of a role are left with by their bills."""
+    return f"-coalesce((SELECT sum(amount_eur) FROM {books.table('bills')} SEMI JOIN (FROM {world.table('agents')} WHERE role = '{role}') USING (agent_id)), 0)"
+
+
+def _welfare(books: Evidence, world: Evidence, reference: Evidence) -> dict[str, float]:
+    return {"welfare_gain_eur": _wealth(books, world) - _wealth(reference, reference)}
+
+
+def _wealth(books: Evidence, world: Evidence) -> float:
+    """Return what everybody together is left with: transfers cancel, energy from above and wear remain."""
+    dt, wear = world.dt_h, float(world.scenario["people"]["battery_wear_eur_per_kwh"])
+    transfers = float(books.one(f"SELECT -sum(amount_eur) FROM {books.table('bills')}") or 0.0)
+    above = world.one(
+        f"""SELECT sum(spot.value * (m.kw + coalesce(l.kw, 0))) * {dt!r} FROM
+            (SELECT time, sum(meter_kw) AS kw FROM {world.table("meters")} GROUP BY time) m
+            LEFT JOIN (SELECT time, sum(loss_kw) FILTER (WHERE NOT isnan(loss_kw)) AS kw FROM {world.table("branch_flows")} GROUP BY time) l USING (time)
+            LEFT JOIN (FROM {world.table("series")} WHERE series_id = 'spot') spot USING (time)
+            HAVING count(*) = count(spot.value)"""
+    )
+    worn = world.one(
+        f"""SELECT {wear!r} * {dt!r} * coalesce(sum(battery_charge_kw + battery_discharge_kw), 0)
+            + coalesce((SELECT sum(wear_eur) FROM {world.table("storage")}), 0)
+        FROM {world.table("meters")} WHERE agent_id NOT IN (SELECT ess_id FROM {world.table("ess")})"""
+    )
+    return math.nan if above is None else transfers - float(above) - float(worn)
