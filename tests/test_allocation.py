@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -104,6 +104,7 @@ def markets(draw, largest=10**7):
 
 @pytest.mark.parametrize("rule_id", sorted(ALLOCATIONS))
 @given(market=markets())
+@settings(deadline=None)
 def test_every_rule_keeps_the_laws(rule_id, market):
     """Nobody receives more than it needs or gives more than it has, and what is received is given."""
     demand, generation, keys = market
@@ -118,6 +119,7 @@ def test_every_rule_keeps_the_laws(rule_id, market):
 
 @pytest.mark.parametrize("rule_id", ["alloc.prorata", "alloc.equal"])
 @given(market=markets())
+@settings(deadline=None)
 def test_prorata_and_equal_share_all_that_can_be_shared(rule_id, market):
     """The sum shared is the smaller of need and surplus."""
     demand, generation, _ = market
@@ -127,6 +129,7 @@ def test_prorata_and_equal_share_all_that_can_be_shared(rule_id, market):
 
 
 @given(markets(largest=10**14))
+@settings(deadline=None)
 def test_prorata_is_within_one_of_the_exact_fraction(market):
     """Rounding moves nobody by a whole milli-watt-hour, however large the numbers (Python's fractions as witness)."""
     demand, generation, _ = market
@@ -140,6 +143,7 @@ def test_prorata_is_within_one_of_the_exact_fraction(market):
 
 
 @given(markets())
+@settings(deadline=None)
 def test_equal_shares_differ_by_one_unless_need_ends_first(market):
     """Whoever is left wanting has received at least as much as anyone else, but for one unit of rounding."""
     demand, generation, _ = market
@@ -152,6 +156,7 @@ def test_equal_shares_differ_by_one_unless_need_ends_first(market):
 
 
 @given(markets())
+@settings(deadline=None)
 def test_redistribution_leaves_nothing_where_somebody_with_a_key_wants(market):
     """After redistribution the pool is empty or every member with a key is satisfied."""
     demand, generation, keys = market
@@ -182,6 +187,7 @@ def test_the_supply_demand_ratio_by_hand():
 
 
 @given(st.floats(-0.5, 0.5), st.floats(0, 1), st.integers(0, 10), st.integers(0, 10))
+@settings(deadline=None)
 def test_both_prices_lie_between_feed_in_and_retail(feed_in, spread, demand, supply):
     """Also where feeding in costs money, and where nobody needs anything."""
     retail = feed_in + spread

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.degradation import DegradationError, full_cycles, wear_eur, wear_eur_per_kwh
@@ -82,6 +82,7 @@ powers = st.floats(0, 10)
 
 
 @given(st.floats(0, 10), st.floats(0, 1), st.floats(0, 1), st.floats(0.5, 1), st.floats(0.9, 1), st.floats(-0.5, 0.5))
+@settings(deadline=None)
 def test_power_within_its_bounds_keeps_the_energy_within_its_own(energy, up, down, eta, rho, drain):
     """Any share of the most that can be charged, or discharged, ends between the bounds where drain alone does not leave them."""
     s = store(
@@ -108,6 +109,7 @@ def test_the_bound_is_reached_not_only_kept():
 
 
 @given(st.lists(st.tuples(powers, powers), min_size=1, max_size=8), st.floats(0.5, 1), st.floats(0.5, 1))
+@settings(deadline=None)
 def test_energy_is_neither_made_nor_lost_unnoticed(flows, eta_in, eta_out):
     """What goes in less what comes out is what the store gained and what conversion took, over any flows."""
     energy = start = 100.0

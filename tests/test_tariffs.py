@@ -6,7 +6,7 @@ from datetime import date
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.tariffs import Dynamic, Period, Tariff, TariffError, TimeOfUse
@@ -105,6 +105,7 @@ def test_weekends_and_holidays_by_the_local_calendar():
 
 
 @given(st.integers(1, 23), st.integers(0, 59), st.integers(0, 10**9))
+@settings(deadline=None)
 def test_every_moment_has_the_price_of_its_clock(hour, minute, seconds):
     """Two periods parted anywhere: a moment's price is that of the side of the cut its local clock is on."""
     cut = f"{hour:02d}:{minute:02d}"

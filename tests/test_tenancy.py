@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.tenancy import Accounts, TenancyError, holders_table, post
@@ -89,6 +89,7 @@ def tenancies(draw):
 
 
 @given(tenancies())
+@settings(deadline=None)
 def test_the_holders_are_the_box(case):
     """In every interval their energies sum to the box's and their flows to its flow, and it never moves both ways."""
     box, start, charge, discharge = case
@@ -102,6 +103,7 @@ def test_the_holders_are_the_box(case):
 
 
 @given(tenancies())
+@settings(deadline=None)
 def test_netting_never_costs_and_is_what_the_definition_says(case):
     """The gain is what the box gained beyond all accounts run by themselves, and not negative."""
     box, start, charge, discharge = case
@@ -114,6 +116,7 @@ def test_netting_never_costs_and_is_what_the_definition_says(case):
 
 
 @given(tenancies())
+@settings(deadline=None)
 def test_the_box_keeps_its_energy_balance(case):
     """What the meter shows is what the box gained and what was lost, in every interval; nothing is made."""
     box, start, charge, discharge = case
@@ -127,6 +130,7 @@ def test_the_box_keeps_its_energy_balance(case):
 
 
 @given(tenancies())
+@settings(deadline=None)
 def test_the_operators_account_gains_by_netting_and_pays_for_leaking(case):
     """Beyond its own flows it changes by the netting gain less the self-discharge of the whole box."""
     box, start, charge, discharge = case
@@ -138,6 +142,7 @@ def test_the_operators_account_gains_by_netting_and_pays_for_leaking(case):
 
 
 @given(tenancies())
+@settings(deadline=None)
 def test_interval_by_interval_is_the_same_as_all_at_once(case):
     """Accounts carried from interval to interval end where the day's books do."""
     box, start, charge, discharge = case
