@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.fleet import SLOTS, StoreBounds
+from agents.fleet import BATTERY, SLOTS, StoreBounds
 from agents.storage_operator import Box, Offer
 from market.exchange import Exchange, Problem
 
@@ -62,6 +62,7 @@ def problem(
     stores: StoreBounds,
     efficiency_charge: Matrix,
     efficiency_discharge: Matrix,
+    battery_wear_eur_per_kwh: float,
     retail: Retail,
     shared: SharedStorage | None,
     exchange: Exchange,
@@ -80,6 +81,8 @@ def problem(
         return np.concatenate([a, np.full((SLOTS, extra), fill)], axis=1)
 
     m, r = extra, n + extra
+    wear = np.zeros((SLOTS, r))
+    wear[BATTERY] = battery_wear_eur_per_kwh
     ess = _rented(shared, r, steps)
     return Problem(
         dt_h=dt_h,
@@ -101,7 +104,7 @@ def problem(
         store_efficiency_discharge=columns(efficiency_discharge, 1.0),
         store_retention=np.ones((SLOTS, r)),
         store_drain_kwh=rows(stores.drain_kwh),
-        store_wear_eur_per_kwh=np.zeros((SLOTS, r)),
+        store_wear_eur_per_kwh=wear,
         access=np.ones((m, r), dtype=bool),
         exchange=exchange,
         pinned_exchange_kw=pinned_exchange_kw,

@@ -73,6 +73,7 @@ class Rules:
     max_iterations: int
     skill: Skill
     habits: Habits
+    battery_wear_eur_per_kwh: float
 
 
 class Community:
@@ -242,6 +243,7 @@ class Community:
             stores=bounds,
             efficiency_charge=self.fleet.efficiency_charge,
             efficiency_discharge=self.fleet.efficiency_discharge,
+            battery_wear_eur_per_kwh=self.rules.battery_wear_eur_per_kwh,
             retail=Retail(
                 book.retail.buy_eur_per_kwh[:, at:],
                 book.retail.sell_eur_per_kwh[:, at:],

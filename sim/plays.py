@@ -67,6 +67,7 @@ def _rules(resolved: Resolved) -> Rules:
         max_iterations=market.max_iterations,
         skill=resolved.skill,
         habits=resolved.habits,
+        battery_wear_eur_per_kwh=resolved.scenario.people.battery_wear_eur_per_kwh,
     )
 
 

@@ -70,25 +70,21 @@ class HomeSolar(Spec):
     """Name of a profile; empty: drawn among the solar profiles of the data set."""
 
 
+def _two_hours(data: dict[str, Any]) -> float:
+    return float(data.get("kwh", 0.0)) / HOURS_OF_STORAGE
+
+
 class HomeBattery(Spec):
     """A home's own battery."""
 
     kwh: Annotated[float, Field(strict=True, gt=0, le=10_000)]
     """Usable energy."""
-    charge_kw: Capacity
+    charge_kw: Capacity = Field(default_factory=_two_hours)
     """Highest charging power; where not given: the energy over two hours."""
-    discharge_kw: Capacity
+    discharge_kw: Capacity = Field(default_factory=_two_hours)
     """Highest discharging power; where not given: the energy over two hours."""
     initial_kwh: CapacityKwh = 0.0
     """Energy in it at the start."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _two_hours(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("kwh"), int | float):
-            power = data["kwh"] / HOURS_OF_STORAGE
-            return {"charge_kw": power, "discharge_kw": power, **data}
-        return data
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
         """Refuse a battery that begins fuller than full."""
@@ -121,17 +117,22 @@ class HomeHeatPump(Spec):
 
 
 class Home(Spec):
-    """One home; a column of a table is named after the keys here, with an underscore between the levels (``load_kw``)."""
+    """One home; a column of a table is named after the keys here, with an underscore between the levels (load_kw)."""
 
     id: Id
     """Name of the home, unique."""
     bus: Id
     """Bus of the feeder to which it is connected."""
     load: HomeLoad = HomeLoad()
+    """What it draws and nobody controls."""
     solar: HomeSolar | None = None
+    """Its photovoltaic plant; null: none."""
     battery: HomeBattery | None = None
+    """Its own battery; null: none."""
     ev: HomeEv | None = None
+    """Its cars; null: none."""
     heat_pump: HomeHeatPump | None = None
+    """Its heat pump; null: none."""
     aggregator: str = ""
     """Id of its aggregator; empty: the shares of the aggregators decide."""
     tariff: str = ""
@@ -177,6 +178,7 @@ class SolarRule(_Rule):
     """Give a solar plant to homes without one."""
 
     give: Literal["solar"]
+    """What the rule gives."""
     kw_peak: Range = (5.0, 10.0)
     """Rated peak power, drawn between these. [kW]"""
     profile: str = ""
@@ -192,6 +194,7 @@ class BatteryRule(_Rule):
     """Give a battery to homes without one."""
 
     give: Literal["battery"]
+    """What the rule gives."""
     kwh: Range = (5.0, 10.0)
     """Usable energy, drawn between these. [kWh]"""
     hours: Annotated[float, Field(strict=True, ge=0.1, le=100)] = HOURS_OF_STORAGE
@@ -207,6 +210,7 @@ class EvRule(_Rule):
     """Give a car and a charging point to homes without one."""
 
     give: Literal["ev"]
+    """What the rule gives."""
     kw: Range = (11.0, 11.0)
     """Rating of the charging point, drawn between these. [kW]"""
     cars: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
@@ -224,6 +228,7 @@ class HeatPumpRule(_Rule):
     """Give a heat pump to homes without one."""
 
     give: Literal["heat_pump"]
+    """What the rule gives."""
     kw: Range = (2.0, 5.0)
     """Nameplate in electrical power, drawn between these. [kW]"""
     profile: str = ""
@@ -239,6 +244,7 @@ class TariffRule(_Rule):
     """Put homes that name no tariff on a tariff."""
 
     give: Literal["tariff"]
+    """What the rule gives."""
     tariff: Id
     """Id of the tariff."""
 
@@ -250,7 +256,7 @@ class PeopleSpec(Spec):
     """Who takes part."""
 
     from_: Literal["grid", "list", "table"] = Field(default="grid", alias="from")
-    """Where the homes come from: the data set of the grid, the list ``homes``, or the ``table``. Where it is not given, ``homes`` or ``table`` decide."""
+    """Where the homes come from: the data set of the grid, the list under homes, or the table. Where it is not given, homes or table decide."""
     table: FileName | None = None
     """CSV or Parquet file with one home a row."""
     homes: tuple[Home, ...] = ()
@@ -269,6 +275,9 @@ class PeopleSpec(Spec):
     """Share of the charged energy that gets into a home's battery."""
     battery_efficiency_discharge: Efficiency = 0.95
     """Share of the energy taken from a home's battery that comes out."""
+
+    battery_wear_eur_per_kwh: Money = 0.0
+    """Wear of a home's battery, per kWh charged and per kWh discharged: counted in every plan, paid to nobody."""
 
     @model_validator(mode="before")
     @classmethod
@@ -298,11 +307,12 @@ class PeopleSpec(Spec):
 
 
 class AggregatorSpec(Spec):
-    """Somebody who trades for homes and invoices a fee."""
+    """Somebody who passes on what homes trade, and invoices a fee."""
 
     id: Id
+    """Its name."""
     fee_eur_per_day: Money = 0.0
-    """Fee of every member."""
+    """Fee of every member for every day."""
     members: tuple[Id, ...] = ()
     """These homes are members."""
     share: Share | None = None
