@@ -37,7 +37,7 @@ from sim.scenario_sections import (
     VehicleSpec,
 )
 
-__all__ = ["RESERVED", "Scenario", "ScenarioError", "check", "demo_path", "dump", "json_schema", "load", "template"]
+__all__ = ["RESERVED", "Scenario", "ScenarioError", "demo_path", "dump", "json_schema", "load", "template"]
 
 RESERVED = ("retailer", "dso", "operator", "community")
 """Names of accounts that are no home's, aggregator's or storage's."""
@@ -53,10 +53,15 @@ class Scenario(Spec):
     currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")] = "eur"
     """Three small letters; every key that says eur means this currency."""
     time: TimeSpec = TimeSpec()
+    """When the run begins and how long it lasts."""
     grid: GridSpec = GridSpec()
+    """The feeder and its limits."""
     profiles: ProfilesSpec = ProfilesSpec()
+    """Profiles besides those of the grid's data set."""
     people: PeopleSpec = PeopleSpec()
+    """Who takes part, with what."""
     aggregators: tuple[AggregatorSpec, ...] = ()
+    """Who trades for others."""
     tariffs: dict[Id, TariffSpec] = Field(default={"dynamic": TariffSpec()}, min_length=1)
     """By their ids; the first is for everybody who is on no other."""
     series: dict[Id, SeriesSpec] = Field(default_factory=default_series)
@@ -64,11 +69,17 @@ class Scenario(Spec):
     storage: Annotated[tuple[EssSpec, ...], Field(max_length=1)] = ()
     """The shared storage; none or one."""
     market: MarketSpec = MarketSpec()
+    """How energy and storage rights change hands."""
     dso: DsoSpec = DsoSpec()
+    """What the operator of the grid does."""
     settlement: SettlementSpec = SettlementSpec()
+    """How differences are shared."""
     forecasts: ForecastSpec = ForecastSpec()
+    """How well people forecast."""
     vehicles: VehicleSpec = VehicleSpec()
+    """How cars are used."""
     report: ReportSpec = ReportSpec()
+    """How the report is written."""
 
     _source: Source = PrivateAttr(default_factory=lambda: Source("scenario", Path()))
 
@@ -166,7 +177,7 @@ class Scenario(Spec):
         """Notice prices in cents, or per MWh; only where a kWh is known to cost less than one unit of the currency."""
         if self.currency not in {"eur", "usd", "gbp", "chf", "cad", "aud", "nzd"}:
             return
-        data = self.model_dump(by_alias=True, include={"tariffs", "storage"})
+        data = self.model_dump(by_alias=True, include={"tariffs", "storage", "series"})
         for loc, value in _numbers(data, ()):
             key = next((str(part) for part in reversed(loc) if isinstance(part, str)), "")
             if key.endswith("_per_kwh") and abs(value) > 5:
@@ -256,10 +267,3 @@ def template() -> str:
 def demo_path() -> Path:
     """Return the scenario of the demo."""
     return Path(__file__).parent / "scenarios" / "demo.yaml"
-
-
-def check(path: str | Path, sets: Sequence[str] = ()) -> list[str]:
-    """Verify a scenario with its grid, people and files without running it; return what is worth knowing."""
-    from sim.resolve import resolve
-
-    return list(resolve(load(path, sets)).notes)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, time
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from sim.scenario_file import Loc, Unquoted
@@ -131,15 +131,21 @@ def local_time(text: str) -> datetime:
 
 _HHMM = r"([01]\d|2[0-3]):[0-5]\d"
 
-Clock = Annotated[str, BeforeValidator(_quoted(_HHMM, "a clock time", '"22:00"')), Field(pattern=f"^{_HHMM}$")]
+Clock = Annotated[str, Field(pattern=f"^{_HHMM}$"), BeforeValidator(_quoted(_HHMM, "a clock time", '"22:00"'))]
 """A local clock time in quotes."""
 ClockEnd = Annotated[
-    str, BeforeValidator(_quoted(_HHMM + "|24:00", "a clock time", '"22:00"')), Field(pattern=f"^({_HHMM}|24:00)$")
+    str, Field(pattern=f"^({_HHMM}|24:00)$"), BeforeValidator(_quoted(_HHMM + "|24:00", "a clock time", '"22:00"'))
 ]
 """The end of a period; the day may end at "24:00"."""
-LocalTime = Annotated[str, BeforeValidator(_check_local)]
+LocalTime = Annotated[
+    str,
+    BeforeValidator(_check_local),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\d(T\d\d:[0-5]\d(:00)?)?$"}),
+]
 """A local date and time in quotes."""
-LocalDate = Annotated[str, BeforeValidator(_check_date)]
+LocalDate = Annotated[
+    str, BeforeValidator(_check_date), WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"})
+]
 """A local date in quotes."""
 
 Number = Annotated[float, Field(strict=True)]

@@ -25,7 +25,7 @@ Loc = tuple[str | int, ...]
 
 LOOKS_LIKE_TIME = re.compile(r"\d{1,4}(:\d{1,2})+(\.\d*)?|\d{4}-\d{1,2}-\d{1,2}.*")
 YAML_TAG = "tag:yaml.org,2002:"
-LARGEST = 2_000_000
+LARGEST = 500_000
 """Values in a file; anchors that multiply one another are stopped here."""
 TRUTH = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False, "y": True, "n": False}
 

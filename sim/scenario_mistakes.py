@@ -81,11 +81,18 @@ def told(error: ValidationError, model: type[BaseModel], source: Source, *, with
     """
     found: list[tuple[str, str]] = []
     for item in error.errors(include_url=False):
-        loc = _in_the_data(item["loc"], source.data)
+        if item["type"] == "default_factory_not_called":
+            continue  # what it would be made of is a mistake of its own
+        loc = _in_the_data(item["loc"], source.data, keep_last=item["type"] == "missing")
         if item["type"] == CONTRADICTION:
             for inner, sentence in item["ctx"]["found"]:
                 place = (*loc, *inner)
-                found.append((source.place(place), f"{_dotted(place) if with_keys else ''}{sentence}."))
+                found.append(
+                    (
+                        source.place(place),
+                        f"{_dotted(place) if with_keys else ''}{sentence}{'' if sentence.endswith(('.', '?')) else '.'}",
+                    )
+                )
             continue
         unknown = item["type"] == "extra_forbidden"
         sentence = _unknown_key(loc, model) if unknown else _sentence(item, loc, _dotted(loc) if with_keys else "")
@@ -107,8 +114,11 @@ def _line_and_column(mistake: str) -> tuple[int, int]:
     )
 
 
-def _in_the_data(loc: Loc, data: Any) -> Loc:
-    """Leave out the parts of a place that are no keys of the data: names of alternatives, and "[key]"."""
+def _in_the_data(loc: Loc, data: Any, *, keep_last: bool) -> Loc:
+    """Leave out the parts of a place that are no keys of the data: names of alternatives, and "[key]".
+
+    A key that is missing is kept.
+    """
     out: list[str | int] = []
     here = data
     for i, part in enumerate(loc):
@@ -118,8 +128,8 @@ def _in_the_data(loc: Loc, data: Any) -> Loc:
         if inside:
             here = here[part]
             out.append(part)
-        elif i == len(loc) - 1 and part != "[key]":
-            out.append(part)  # a key that is missing
+        elif keep_last and i == len(loc) - 1:
+            out.append(part)
     return tuple(out)
 
 

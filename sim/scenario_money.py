@@ -35,6 +35,7 @@ class PeriodSpec(Spec):
     to: ClockEnd
     """Local clock time at which it ends, in quotes; "24:00" is the end of the day."""
     price_eur_per_kwh: Price
+    """Price between the two."""
     days: Literal["all", "weekday", "weekend"] = "all"
     """On which days; the holidays of the scenario are weekend."""
 
@@ -115,6 +116,7 @@ class TariffSpec(Spec):
     fixed_eur_per_day: Money = 0.0
     """Fixed charge with VAT."""
     local: LocalSpec = LocalSpec()
+    """What a local kWh pays of network charge and levies, with VAT."""
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
         """Notice a fraction where a percentage is asked for."""
@@ -155,26 +157,29 @@ class SyntheticPrice(Spec):
     """A day-ahead spot price that is drawn: a midday dip where the sun shines, an evening peak, cheap weekends."""
 
     from_: Literal["synthetic_price"] = Field(alias="from")
-    mean_eur_per_kwh: Annotated[float, Field(strict=True, ge=0, le=5)] = 0.08
+    """Where the series comes from."""
+    mean_eur_per_kwh: Annotated[float, Field(strict=True, ge=0, le=1000)] = 0.08
     """Mean over a week, about."""
     swing: Annotated[float, Field(strict=True, ge=0, le=5)] = 1.0
-    """Size of all movements about the mean; 0: none, 1: as in Germany in the summers of the late 2010s to 2020s."""
+    """Size of all movements about the mean; 0: none, 1: usual."""
 
 
 class SyntheticEmissionFactor(Spec):
     """Emissions of a kWh from the grid, drawn: low at midday and on weekends, high in the evening."""
 
     from_: Literal["synthetic_emission_factor"] = Field(alias="from")
+    """Where the series comes from."""
     mean_kg_per_kwh: Annotated[float, Field(strict=True, ge=0, le=2)] = 0.38
     """Mean over a week, about."""
     swing: Annotated[float, Field(strict=True, ge=0, le=5)] = 1.0
-    """Size of all movements about the mean."""
+    """Size of all movements about the mean; 0: none, 1: usual."""
 
 
 class TableSeries(Spec):
     """A column of a table (CSV or Parquet) beside the scenario, one row per interval."""
 
     from_: Literal["table"] = Field(alias="from")
+    """Where the series comes from."""
     file: FileName
     """The column "time" holds the start of each interval; the others are figures."""
     column: Id = "value"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sim.scenario_base import (
     Clock,
@@ -56,19 +56,10 @@ class TimeSpec(Spec):
     """Length of an interval; an hour holds a whole number of them."""
     time_zone: str = "Europe/Berlin"
     """Name of the time zone as the IANA gives it."""
-    delivery_day_start: Clock = "00:00"
+    delivery_day_start: Clock = Field(default_factory=lambda data: data.get("start", "2000-01-01T00:00")[11:])
     """Local clock time at which a delivery day begins, in quotes; where not given: the clock time of the start."""
     holidays: tuple[LocalDate, ...] = ()
     """Local dates, in quotes, on which tariffs see a weekend."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _days_begin_at_the_start(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "delivery_day_start" not in data:
-            start = data.get("start", "2016-07-18T12:00")
-            hour = start[11:16] if isinstance(start, str) and len(start) >= 16 else "00:00"
-            return {**data, "delivery_day_start": hour}
-        return data
 
     @property
     def zone(self) -> ZoneInfo:
@@ -156,7 +147,9 @@ class SolarModelSpec(Spec):
     id: Id
     """Name of the profile."""
     latitude_deg: Annotated[float, Field(strict=True, ge=-90, le=90)]
+    """North is positive."""
     longitude_deg: Annotated[float, Field(strict=True, ge=-180, le=180)]
+    """East is positive."""
     tilt_deg: Annotated[float, Field(strict=True, ge=0, le=90)] = 30.0
     """Slope of the modules; 0 is flat."""
     azimuth_deg: Annotated[float, Field(strict=True, ge=0, le=360)] = 180.0
@@ -171,7 +164,9 @@ class ProfilesSpec(Spec):
     """Further sources of profiles, besides the data set of the grid."""
 
     tables: tuple[ProfileTableSpec, ...] = ()
+    """Tables with measured or made profiles."""
     solar: tuple[SolarModelSpec, ...] = ()
+    """Modelled solar plants."""
 
 
 class FirmChargeSpec(Spec):
@@ -187,6 +182,7 @@ class EssSpec(Spec):
     """A shared energy-storage system (ESS) whose space people rent."""
 
     id: Id = "ess"
+    """Its name."""
     operator: Id = "operator"
     """Who owns it and rents it out."""
     bus: str = ""
@@ -216,6 +212,7 @@ class EssSpec(Spec):
     tariff: str = ""
     """Id of the tariff for what the operator buys and sells; empty: the first tariff."""
     firm_charge: FirmChargeSpec = FirmChargeSpec()
+    """What it promises the grid."""
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
         """Refuse a box that begins fuller than full, and one that cannot be used."""
