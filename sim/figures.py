@@ -172,7 +172,7 @@ def week(axis: TimeAxis, demand_kw: Vector, sources: Mapping[str, Vector], uses:
     corner = {"xref": "paper", "yref": "paper", "x": 0, "xanchor": "left", "xshift": 6, "bgcolor": "var(--bg)"}
     return _time_figure(
         traces, 420, axis, "kW",
-        yaxis={"zeroline": True, "zerolinecolor": INK, "zerolinewidth": 1},
+        yaxis={"zeroline": True, "zerolinecolor": INK, "zerolinewidth": 1, "nticks": 9},
         annotations=[
             _note("how demand was met ↑", y=1, yanchor="top", **corner),
             *([_note("what happened to the other solar ↓", y=0, yanchor="bottom", **corner)] if len(uses) and any(uses[k].any() for k, *_ in down) else []),
@@ -259,6 +259,8 @@ def members(ids: Sequence[str], saving: Vector, has_solar: NDArray[np.bool_], cu
     order = np.argsort(-saving, kind="stable")
     n = len(order)
     names = [ids[k] for k in order]
+    low, high = min(float(saving.min()), 0.0), max(float(saving.max()), 0.0)
+    span = max(high - low, 1e-9)
     bars = {
         "type": "bar",
         "x": list(range(n)),
@@ -278,7 +280,7 @@ def members(ids: Sequence[str], saving: Vector, has_solar: NDArray[np.bool_], cu
         [bars], 300,
         bargap=0.18, margin={"b": bottom},
         xaxis={"ticks": "", "range": [-0.8, n - 0.2], "fixedrange": True, "showline": False, **ticks},
-        yaxis={"zeroline": True, "zerolinecolor": INK, "nticks": 7, "automargin": True},
+        yaxis={"zeroline": True, "zerolinecolor": INK, "nticks": 7, "automargin": True, "range": [low - 0.14 * span, high + 0.14 * span]},
         annotations=_ends(names, saving[order], currency),
     )  # fmt: skip
 
@@ -294,9 +296,9 @@ def _ends(names: Sequence[str], sorted_saving: Vector, currency: str) -> list[di
     def said(name: str, saved: float) -> str:
         return f"{_short(name, 24)} {'saves' if saved >= 0 else 'pays'} {money(abs(saved), currency)}{'' if saved >= 0 else ' more'}"
 
-    labels = [{**arrow, "x": 0, "y": best, "ax": 46, "ay": 6 if best > 0 else -30, "xanchor": "left", "text": said(names[0], best)}]
+    labels = [{**arrow, "x": 0, "y": max(best, 0.0), "ax": 16, "ay": -14, "xanchor": "left", "text": said(names[0], best)}]
     if worst < 0:
-        labels.append({**arrow, "x": n - 1, "y": worst, "ax": -46, "ay": -4, "xanchor": "right", "text": said(names[-1], worst)})
+        labels.append({**arrow, "x": n - 1, "y": worst, "ax": -16, "ay": 14, "xanchor": "right", "text": said(names[-1], worst)})
     return labels
 
 
@@ -446,7 +448,7 @@ def duration(curves: Mapping[str, Vector]) -> go.Figure:
     return _figure(
         traces, 260,
         xaxis={"ticksuffix": " %", "fixedrange": True, "range": [0, 100], "nticks": 6},
-        yaxis={"zeroline": True, "zerolinecolor": INK},
+        yaxis={"zeroline": True, "zerolinecolor": INK, "nticks": 8},
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.number_format import currency_sign
 from sim.report_energy import EnergyFlows, energy_flows
 from sim.report_grid import Breaches, Extremes, FeederMap, Limits, breaches, extremes, feeder_map, limits, source_power
 from sim.report_money import (
@@ -330,7 +331,7 @@ def _checks(tables: RunTables, grid: Grid | None, held: Clearings) -> list[Check
             "GROUP BY 1, 2) USING (time, ess_id)"
         ), "kWh", 1e-6))  # fmt: skip
     if tables.any("run", "ledger"):
-        found.append(Check("Money in is money out", abs(worst("SELECT sum(amount_micro_eur) FROM run.ledger")), "µ" + str(tables.manifest.get("currency", "eur")).upper(), 0.0))
+        found.append(Check("Money in is money out", abs(worst("SELECT sum(amount_micro_eur) FROM run.ledger")), "µ" + currency_sign(str(tables.manifest.get("currency", "eur"))), 0.0))
         found.append(Check("Transactions that do not sum to zero", float(_unbalanced(tables)), "", 0.0))
     if grid is not None:
         found.append(Check("Power from above is the meters and the losses", worst(f"""

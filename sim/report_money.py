@@ -310,7 +310,7 @@ def parties(tables: RunTables) -> list[Party]:
         "SELECT entity, difference FROM run.kpis WHERE scope = 'party' AND kpi = 'surplus_eur' AND period = 'run' ORDER BY entity"
     ):
         name, role = PARTIES.get(str(entity), (str(entity).replace("_", " ").capitalize(), "ink2"))
-        if difference is not None and math.isfinite(difference):
+        if difference is not None and math.isfinite(difference) and (abs(difference) > 0.005 or entity == "members"):
             found.append(Party(str(entity), name, float(difference), role))
     order = list(PARTIES)
     return sorted(found, key=lambda party: order.index(party.entity) if party.entity in order else len(order))

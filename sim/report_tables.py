@@ -91,8 +91,8 @@ class Clock:
 
     @property
     def all_of(self) -> str:
-        """``all week``, ``in all 3 days``, ``all year``."""
-        return f"for all {self.noun}" if self.noun[0].isdigit() else f"all {self.noun}"
+        """``all week``, ``throughout the 3 days``, ``all year``."""
+        return f"throughout the {self.noun}" if self.noun[0].isdigit() else f"all {self.noun}"
 
     def interval(self, count: int) -> str:
         """What ``count`` intervals are called, without the count."""

@@ -283,7 +283,10 @@ def people_answer(
     else:
         said = [Span(f"{number(outcome.winners)} members save, {number(outcome.losers)} {'pays' if outcome.losers == 1 else 'pay'} more", "b")]
         if losing_group and outcome.losers > 1:
-            said.append(Span(f"; {number(losing_group[1])} of those {number(outcome.losers)} belong to the group “{losing_group[0].lower()}”."))
+            how_many = f"{number(losing_group[1])} of those {number(outcome.losers)} belong"
+            if losing_group[1] == outcome.losers:
+                how_many = "both belong" if outcome.losers == 2 else "all of those belong"
+            said.append(Span(f"; {how_many} to the group “{losing_group[0].lower()}”."))
         else:
             said.append(Span(f"; the largest loss is {money(outcome.worst_loss, currency)}."))
     if public_change < -CENT:
@@ -350,13 +353,10 @@ def grid_answer(
         Span(f" Highest voltage {voltage(highest_pu)} (limit {voltage(limits_pu[1])}), lowest {voltage(lowest_pu)} (limit {voltage(limits_pu[0])})"),
         Span(f"; {', '.join(loads)}." if loads else "."),
     ]
-    before = [
-        f"{name} in {number(count) if count else 'no'} {clock.interval(count or 2)}"
-        for name, count in (("without sharing", outcome.reference_outside), ("without envelopes", outcome.unmanaged_outside))
-        if count is not None
-    ]
-    if before:
-        said.append(Span(f" A limit was broken {', '.join(before)}."))
+    counts = [("in this run", outcome.outside), ("in the reference", outcome.reference_outside), ("without envelopes", outcome.unmanaged_outside)]
+    told = [f"{number(count)} {name}" for name, count in counts if count is not None]
+    if len(told) > 1:
+        said.append(Span(f" {clock.interval(2).capitalize()} outside a limit: {', '.join(told)}."))
     return tuple(said)
 
 

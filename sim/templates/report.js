@@ -120,7 +120,7 @@ const homeAt = new Map(); L.members.bus.forEach((bus, k) => { if (bus >= 0 && !h
 const namesAt = new Map(); L.members.bus.forEach((bus, k) => { if (bus >= 0) namesAt.set(bus, [...(namesAt.get(bus) ?? []), k]); });
 const solarAt = bus => (namesAt.get(bus) ?? []).reduce((sum, k) => sum + L.members.pv[k], 0);
 const middle = v => (Math.min(...v) + Math.max(...v)) / 2;
-const aside = (values, value, name) => value > middle(values) ? {text: [`${esc(name)}\u2002`], textposition: "middle left"} : {text: [`\u2002${esc(name)}`], textposition: "middle right"};
+const aside = (values, value, name, where = "middle") => value > middle(values) ? {text: [`${esc(name)}\u2002`], textposition: `${where} left`} : {text: [`\u2002${esc(name)}`], textposition: `${where} right`};
 const extremesOf = new Map(); // lowest and highest of every bus in a world and window
 function extremes(world) {
   const key = `${world}/${win}`;
@@ -147,7 +147,8 @@ const charts = {
       marker: {opacity: 1, size: grid.bus.map((_, i) => size(i)), color: now.map(clip), cmin: z0, cmax: z1, colorscale: scale, line: {color: now.map(v => outside(v) ? "var(--limit)" : "var(--ink2)"), width: now.map((v, i) => outside(v) ? 2.4 : namesAt.has(i) ? 0.8 : 0.4)}},
     });
     traces.push({x: [grid.x[0]], y: [grid.y[0]], mode: "markers", marker: {symbol: "square", size: 13, color: "var(--ink)"}, hovertemplate: "Transformer<extra></extra>"});
-    if (S.run === 0 && grid.storage.length) traces.push({x: grid.storage.map(i => grid.x[i]), y: grid.storage.map(i => grid.y[i]), mode: "markers", marker: {symbol: "diamond", size: 16, color: "var(--store)", line: {color: "var(--bg)", width: 1.5}}, hovertemplate: "Shared storage<extra></extra>"});
+    const beside = i => i ? 0 : (Math.max(...grid.x) - Math.min(...grid.x)) * 0.045; // a storage at the busbar stands beside the transformer
+    if (S.run === 0 && grid.storage.length) traces.push({x: grid.storage.map(i => grid.x[i] + beside(i)), y: grid.storage.map(i => grid.y[i]), mode: "markers", marker: {symbol: "diamond", size: 16, color: "var(--store)", line: {color: "var(--bg)", width: 1.5}}, hovertemplate: "Shared storage<extra></extra>"});
     const bus = L.members.bus[S.who];
     if (bus >= 0) traces.push({x: [grid.x[bus]], y: [grid.y[bus]], mode: "markers+text", ...aside(grid.x, grid.x[bus], L.members.id[S.who]), textfont: {color: "var(--ink)", size: 12}, marker: {symbol: "circle-open", size: 19, color: "var(--ink)", line: {width: 1.6}}, hoverinfo: "skip"});
     const x0 = Math.min(...grid.x), y0 = Math.min(...grid.y), span = Math.max(...grid.x) - x0, height = Math.max(...grid.y) - y0;
@@ -166,7 +167,7 @@ const charts = {
       {x: grid.distance, y: now.map(y), mode: "markers", customdata: grid.bus.map((_, i) => homeAt.get(i) ?? -1), text: grid.bus.map((id, i) => esc(namesAt.has(i) ? L.members.id[homeAt.get(i)] : id)), marker: {size: 6.5, opacity: 1, color: now.map(clip), cmin: z0, cmax: z1, colorscale: scale, line: {width: 0.8, color: now.map(v => outside(v) ? "var(--limit)" : "var(--ink2)")}}, hovertemplate: `<b>%{text}</b> %{y:.1f} % at %{x:.0f} ${grid.unit}<extra></extra>`},
     ];
     const bus = L.members.bus[S.who];
-    if (bus >= 0 && now[bus] !== NO_VALUE) traces.push({x: [grid.distance[bus]], y: [y(now[bus])], mode: "markers+text", ...aside(grid.distance, grid.distance[bus], L.members.id[S.who]), textfont: {color: "var(--ink)", size: 12}, marker: {symbol: "circle-open", size: 17, color: "var(--ink)", line: {width: 1.6}}, hoverinfo: "skip"});
+    if (bus >= 0 && now[bus] !== NO_VALUE) traces.push({x: [grid.distance[bus]], y: [y(now[bus])], mode: "markers+text", ...aside(grid.distance, grid.distance[bus], L.members.id[S.who], "bottom"), textfont: {color: "var(--ink)", size: 12}, marker: {symbol: "circle-open", size: 17, color: "var(--ink)", line: {width: 1.6}}, hoverinfo: "skip"});
     const all = voltage.flatMap((_, w) => extremes(w)).flat().filter(Number.isFinite), room = (hi - lo) * 0.09;
     const span = [Math.min(lo, ...all) - room, Math.max(hi, ...all) + room].map(v => v / 100), far = Math.max(...grid.distance, 1);
     const limit = (v, text, anchor) => ({xref: "paper", x: 1, xanchor: "right", y: v / 100, yanchor: anchor, text, showarrow: false, font: {color: "var(--limit-i)", size: 11}});
@@ -215,7 +216,7 @@ const charts = {
     if (row >= 0) traces.push(line("At the meter", meter, {line: {width: 1.5, color: "var(--ink)", shape: "hv"}}), line("Wanted", wanted, {line: {width: 0, color: "var(--limit)"}, opacity: 0}));
     return [traces, layout(270, {hovermode: "x", meta: {unit: "kW"}, xaxis: axis({type: "linear", range: shown ?? windowRange()}), yaxis: {range: span, gridcolor: "var(--grid)", zeroline: true, zerolinecolor: "var(--ink)", fixedrange: true, nticks: 6},
       annotations: [...(say ? [note(say, {xref: "paper", yref: "paper", x: 0.5, y: 0.97, yanchor: "top", bgcolor: "var(--bg)", font: {size: 13, color: "var(--ink)"}})] : []),
-        note("import ↑", {xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "top", xshift: 6, bgcolor: "var(--bg)"}), note("export ↓", {xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "left", yanchor: "bottom", xshift: 6, bgcolor: "var(--bg)"})]})];
+        note("import ↑", {xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "top", xshift: 6}), note("export ↓", {xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "left", yanchor: "bottom", xshift: 6})]})];
   },
   residuals() {
     const id = L.clearings.id[clearing], history = L.clearings.history[id] ?? [], x = history.map(r => r[0]);
@@ -277,7 +278,7 @@ function tip(el, event) { // own hover box: local time and true minus signs, whi
   const box = overlay(el, "tip"), points = event.points.filter(p => p.data.name && p.data.meta !== "forbidden"), first = event.points[0];
   box.replaceChildren(element("b", moment(Math.round(first.x))));
   for (const p of points) {
-    const row = element("span"), heat = p.data.type === "heatmap", value = heat ? p.z : p.customdata ?? p.y;
+    const row = element("span"), heat = p.data.type === "heatmap", value = heat ? p.z : typeof p.customdata === "number" ? p.customdata : p.y;
     if (value === null || value === undefined) continue;
     row.style.setProperty("--c", heat ? "transparent" : p.fullData.fillcolor && p.fullData.stackgroup ? p.fullData.fillcolor : p.fullData.line?.color ?? p.fullData.marker?.color);
     row.append(element("em", heat ? grid.bus[p.customdata] : p.data.name), element("span", heat ? volts(value) : `${num(value, Math.abs(value) < 9.95 ? 1 : 0)}\u00a0${el.layout.meta?.unit ?? ""}`));
@@ -385,7 +386,7 @@ function showBill() {
 const SVG = "http://www.w3.org/2000/svg";
 const shape = (tag, o) => { const e = document.createElementNS(SVG, tag); for (const [k, v] of Object.entries(o)) e.setAttribute(k, v); return e; };
 function spark() {
-  const svg = $("#player svg"), w = windows[win], y = L.source[S.run].slice(w.start, w.start + w.steps), top = Math.max(1e-9, ...L.source.flat().map(v => Math.abs(v ?? 0)));
+  const svg = $("#player svg"), w = windows[win], y = L.source[S.run][win], top = L.source.flat(2).reduce((a, v) => Math.max(a, Math.abs(v ?? 0)), 1e-9);
   svg.setAttribute("viewBox", `0 0 ${w.steps} 38`);
   const points = y.map((v, i) => `${i},${(19 - (v ?? 0) / top * 17).toFixed(1)}`).join(" ");
   svg.replaceChildren(shape("line", {x1: 0, x2: w.steps, y1: 19, y2: 19, stroke: "var(--axis)", "vector-effect": "non-scaling-stroke"}), shape("polygon", {points: `0,19 ${points} ${w.steps},19`, fill: "var(--feed)"}));
