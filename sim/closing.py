@@ -32,9 +32,6 @@ __all__ = ["Closer", "Money"]
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-SMALLEST_RIGHT = 1e-6
-"""Rights below this many kWh and kW are not written."""
-
 
 @dataclass(frozen=True, slots=True)
 class Money:
@@ -155,9 +152,10 @@ class Closer:
         if ex_post is not None and self.append_ex_post is not None:
             self._write_books(self.append_ex_post, book, ex_post)
         if community.play.sharing and book.day_ahead is not None:
-            self.append("positions", positions(community, book, "day_ahead", book.day_ahead))
-            self.append("positions", positions(community, book, "intraday", book.plan))
-            self._rights(book)
+            self.append("positions", positions(community, book, "day_ahead", book.day_ahead, settled.kw("day_ahead")))
+            self.append("positions", positions(community, book, "intraday", book.plan, settled.kw("intraday")))
+            if book.rights is not None:
+                self.append("rights", book.rights.columns())
         self.append(
             "positions",
             blocks(
@@ -200,7 +198,9 @@ class Closer:
                 "rented_charge_kw": plan.rented_charge_kw[None],
                 "rented_discharge_kw": plan.rented_discharge_kw[None],
                 "throughput_fee_eur_per_kwh": np.array([box.wear_eur_per_kwh]),
-                "rents": self._rents(book),
+                "rents": book.rights.rents({name: i for i, name in enumerate(people.agent_id)}, {box.ess_id: 0})
+                if book.rights
+                else Rents(),
                 "handovers": self._handovers(book),
                 "firm_charge_kw": book.publication.firm_kw[None],
                 "firm_price_eur_per_kwh": box.firm_price_eur_per_kwh,
@@ -223,30 +223,6 @@ class Closer:
             **rented,
         )
 
-    def _let(self, book: DayBook) -> NDArray[np.int64]:
-        """Return the tenants of a day."""
-        assert book.right_energy_kwh is not None
-        assert book.right_power_kw is not None
-        let = (book.right_energy_kwh > SMALLEST_RIGHT) | (book.right_power_kw > SMALLEST_RIGHT)
-        let[-1] = False
-        return np.flatnonzero(let)
-
-    def _rents(self, book: DayBook) -> Rents:
-        if book.offer is None or book.right_energy_kwh is None or book.right_power_kw is None:
-            return Rents()
-        tenants = self._let(book)
-        ids = self.community.people.agent_id
-        ones = np.ones(len(tenants))
-        return Rents(
-            right_id=tuple(f"{book.day.name}-{ids[i]}" for i in tenants),
-            agent=tenants,
-            ess=np.zeros(len(tenants), dtype=np.int64),
-            energy_kwh=book.right_energy_kwh[tenants],
-            power_kw=book.right_power_kw[tenants],
-            rent_energy_eur_per_kwh=ones * (book.offer.rent_energy_eur_per_kwh + book.scarcity_energy_eur_per_kwh),
-            rent_power_eur_per_kw=ones * (book.offer.rent_power_eur_per_kw + book.scarcity_power_eur_per_kw),
-        )
-
     def _handovers(self, book: DayBook) -> Handovers:
         """What tenants leave in the box when their right ends, at the price of the last interval."""
         assert book.account_start_kwh is not None
@@ -255,36 +231,14 @@ class Closer:
         who = np.flatnonzero(np.abs(left) >= 0.5e-6)
         price = 0.0 if book.intraday_price_eur_per_kwh is None else float(book.intraday_price_eur_per_kwh[-1])
         ids = self.community.people.agent_id
+        right_of = {} if book.rights is None else dict(zip(book.rights.agent_id, book.rights.right_id, strict=True))
         return Handovers(
-            right_id=tuple(f"{book.day.name}-{ids[i]}" for i in who),
+            right_id=tuple(right_of.get(ids[i], f"{book.day.name}-{ids[i]}") for i in who),
             agent=who,
             ess=np.zeros(len(who), dtype=np.int64),
             step=np.full(len(who), book.day.steps - 1, dtype=np.int64),
             energy_kwh=left[who],
             price_eur_per_kwh=np.full(len(who), price),
-        )
-
-    def _rights(self, book: DayBook) -> None:
-        rents = self._rents(book)
-        box = self.community.box
-        if box is None or not rents.right_id:
-            return
-        end = book.times[-1] + (book.times[-1] - book.times[-2] if book.day.steps > 1 else np.timedelta64(900, "s"))
-        self.append(
-            "rights",
-            {
-                "stage": "day_ahead",
-                "right_id": list(rents.right_id),
-                "ess_id": box.ess_id,
-                "agent_id": [self.community.people.agent_id[i] for i in rents.agent],
-                "start": book.times[0],
-                "end": end,
-                "energy_kwh": rents.energy_kwh,
-                "power_kw": rents.power_kw,
-                "rent_energy_eur_per_kwh": rents.rent_energy_eur_per_kwh,
-                "rent_power_eur_per_kw": rents.rent_power_eur_per_kw,
-                "firm": True,
-            },
         )
 
     def _prices(self, book: DayBook, settled: Settled) -> None:

@@ -32,6 +32,7 @@ from sim.daybook import ClearingRecord, DayBook, Delivered, Plan
 from sim.outlook import Outlook
 from sim.profile_store import Profiles
 from sim.series import Series
+from storage.rights import Book, Terms
 from storage.tenancy import Accounts
 
 __all__ = ["Community", "Play", "Rules"]
@@ -106,6 +107,7 @@ class Community:
         self.connection_ids = people.agent_id if self.box is None else (*people.agent_id, self.box.ess_id)
         self.n, self.rows = people.n, len(self.connection_ids)
         self.accounts = None if self.box is None else Accounts.begin(self.box, self.n)
+        self.rights = Book()
         self.books: dict[int, DayBook] = {}
         self.seconds: dict[str, float] = {"clearing": 0.0, "envelopes": 0.0, "power_flow": 0.0}
 
@@ -193,11 +195,33 @@ class Community:
         book.day_ahead_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
         book.intraday_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
         if self.box is not None:
-            book.right_energy_kwh = clearing.right_energy_kwh[0].copy()
-            book.right_power_kw = clearing.right_power_kw[0].copy()
-            book.scarcity_energy_eur_per_kwh = float(clearing.rent_energy_scarcity_eur_per_kwh[0])
-            book.scarcity_power_eur_per_kw = float(clearing.rent_power_scarcity_eur_per_kw[0])
+            self._let(book, clearing)
         return clearing
+
+    def _let(self, book: DayBook, clearing: Clearing) -> None:
+        """Write the rights of a delivery day into the book of rights; what is left is the operator's own use."""
+        assert self.box is not None
+        assert book.offer is not None
+        book.right_energy_kwh = clearing.right_energy_kwh[0].copy()
+        book.right_power_kw = clearing.right_power_kw[0].copy()
+        terms = Terms(
+            reserve_energy_eur_per_kwh=book.offer.rent_energy_eur_per_kwh,
+            scarcity_energy_eur_per_kwh=float(clearing.rent_energy_scarcity_eur_per_kwh[0]),
+            reserve_power_eur_per_kw=book.offer.rent_power_eur_per_kw,
+            scarcity_power_eur_per_kw=float(clearing.rent_power_scarcity_eur_per_kw[0]),
+        )
+        begin, end = book.times[0], self.clock.times(book.day.end, 1)[0]
+        book.rights = self.rights.open(
+            self.box.ess_id,
+            self.people.agent_id,
+            np.maximum(book.right_energy_kwh[:-1], 0.0),
+            np.maximum(book.right_power_kw[:-1], 0.0),
+            begin,
+            end,
+            terms,
+            offered_kwh=book.offer.energy_kwh,
+            offered_kw=book.offer.power_kw,
+        )
 
     # -- intraday --------------------------------------------------------------------------------------------------
 
@@ -292,6 +316,7 @@ class Community:
         book = self.book_of(step)
         t, fleet, plan, truth = step - book.day.start, self.fleet, book.plan, book.truth
         if t == 0 and self.accounts is not None:
+            self.rights.close(book.times[0])
             self.accounts, _ = self.accounts.closed()  # the rights of the day before have ended
             book.account_start_kwh = self.accounts.holders_kwh.copy()
         battery_take, battery_give = fleet.battery_room_kw()

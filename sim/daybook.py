@@ -16,6 +16,7 @@ from market.exchange import Clearing, Warm
 from market.tariffs import Prices
 from sim.clock import Day
 from sim.outlook import DayAhead, Truth
+from storage.rights import Rights
 
 __all__ = ["ClearingRecord", "DayBook", "Delivered", "Plan"]
 
@@ -133,10 +134,10 @@ class DayBook:
     day_ahead_price_eur_per_kwh: Vector | None = None
     intraday_price_eur_per_kwh: Vector | None = None
     right_energy_kwh: Vector | None = None
-    """Rights let for this day, shape (rows,)."""
+    """Space each row may use this day, shape (rows,); the operator's own use last."""
     right_power_kw: Vector | None = None
-    scarcity_energy_eur_per_kwh: float = 0.0
-    scarcity_power_eur_per_kw: float = 0.0
+    rights: Rights | None = None
+    """The same of the tenants, with their rents."""
     account_start_kwh: Vector | None = None
     """Energy of each row in the shared storage when the day begins, shape (rows,)."""
     account_end_kwh: Vector | None = None

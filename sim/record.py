@@ -246,7 +246,7 @@ def _clearings(book: DayBook, append: Append) -> None:
     )
 
 
-def positions(community: Community, book: DayBook, stage: str, plan: Plan) -> dict[str, Any]:
+def positions(community: Community, book: DayBook, stage: str, plan: Plan, exchange_kw: Matrix) -> dict[str, Any]:
     """Return the positions of one stage before delivery; the row of the shared storage mirrors its tenants."""
     charge, discharge = plan.rented_charge_kw.copy(), plan.rented_discharge_kw.copy()
     if community.box is not None:
@@ -255,7 +255,7 @@ def positions(community: Community, book: DayBook, stage: str, plan: Plan) -> di
         book.times,
         community.connection_ids,
         stage=stage,
-        exchange_kw=plan.exchange_kw,
+        exchange_kw=exchange_kw,
         rented_charge_kw=charge,
         rented_discharge_kw=discharge,
         grid_buy_kw=np.maximum(plan.grid_kw, 0.0),
