@@ -43,11 +43,13 @@ IRRELEVANT_IN = {"market": ("replanning", "mechanism"), "dso": ("lifting",)}
 
 def key(resolved: Resolved) -> str:
     """Return the hash under which the reference of a scenario is kept."""
+    from sim.resolve import package_version
+
     told = resolved.scenario.model_dump(mode="json", by_alias=True)
     kept: dict[str, Any] = {name: value for name, value in told.items() if name not in IRRELEVANT}
     for part, names in IRRELEVANT_IN.items():
         kept[part] = {name: value for name, value in kept[part].items() if name not in names}
-    kept["data"] = resolved.provenance
+    kept["data"], kept["version"] = resolved.provenance, package_version()
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -14,7 +14,8 @@ import importlib.metadata
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -41,6 +42,8 @@ from sim.series import OneSeries, Series, one_series
 __all__ = ["Resolved", "package_version", "resolve"]
 
 T = TypeVar("T")
+
+PACKAGES = ("agents", "market", "network", "sim", "storage")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,12 +75,17 @@ class Resolved:
     """What is worth knowing before the run, one sentence each."""
 
 
+@cache
 def package_version() -> str:
-    """Return the version of this package."""
+    """Return the version of this package and a digest of its code: who changes a line must not be shown the runs of before."""
     try:
-        return importlib.metadata.version("commonwatt")
+        version = importlib.metadata.version("commonwatt")
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        version = "not installed"
+    home = Path(__file__).parent.parent
+    sources = sorted(file for package in PACKAGES for file in (home / package).rglob("*.py"))
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
+    return f"{version}+{code[:12]}"
 
 
 def resolve(scenario: Scenario) -> Resolved:
