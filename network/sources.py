@@ -52,10 +52,5 @@ def read(spec: str | Path) -> Grid:
 
         return read_json(path)
     what = "is no JSON file and no folder" if path.exists() else "does not exist"
-    raise SourceError(
-        text,
-        [
-            f"the feeder {text!r} {what}. Give simbench:CODE, pandapower:NAME, the path of a pandapower network in JSON "
-            "(.json), or of a folder with buses.csv and branches.csv."
-        ],
-    )
+    advice = "Give simbench:CODE, pandapower:NAME, a pandapower network in JSON, or a folder with buses.csv and branches.csv."
+    raise SourceError(text, [f"the feeder {text!r} {what}. {advice}"])

@@ -74,7 +74,7 @@ def table_profiles(path: str | Path, time_zone: str | None = None, unit: str = "
     series, mistakes = _read_parquet(path) if path.suffix.lower() in {".parquet", ".pq"} else _read_csv(path)
     grids = []
     for one in series:
-        grid, more = _grid(path.name, one, zone)
+        grid, more = _grid(path.name, one, zone, f" of {one.names[0]}" if len(series) > 1 else "")
         mistakes += more
         grids.append(grid)
     mistakes += _unequal(path.name, series, grids)
@@ -240,9 +240,8 @@ def _split(ids: Sequence[str], lines: Sequence[int], stamps: Sequence[str | date
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
-def _grid(file: str, series: _Series, zone: tzinfo | None) -> tuple[tuple[int, int] | None, list[str]]:
+def _grid(file: str, series: _Series, zone: tzinfo | None, who: str) -> tuple[tuple[int, int] | None, list[str]]:
     """Return the start (seconds since 1970) and the step (seconds) of a series, and what keeps it from being a grid."""
-    who = f" of {series.names[0]}" if len(series.names) == 1 else ""
     instants, mistakes = instants_of(file, series.lines, series.stamps, zone)
     mistakes += _gaps_in_values(file, series)
     rows = [

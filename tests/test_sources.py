@@ -75,7 +75,12 @@ def test_rural3_has_the_size_that_its_authors_state(rural3):
 def test_rural3_has_the_devices_that_its_scenario_states(rural3):
     """17 cars, 18 heat pumps, 27 PV plants and 16 with a battery of 93 kW and 186 kWh, none of them lost or doubled."""
     c = rural3.connections
-    assert (c.ev_count.sum(), (c.heat_pump_kw > 0).sum(), (c.pv_kw_peak > 0).sum(), (c.battery_kw > 0).sum()) == (17, 18, 43, 16)
+    assert (c.ev_count.sum(), (c.heat_pump_kw > 0).sum(), (c.pv_kw_peak > 0).sum(), (c.battery_kw > 0).sum()) == (
+        17,
+        18,
+        43,
+        16,
+    )
     assert c.battery_kw.sum() == pytest.approx(93.0, abs=0.1)
     assert c.battery_kwh.sum() == pytest.approx(185.9, abs=0.1)
     assert c.pv_kw_peak.sum() == pytest.approx(252.3 + 93.0, abs=0.1)
@@ -100,7 +105,11 @@ def test_no_load_voltage_is_raised_by_the_tap(rural3):
     assert v_pu[low_voltage] == pytest.approx(1.0513, abs=5e-5)
     transformer = int(np.flatnonzero(~rural3.feeder.branches.is_line)[0])
     branches = rural3.feeder.branches
-    assert (branches.tap_side[transformer], branches.tap_position[transformer], branches.clock[transformer]) == ("from", -1, 5)
+    assert (branches.tap_side[transformer], branches.tap_position[transformer], branches.clock[transformer]) == (
+        "from",
+        -1,
+        5,
+    )
 
 
 def test_coordinates_are_metres(rural3):
@@ -178,11 +187,18 @@ def test_transformer_is_that_of_the_converter(both):
     (k,) = np.flatnonzero(~branches.is_line)
     assert branches.sn_kva[k] == pytest.approx(row.sn_mva * 1e3)
     assert branches.pk_kw[k] == pytest.approx(row.vkr_percent / 100 * row.sn_mva * 1e3, rel=1e-9)
-    assert (branches.uk_percent[k], branches.p0_kw[k], branches.i0_percent[k]) == (row.vk_percent, row.pfe_kw, row.i0_percent)
+    assert (branches.uk_percent[k], branches.p0_kw[k], branches.i0_percent[k]) == (
+        row.vk_percent,
+        row.pfe_kw,
+        row.i0_percent,
+    )
     assert (branches.v_from_v[k], branches.v_to_v[k]) == (row.vn_hv_kv * 1e3, row.vn_lv_kv * 1e3)
     assert branches.clock[k] * 30 == row.shift_degree
     assert {"from": "hv", "to": "lv"}[branches.tap_side[k]] == row.tap_side
-    assert (branches.tap_position[k], branches.tap_step_percent[k]) == (row.tap_pos - row.tap_neutral, row.tap_step_percent)
+    assert (branches.tap_position[k], branches.tap_step_percent[k]) == (
+        row.tap_pos - row.tap_neutral,
+        row.tap_step_percent,
+    )
 
 
 def test_power_of_every_bus_is_that_of_the_converter(both):
@@ -327,7 +343,10 @@ def test_wind_at_low_voltage_is_not_taken_for_sun(monkeypatch):
 def test_source_that_is_none_is_told(tmp_path):
     """Neither a code, nor a file, nor a folder: what there is to choose from."""
     (tmp_path / "feeder.txt").write_text("hello")
-    for spec, sentence in ((tmp_path / "no", "does not exist"), (tmp_path / "feeder.txt", "no JSON file and no folder")):
+    for spec, sentence in (
+        (tmp_path / "no", "does not exist"),
+        (tmp_path / "feeder.txt", "no JSON file and no folder"),
+    ):
         with pytest.raises(SourceError, match=sentence) as caught:
             read(spec)
         assert "simbench:CODE" in str(caught.value)
