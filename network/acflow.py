@@ -1,14 +1,15 @@
 """Exact AC power flow of a radial feeder, many operating points at once.
 
 With the branches as two-ports the voltages are linear in the injected currents, V = w v_source + Z I
-(:mod:`network.twoport`), and an injection of constant power S draws I = conj(S / V).  So, on the buses where something
+(:mod:`network.ladder`), and an injection of constant power S draws I = conj(S / V).  So, on the buses where something
 is connected [1]_ [2]_::
 
     V <- w v_source + Z conj(S / V)                                                                   (1)
 
-A step costs one matrix product for the whole batch and shrinks the error by about |Z||S|/V², the voltage drop: 1e-10 is
-reached in six to ten steps.  Afterwards one product gives all bus voltages, and everything else (currents, losses,
-loadings, the power of the source) follows branch by branch.  This is the full power flow, not an approximation:
+A step is one product with Z for the whole batch (a walk along the tree, or a matrix product where the batch is small)
+and shrinks the error by about |Z||S|/V², the voltage drop: 1e-10 is reached in six to ten steps.  Afterwards one product
+gives all bus voltages, and everything else (currents, losses, loadings, the power of the source) follows branch by
+branch.  Everything runs in one thread.  This is the full power flow, not an approximation:
 ``tests/test_acflow.py`` holds it to 1e-8 pu against power-grid-model, with taps, shunts, a source impedance and a
 phase shift.
 
@@ -27,14 +28,14 @@ References
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from network.feeder import Feeder
-from network.twoport import Ends, answer, two_ports
+from network.ladder import Answer, ladder
+from network.twoport import Ends, two_ports
 
 __all__ = ["Flow", "FlowError", "Model"]
 
@@ -44,7 +45,7 @@ Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 
 _MOST_STEPS = 200
-_CHUNK_ENTRIES = 1 << 14  # complex numbers a batch holds per array: a quarter of a megabyte stays near the processor
+_CHUNK_ENTRIES = 1 << 16  # complex numbers a batch holds per array: a megabyte stays near the processor
 
 
 class FlowError(ValueError):
@@ -96,9 +97,6 @@ class Model:
         A checked feeder.
     connection_bus : shape (c,)
         Index of the bus of each connection; several may share a bus.
-    threads
-        Threads that work on parts of a batch.  The library behind matrix products should then use one thread of its
-        own (``OPENBLAS_NUM_THREADS=1``), or they fight for the processor.
 
     Examples
     --------
@@ -111,9 +109,8 @@ class Model:
     (0.98733971724, 0.98733971724)
     """
 
-    def __init__(self, feeder: Feeder, connection_bus: ArrayLike, *, threads: int = 1) -> None:
+    def __init__(self, feeder: Feeder, connection_bus: ArrayLike) -> None:
         self.feeder = feeder
-        self.threads = threads
         self.connection_bus: Index = np.array(connection_bus, dtype=np.intp).reshape(-1)
         unknown = np.flatnonzero((self.connection_bus < 0) | (self.connection_bus >= feeder.n_bus))
         if unknown.size:
@@ -123,11 +120,19 @@ class Model:
             )
         self.load_bus, self.load_of_connection = np.unique(self.connection_bus, return_inverse=True)
         self.ports = two_ports(feeder)
-        self.w, self.z = answer(feeder, self.ports, self.load_bus)
-        self._w_load, self._z_load = self.w[self.load_bus], np.ascontiguousarray(self.z[self.load_bus])
+        found = ladder(feeder, self.ports)
+        self.w = found.w
+        self._w_load = found.w[self.load_bus]
+        self._at_loads = Answer(found, self.load_bus, self.load_bus)
+        self._at_all = Answer(found, self.load_bus, np.arange(feeder.n_bus))
         self._one_each = bool(np.array_equal(self.load_bus, self.connection_bus))
         self.ends = Ends(feeder, self.ports)
         self.chunk = int(np.clip(_CHUNK_ENTRIES // max(feeder.n_bus, 1), 16, 4096))
+
+    @property
+    def z(self) -> Complex:
+        """Z: voltage at each bus for a current of 1 pu at each bus with connections.  Shape (n, l). [p.u.]"""
+        return self._at_all.matrix
 
     @property
     def n_connection(self) -> int:
@@ -159,9 +164,11 @@ class Model:
         p, q, current, loading, loss = np.empty((5, self.feeder.n_branch, points))
         converged = np.empty(points, dtype=bool)
 
-        def work(begin: int) -> int:
+        most = 0
+        for begin in range(0, points, self.chunk):
             part = slice(begin, begin + self.chunk)
             load_v, converged[part], steps = self.fixed_point(power[:, part], source[part], tolerance_pu)
+            most = max(most, steps)
             load_v[:, ~converged[part]] = complex(np.nan, np.nan)
             with np.errstate(invalid="ignore"):
                 voltage = self.voltages(np.conj(power[:, part] / load_v), source[part])
@@ -175,16 +182,7 @@ class Model:
             np.add(power_from.real, power_to.real, out=loss[:, part])
             source_power[part] = self.ends.leaving_source(power_from, power_to)
             source_power[part] -= power[self.load_bus == self.feeder.source_bus, part].sum(axis=0)
-            return steps
-
-        begins = range(0, points, self.chunk)
-        if self.threads > 1 and len(begins) > 1:
-            with ThreadPoolExecutor(self.threads) as pool:
-                steps = list(pool.map(work, begins))
-        else:
-            steps = [work(begin) for begin in begins]
         source_power[~converged] = complex(np.nan, np.nan)
-        most = max(steps, default=0)
         return Flow(v_pu, p, q, current, loading, loss, source_power.real, source_power.imag, converged, most)
 
     def bus_power(self, injection_kw: ArrayLike, injection_kvar: ArrayLike) -> Complex:
@@ -264,7 +262,7 @@ class Model:
         with np.errstate(all="ignore"):
             while step < _MOST_STEPS:
                 step += 1
-                following = self._z_load @ (conj_power / voltage.conj())
+                following = self._at_loads.to(conj_power / voltage.conj())
                 following += free
                 move = np.abs((following - voltage).view(np.float64)).max(axis=0).reshape(-1, 2).max(axis=1)
                 voltage = following
@@ -303,8 +301,10 @@ class Model:
         shape (n, S)
             [p.u.]
         """
-        if not len(self.load_bus):
-            return self.w[:, None] * source
-        voltage = self.z @ current
+        voltage = self.answer(current)
         voltage += self.w[:, None] * source
         return voltage
+
+    def answer(self, current: Complex) -> Complex:
+        """Return Z I, what currents at the buses with connections do to all voltages: (l, S) to (n, S). [p.u.]"""
+        return self._at_all.to(current)

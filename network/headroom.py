@@ -5,15 +5,15 @@ An operating point is measured against every limit at once; h says how far beyon
     over-voltage |V|²/v_max² − 1,   under-voltage 1 − |V|²/v_min²,   overload loading/loading_max − 1            (1)
 
 A path leads from one set of injections (share 0) to another (share 1).  The search for the last share at which all
-h <= 0 is the AC-corrected linear DistFlow: the first estimate is the closed form of the linear rows, each shifted by
-its error against the AC power flow at the start of the path::
+h <= 0 is the AC-corrected linear DistFlow.  The first estimate is the closed form of linear rows, each shifted onto the
+AC power flow at the start of the path, and its coefficients taken at the voltages found there::
 
-    share = min over rows of (b − error − a·p_0) / (a·d),   d the direction of the path                          (2)
+    share = min over rows of (b − a·p_0) / (a·d),   d the direction of the path                          (2)
 
-(for an overload the root of |s_0 + share · K d| = limit), and the AC power flow at the estimate corrects it.  From then
-on each row's slope is the one seen between the last two points (a secant), so that the error is squared rather than
-divided from step to step; a bracket of one safe and one unsafe share guards it.  The search aims 1e-8 inside the
-limits and returns only a share whose AC power flow was seen to keep them.
+(for an overload the root of |f_0 + share · step| = limit, f the complex current or power of the branch), and the AC
+power flow at the estimate corrects it.  From then on each row's slope is the one seen between the last two points (a
+secant), so that the error is squared rather than divided from step to step; a bracket of one safe and one unsafe share
+guards it.  The search aims 1e-8 inside the limits and returns only a share whose AC power flow was seen to keep them.
 
 Limit: a path along which a limit is broken and then kept again is followed to the first such place only if an
 estimate falls into it.  Voltages and loadings of a radial feeder are monotone along a path for all practical data.
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from network.acflow import Model
-from network.linear import Linear, linear
+from network.linear import linear
 
 __all__ = ["TOLERANCE", "Headroom", "Reach", "furthest"]
 
@@ -81,20 +81,17 @@ class Headroom:
 
     def __init__(self, model: Model, v_min_pu: Vector, v_max_pu: Vector, loading_max_percent: Vector) -> None:
         self.model = model
-        self.linear: Linear = linear(model)
-        ids, branch_ids = model.feeder.buses.ids, model.feeder.branches.ids
+        ends = model.ends
+        ids, branches = model.feeder.buses.ids, model.feeder.branches
         self.above, self.below = np.flatnonzero(v_max_pu < np.inf), np.flatnonzero(v_min_pu > 0)
-        self.rated = np.flatnonzero((loading_max_percent < np.inf) & (self.linear.rated_kva < np.inf))
+        self.rated = np.flatnonzero((loading_max_percent < np.inf) & (ends.from_percent > 0) & branches.in_service)
         self.highest, self.lowest = v_max_pu[self.above, None] ** 2, v_min_pu[self.below, None] ** 2
         self.most = loading_max_percent[self.rated, None]
         self.elements: tuple[str, ...] = (
             *(ids[k] for k in self.above),
             *(ids[k] for k in self.below),
-            *(branch_ids[k] for k in self.rated),
+            *(branches.ids[k] for k in self.rated),
         )
-        per_kw, flow = self.linear.squared_v_per_kw, self.linear.flow_per_kva[self.rated]
-        self._voltage_slope: Vector = np.vstack([per_kw[self.above] / self.highest, -per_kw[self.below] / self.lowest])
-        self._flow_real, self._flow_imag = np.ascontiguousarray(flow.real), np.ascontiguousarray(flow.imag)
 
     def at(self, injection: Complex, source: Vector, start: Complex | None = None) -> Point:
         """Measure operating points by AC power flow.
@@ -122,7 +119,7 @@ class Headroom:
         h[:, ~solved] = np.inf
         return Point(h, load_v, voltage, solved)
 
-    def closed_form(self, point: Point, direction_kw: Vector, source: Vector, target: Vector) -> Vector:
+    def closed_form(self, point: Point, direction_kw: Vector, target: Vector) -> Vector:
         """Return the share of a direction at which linear DistFlow, shifted onto a measured point, meets the first limit (2).
 
         Parameters
@@ -131,27 +128,28 @@ class Headroom:
             The points to start from, S of them, all solved.
         direction_kw : shape (c, S)
             What a share of 1 adds to the injections. [kW]
-        source : shape (S,)
-            Voltage of the source. [p.u.]
         target : shape (k, S)
             The h to be met.
         """
-        voltages = len(self.above) + len(self.below)
-        room = target - point.h
+        model, ends = self.model, self.model.ends
+        voltage, room = point.voltage, target - point.h
+        added = model.gather(direction_kw.astype(np.complex128))
+        moved = model.answer(np.conj(added / point.load_v))  # voltages that the direction adds
+        squared = 2.0 * (voltage.real * moved.real + voltage.imag * moved.imag)
+        slope = np.vstack([squared[self.above] / self.highest, -squared[self.below] / self.lowest])
         with np.errstate(divide="ignore", invalid="ignore"):
-            slope = self._voltage_slope @ direction_kw
-            share = np.where(slope > 0, room[:voltages] / slope, np.inf).min(axis=0, initial=np.inf)
-            if self.rated.size:
-                into_from, into_to = self.model.ends.currents(point.voltage)
-                flow = self.model.ends.powers(point.voltage, into_from, into_to)[0][self.rated]
-                step = self._flow_real @ direction_kw + 1j * (self._flow_imag @ direction_kw)
-                is_line = self.model.ends.is_line[self.rated, None]
-                rated = self.linear.rated_kva[self.rated, None] * np.where(is_line, source, 1.0) * self.most / 100.0
-                # |flow + share · step| = |flow| + rated · room
-                a, half_b = np.abs(step) ** 2, (flow.conj() * step).real
-                minus_c = (2.0 * np.abs(flow) + rated * room[voltages:]) * rated * room[voltages:]
-                root = (np.sqrt(np.maximum(half_b**2 + a * minus_c, 0.0)) - half_b) / a
-                share = np.minimum(share, np.where(a > 0, root, np.inf).min(axis=0, initial=np.inf))
+            share = np.where(slope > 0, room[: len(slope)] / slope, np.inf).min(axis=0, initial=np.inf)
+            flow, step = ends.currents(voltage)[0], ends.currents(moved)[0]
+            trafo, at_trafo = ends.trafos, ends.from_bus[ends.trafos]
+            step[trafo] = voltage[at_trafo] * step[trafo].conj() + moved[at_trafo] * flow[trafo].conj()
+            flow[trafo] = voltage[at_trafo] * flow[trafo].conj()
+            percent = ends.from_percent[self.rated, None]
+            flow, step = flow[self.rated] * percent, step[self.rated] * percent
+            # |flow + share · step| = |flow| + most · room
+            a, half_b = np.abs(step) ** 2, (flow.conj() * step).real
+            further = self.most * room[len(slope) :]
+            root = (np.sqrt(np.maximum(half_b**2 + a * (2.0 * np.abs(flow) + further) * further, 0.0)) - half_b) / a
+            share = np.minimum(share, np.where(a > 0, root, np.inf).min(axis=0, initial=np.inf))
         return np.asarray(np.nan_to_num(share, nan=0.0, posinf=np.inf))
 
     def strain(self, row: Index, sign: Vector) -> Vector:
@@ -169,11 +167,10 @@ class Headroom:
         shape (c, S)
             Of no unit but one for each column; of either sign for a voltage, never negative for a flow.
         """
-        of_flow = np.hypot(self._flow_real, self._flow_imag)
-        signed: Vector = np.vstack([self._voltage_slope, of_flow])[row].T * np.where(
-            row < len(self._voltage_slope), sign, 1.0
-        )
-        return signed
+        found = linear(self.model)
+        of_voltage = np.vstack([found.squared_v_per_kw[self.above], -found.squared_v_per_kw[self.below]])
+        signed: Vector = np.vstack([of_voltage, np.abs(found.flow_per_kva[self.rated])])[row].T
+        return np.asarray(signed * np.where(row < len(of_voltage), sign, 1.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,10 +240,11 @@ def _search(
     target, width = np.where(met, TOLERANCE, -_INSIDE), np.where(met, TOLERANCE, _INSIDE)
     low, high = share[left], np.full(left.size, np.inf)
     share_before = low
-    step = headroom.closed_form(before, direction, source[left], target)
+    step = headroom.closed_form(before, direction, target)
     now = np.minimum(low + np.maximum(step, 0.0) * (1.0 - low), 1.0)
+    guess = before.load_v
     for _ in range(_MOST_STEPS):
-        point = headroom.at(path(now, left), source[left], before.load_v)
+        point = headroom.at(path(now, left), source[left], guess)
         with np.errstate(invalid="ignore"):
             beyond = (point.h - target) / width
         safe = point.solved & (point.h.max(axis=0) <= TOLERANCE)
@@ -264,14 +262,16 @@ def _search(
             following = np.minimum(now + ahead, 1.0)
             lost = ~((following > low) & (following < high))
             following = np.where(lost, (low + np.minimum(high, 1.0)) / 2.0, following)
+            onward = (following - now) / (now - share_before)
+            guess = point.load_v + onward * (point.load_v - before.load_v)
         done |= safe & (np.abs(following - now) <= 1e-13)
         if done.all():
             return
         go = ~done
+        sensible = (point.solved & before.solved & np.isfinite(guess).all(axis=0))[go]
         before, share_before, now, left = _part(point, go), now[go], following[go], left[go]
         low, high, target, width = low[go], high[go], target[:, go], width[:, go]
-        # voltages without meaning are no guess to start from
-        lost_v = ~before.solved
-        if lost_v.any():
+        guess = guess[:, go]
+        if not sensible.all():
             idle = headroom.model.w[headroom.model.load_bus][:, None] * source[left]
-            before.load_v[:, lost_v] = idle[:, lost_v]
+            guess = np.where(sensible, guess, idle)

@@ -1,6 +1,6 @@
 """Linear DistFlow: voltages and flows of a radial feeder without an iteration, with taps and shunts.
 
-Around the voltages w v_source that stand without injections (:mod:`network.twoport`), every injection S draws the
+Around the voltages w v_source that stand without injections (:mod:`network.ladder`), every injection S draws the
 current conj(S / (w v_source)), as if it met the voltage of an idle feeder [1]_.  Then squared voltages and flows are
 linear in the injections::
 

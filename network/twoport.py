@@ -1,4 +1,4 @@
-"""Branches as two-ports, and what a radial network of them answers to a current: w and Z.
+"""Lines and transformers as two-ports.
 
 Per unit on a base of 1 kVA and the nominal voltage of each bus, so that a power of 1 pu is 1 kW.  Every branch is a
 series admittance y with half of a shunt admittance s at either end, behind an ideal transformer of complex ratio k on
@@ -12,18 +12,6 @@ nominal voltages of the buses, S the rated power (the model of power-grid-model,
 
     |z| = uk u_to² / S,  Re z = pk u_to² / S²,  |s| = i0 S / u_to²,  Re s = p0 / u_to²,  Im s <= 0
     k = (u_from / u_to) (U_to / U_from) e^(j 30° clock)                                                 (2)
-
-The source is a voltage behind an impedance of 1 / (short-circuit power); from 1e16 VA on, of none.
-
-With no injection a radial network is a chain of voltage dividers: the voltage below a branch is g times the one above,
-and a current injected below returns above multiplied by h.  So, with z the impedance at the lower bus when the upper
-one is held, and G, H the products of g, h along the path from the source::
-
-    V = w v_source + Z I,   w = w_source G,   Z[i, j] = G[i] · Σ (z / (G H))[b] · H[j]                  (3)
-                                              b common to the paths of i and j (the source included)
-
-For lines without capacitance g = h = 1, w = 1 and Z is the common-path impedance of DistFlow.  Every number in (3) is
-a sum or product of parts of the network: nothing is inverted and nothing cancels, however stiff a branch is.
 """
 
 from __future__ import annotations
@@ -33,13 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from network.feeder import IDEAL_SOURCE_VA, Feeder
+from network.feeder import Feeder
 
-__all__ = ["BASE_KVA", "Ends", "TwoPorts", "answer", "two_ports"]
+__all__ = ["BASE_KVA", "Ends", "TwoPorts", "two_ports"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
-Index = NDArray[np.intp]
 
 BASE_KVA = 1.0
 _OMEGA = 2 * np.pi * 50.0
@@ -110,81 +97,6 @@ def two_ports(feeder: Feeder) -> TwoPorts:
         nominal = v_nominal[branches.to_bus[rows]] / v_nominal[branches.from_bus[rows]]
         ratio[rows] = u_from / u_to * nominal * np.exp(1j * np.pi / 6 * branches.clock[rows])
     return TwoPorts(series, shunt, ratio)
-
-
-def answer(feeder: Feeder, ports: TwoPorts, columns: Index) -> tuple[Complex, Complex]:
-    """Return w and Z of equation (3), Z for injections at the given buses.
-
-    Parameters
-    ----------
-    feeder
-        Of n buses.
-    ports
-        Its branches.
-    columns : shape (l,)
-        The buses at which something may be injected.
-
-    Returns
-    -------
-    w : shape (n,)
-        Voltages without injections, for a source of 1 pu. [p.u.]
-    Z : shape (n, l)
-        Voltage at each bus for a current of 1 pu injected at each of the columns. [p.u.]
-    """
-    order, parent, branch = feeder.order, feeder.parent, feeder.parent_branch
-    below = np.zeros(feeder.n_bus, dtype=np.complex128)  # admittance to ground of all that hangs on a bus
-    down = np.ones(feeder.n_bus, dtype=np.complex128)  # g: voltage at the bus over the voltage at its parent
-    up = np.ones(feeder.n_bus, dtype=np.complex128)  # h: current into the parent over current injected at the bus
-    local = np.zeros(feeder.n_bus, dtype=np.complex128)  # z: impedance at the bus with its parent held
-    at_to_end = feeder.branches.to_bus[branch] == np.arange(feeder.n_bus)
-    for bus in order[:0:-1]:
-        y, half, k = ports.series[branch[bus]], ports.shunt[branch[bus]] / 2, ports.ratio[branch[bus]]
-        square = abs(k) ** 2
-        load = below[bus] + half if at_to_end[bus] else below[bus] * square + half  # seen on the to side of the ratio
-        divider = y / (y + load)
-        through = half + load * divider
-        if at_to_end[bus]:
-            down[bus], up[bus], local[bus] = divider / k, divider / k.conjugate(), 1.0 / (y + load)
-            below[parent[bus]] += through / square
-        else:
-            down[bus], up[bus], local[bus] = divider * k, divider * k.conjugate(), square / (y + load)
-            below[parent[bus]] += through
-    source = feeder.source_bus
-    ideal = feeder.source_short_circuit_va >= IDEAL_SOURCE_VA  # exactly: else 10 MW would lift it by 1e-9
-    z_source = 0.0 if ideal else BASE_KVA * 1e3 / feeder.source_short_circuit_va
-    z_source = z_source * (feeder.source_rx_ratio + 1j) / np.hypot(feeder.source_rx_ratio, 1.0)
-    down[source] = 1.0 / (1.0 + z_source * below[source])
-    local[source] = z_source * down[source]
-
-    path_down, path_up, common = np.ones_like(down), np.ones_like(up), np.empty_like(local)
-    common[source] = local[source]
-    for bus in order[1:]:
-        above = parent[bus]
-        path_down[bus], path_up[bus] = path_down[above] * down[bus], path_up[above] * up[bus]
-        common[bus] = common[above] + local[bus] / (path_down[bus] * path_up[bus])
-    return down[source] * path_down, _spread(feeder, columns, path_down, path_up, common)
-
-
-def _spread(feeder: Feeder, columns: Index, path_down: Complex, path_up: Complex, common: Complex) -> Complex:
-    """Return Z of (3): the buses behind a bus are neighbours in its order, so each row differs from its parent's in one slice."""
-    order, parent = feeder.order, feeder.parent
-    place = np.empty(feeder.n_bus, dtype=np.intp)
-    place[order] = np.arange(feeder.n_bus)
-    size = np.ones(feeder.n_bus, dtype=np.intp)
-    for bus in order[:0:-1]:
-        size[parent[bus]] += size[bus]
-    by_place = np.argsort(place[columns], kind="stable")
-    sorted_places = place[columns][by_place]
-    first = np.searchsorted(sorted_places, place)
-    last = np.searchsorted(sorted_places, place + size)
-    shared = np.empty((feeder.n_bus, len(columns)), dtype=np.complex128)
-    shared[feeder.source_bus] = common[feeder.source_bus]
-    for bus in order[1:]:
-        shared[bus] = shared[parent[bus]]
-        shared[bus, first[bus] : last[bus]] = common[bus]
-    z = np.empty_like(shared)
-    z[:, by_place] = shared
-    return np.ascontiguousarray(path_down[:, None] * z * path_up[columns][None, :])
 
 
 class Ends:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from network import referee
 from network.acflow import FlowError, Model
 from network.feeder import Feeder, Line, Transformer
-from network.twoport import answer, two_ports
+from network.ladder import Answer, ladder
+from network.twoport import two_ports
 
 IEEE33 = Path(__file__).parent / "golden" / "ieee33"
 COLUMNS = ("p_kw", "q_kvar", "current_a", "loading_percent", "loss_kw", "source_kw", "source_kvar")
@@ -186,7 +187,8 @@ def test_w_and_z_invert_the_admittance_matrix(case):
     """The walk along the tree gives what a dense inverse gives."""
     feeder, connections, *_ = case
     ports, columns = two_ports(feeder), np.unique(connections)
-    w, z = answer(feeder, ports, columns)
+    found = ladder(feeder, ports)
+    w, z = found.w, found.matrix(columns)
 
     y = np.zeros((feeder.n_bus, feeder.n_bus), dtype=complex)
     for k, (i, j) in enumerate(zip(feeder.branches.from_bus, feeder.branches.to_bus, strict=True)):
@@ -201,6 +203,20 @@ def test_w_and_z_invert_the_admittance_matrix(case):
 
     np.testing.assert_allclose(w, np.linalg.solve(y, unit), rtol=1e-8)
     np.testing.assert_allclose(z, np.linalg.inv(y)[:, columns], rtol=1e-7, atol=1e-7 * np.abs(z).max() + 2e-13)
+
+
+@settings(deadline=None)
+@given(feeders())
+def test_the_walk_along_the_tree_multiplies_by_z(case):
+    """Many columns take the walk, few the matrix: the same voltages."""
+    feeder, connections, *_ = case
+    columns, rows = np.unique(connections), np.arange(feeder.n_bus)[::2]
+    answer = Answer(ladder(feeder, two_ports(feeder)), columns, rows)
+    rng = np.random.default_rng(0)
+    current = rng.normal(0, 1, (len(columns), 40)) + 1j * rng.normal(0, 1, (len(columns), 40))
+    answer._few = 0
+
+    np.testing.assert_allclose(answer.to(current), answer.matrix @ current, rtol=1e-9, atol=1e-15)
 
 
 @settings(deadline=None)
@@ -274,17 +290,17 @@ def test_the_order_of_connections_does_not_matter():
     np.testing.assert_allclose(one.v_pu, other.v_pu, atol=1e-13)
 
 
-def test_a_batch_is_its_columns_and_threads_change_nothing():
+def test_a_batch_is_its_columns():
     """However the batch is cut, every operating point comes out the same."""
     feeder, where, load_kw, load_kvar = ieee33()
     scale = np.linspace(-2.0, 1.5, 300)
     p, q = -load_kw * scale, -load_kvar * scale
-    model, parallel = Model(feeder, where), Model(feeder, where, threads=2)
-    model.chunk = parallel.chunk = 64
+    model, whole = Model(feeder, where), Model(feeder, where)
+    model.chunk, whole.chunk = 64, 1000
 
     batch = model.solve(p, q)
 
-    np.testing.assert_array_equal(batch.v_pu, parallel.solve(p, q).v_pu)
+    np.testing.assert_allclose(batch.v_pu, whole.solve(p, q).v_pu, atol=1e-9)
     for k in (0, 63, 64, 299):
         np.testing.assert_allclose(batch.v_pu[:, [k]], model.solve(p[:, [k]], q[:, [k]]).v_pu, atol=1e-9)
 

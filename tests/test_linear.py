@@ -123,6 +123,20 @@ def test_rows_are_kept_where_the_linear_power_flow_keeps_the_limits():
         assert 0 < both.sum() < 400
 
 
+def test_a_tight_row_is_a_full_branch():
+    """Where a row is met with equality, the flow is the limit: idle losses, charging and reactive power included."""
+    feeder = with_everything()
+    model = Model(feeder, [2])
+    q, source = np.array([[25.0]]), np.array([1.01])
+    found, parts = rows(model, q, loading_max_percent=40.0, source_v_pu=source), linear(model)
+    trafo = [k for k, element in enumerate(found.element) if element == "T"]
+
+    for k in trafo:
+        full = parts.flow_kva(found.b[[k]] / found.a_kw[k], q, source)[1, 0]
+        assert abs(full) == pytest.approx(0.4 * 400.0, rel=2e-4)
+    assert found.b[trafo[0], 0] != pytest.approx(found.b[trafo[1], 0], rel=2e-3)  # the transformer's own losses
+
+
 def test_reactive_power_alone_can_be_too_much():
     """60 kvar over a line of 50 kVA: no active power satisfies both rows."""
     model = Model(two_in_a_row(rating_a=50e3 / 400 / np.sqrt(3)), [1])
