@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from network.feeder import IDEAL_SOURCE_VA, Branches, Buses, Feeder
 from network.grid import Bounds, Connections, Device, Grid, SourceError, connect
 from network.joined import join
+from network.pandapower_refusals import active, column, floats, refusals, tap_position
 from network.simbench import kind_of_load
 
 if TYPE_CHECKING:
@@ -37,24 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["grid_of", "read_function", "read_json"]
 
 Floats = NDArray[np.float64]
-
-_REFUSED = {
-    "asymmetric_load": "loads of single phases; only balanced networks are read",
-    "asymmetric_sgen": "generators of single phases; only balanced networks are read",
-    "trafo3w": "three-winding transformers; replace them by two-winding ones",
-    "shunt": "shunts; a feeder here has lines and transformers only",
-    "ward": "ward equivalents; replace them by loads",
-    "xward": "extended ward equivalents; replace them by loads",
-    "impedance": "impedance elements; replace them by lines",
-    "gen": "generators that hold a voltage; replace them by static generators (sgen)",
-    "motor": "motors; replace them by loads",
-    "dcline": "DC lines; only AC networks are read",
-    "bus_dc": "DC buses; only AC networks are read",
-    "svc": "static var compensators, which hold a voltage",
-    "tcsc": "series capacitors with a controller",
-    "ssc": "static synchronous compensators, which hold a voltage",
-    "vsc": "converters, which hold a voltage",
-}
 
 _UNRATED_KA = 9_000.0
 """Line ratings above it stand for "no limit" (99999 in the IEEE cases)."""
@@ -135,12 +118,12 @@ def grid_of(net: Any, *, name: str, provenance: str, licence: str) -> Grid:
     name, provenance, licence
         As in :class:`~network.grid.Grid`; the name becomes the feeder's.
     """
-    mistakes = [*_refused(net), *_refused_lines(net), *_refused_transformers(net), *_refused_devices(net)]
+    mistakes = refusals(net)
     if mistakes:
         raise SourceError(name, mistakes)
     bus_of, kept = _buses(net)
     table = net.bus.loc[kept]
-    x, y = np.array([_place(value) for value in _column(table, "geo", None)]).reshape(len(kept), 2).T
+    x, y = np.array([_place(value) for value in column(table, "geo", None)]).reshape(len(kept), 2).T
     branches, loading_max_percent = _branches(net, bus_of)
     external = net.ext_grid[net.ext_grid.in_service.astype(bool)].iloc[0]
     feeder = Feeder(
@@ -152,109 +135,11 @@ def grid_of(net: Any, *, name: str, provenance: str, licence: str) -> Grid:
         source_short_circuit_va=IDEAL_SOURCE_VA,
         source_rx_ratio=0.1,
     )
-    limits = Bounds(_floats(table, "min_vm_pu"), _floats(table, "max_vm_pu"), loading_max_percent)
+    limits = Bounds(floats(table, "min_vm_pu"), floats(table, "max_vm_pu"), loading_max_percent)
     return Grid(feeder, _connections(net, bus_of), limits, provenance, licence)
 
 
-# --- what has no place here -------------------------------------------------------------------------------------------
-
-
-def _active(net: Any, table: str) -> pd.DataFrame:
-    """Return the rows of a table that are in service."""
-    rows: pd.DataFrame = net[table]
-    return rows[rows.in_service.astype(bool)] if "in_service" in rows else rows
-
-
-def _say(rows: pd.DataFrame, table: str) -> str:
-    """Name rows by their index: ``load 3, 5 and 2 more``."""
-    index = [str(one) for one in rows.index[:5]]
-    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-    return f"{table} {', '.join(index)}{more}"
-
-
-def _refused(net: Any) -> list[str]:
-    mistakes = [
-        f"the network has {what} ({_say(_active(net, table), table)})."
-        for table, what in _REFUSED.items()
-        if table in net and len(_active(net, table))
-    ]
-    external = _active(net, "ext_grid")
-    if len(external) != 1:
-        mistakes.append(f"the network has {len(external)} external grids in service; a feeder is fed at one bus.")
-    if len(net.switch):
-        odd = net.switch[(net.switch.et == "b") & net.switch.closed & (_column(net.switch, "z_ohm", 0.0) > 0)]
-        if len(odd):
-            mistakes.append(f"switches with an impedance ({_say(odd, 'switch')}); replace them by lines.")
-    return mistakes
-
-
-def _refused_lines(net: Any) -> list[str]:
-    rows = _active(net, "line")
-    odd = rows[_column(rows, "g_us_per_km", 0.0) > 0]
-    return [f"lines with a shunt conductance ({_say(odd, 'line')}); set g_us_per_km to 0."] if len(odd) else []
-
-
-def _refused_transformers(net: Any) -> list[str]:
-    rows = _active(net, "trafo")
-    mistakes = []
-    off_neutral = _tap_position(rows) != 0
-    kind = _column(rows, "tap_changer_type", "Ratio")
-    ratio = kind.isna() | (kind == "Ratio")
-    shifting = (_column(rows, "tap_step_degree", 0.0).fillna(0.0) != 0) | _column(
-        rows, "tap_phase_shifter", False
-    ).astype(bool)
-    by_table = _column(rows, "tap_dependency_table", False).fillna(False).astype(bool)
-    for odd, what in (
-        (off_neutral & (~ratio | shifting), "tap changers that turn the phase"),
-        (off_neutral & by_table, "tap changers described by a table"),
-        (_column(rows, "tap2_pos", math.nan).notna(), "a second tap changer"),
-        ((rows.shift_degree % 30 != 0), "a phase shift that is no clock number (a multiple of 30°)"),
-    ):
-        if odd.any():
-            mistakes.append(f"transformers with {what} ({_say(rows[odd], 'trafo')}).")
-    return mistakes
-
-
-def _refused_devices(net: Any) -> list[str]:
-    mistakes = []
-    loads = _active(net, "load")
-    shares = [column for column in loads if re.fullmatch(r"const_[zi](_[pq])?_percent", str(column))]
-    voltage_dependent = loads[(loads[shares].fillna(0.0) != 0).any(axis=1)] if shares else loads.iloc[:0]
-    generating = loads[loads.p_mw * loads.scaling < 0]
-    generators = _active(net, "sgen")
-    of_type = _column(generators, "type", "").fillna("").astype(str)
-    other = generators[~of_type.str.contains(r"pv|solar|^$|wye|delta", case=False, regex=True)]
-    for rows, table, what in (
-        (voltage_dependent, "load", "whose power depends on the voltage; only constant power is known here"),
-        (generating, "load", "with negative power; make them static generators (sgen)"),
-        (other, "sgen", "that are not PV, for which connections have no column"),
-        (generators[generators.p_mw * generators.scaling < 0], "sgen", "with negative power; make them loads"),
-        (
-            generators[generators.q_mvar.fillna(0.0) != 0],
-            "sgen",
-            "with reactive power; PV runs at power factor one here",
-        ),
-    ):
-        if len(rows):
-            mistakes.append(f"elements {what} ({_say(rows, table)}).")
-    return mistakes
-
-
 # --- from tables to a grid --------------------------------------------------------------------------------------------
-
-
-def _column(rows: pd.DataFrame, name: str, default: object) -> pd.Series[Any]:
-    """Return a column, or a default where this version of pandapower has none."""
-    import pandas as pd
-
-    return (
-        rows[name] if name in rows else pd.Series(default, index=rows.index, dtype=object if default is None else None)
-    )
-
-
-def _floats(rows: pd.DataFrame, name: str, default: float = math.nan) -> Floats:
-    """Return a column as numbers, the default where nothing is given."""
-    return np.asarray(_column(rows, name, default).astype(float).fillna(default), dtype=np.float64)
 
 
 def _names(rows: pd.DataFrame, table: str) -> tuple[str, ...]:
@@ -294,11 +179,6 @@ def _buses(net: Any) -> tuple[dict[int, int], list[int]]:
     return {index: bus[first[k]] for index, k in place.items()}, [indices[k] for k in kept]
 
 
-def _tap_position(rows: pd.DataFrame) -> Floats:
-    """Return steps from neutral. Shape (t,)."""
-    return np.subtract(_floats(rows, "tap_pos", 0.0), _floats(rows, "tap_neutral", 0.0), dtype=np.float64)
-
-
 def _branches(net: Any, bus_of: dict[int, int]) -> tuple[Branches, Floats]:
     """Return the transformers, then the lines, and the loading each may have."""
 
@@ -321,11 +201,11 @@ def _branches(net: Any, bus_of: dict[int, int]) -> tuple[Branches, Floats]:
     def of_trafos(values: Floats) -> Floats:
         return np.concatenate([values, np.full(n_line, math.nan)])
 
-    km, parallel = _floats(lines, "length_km"), _floats(lines, "parallel", 1.0)
-    same = _floats(trafos, "parallel", 1.0)
-    rating_ka = _floats(lines, "max_i_ka") * _floats(lines, "df", 1.0) * parallel
-    kva = _floats(trafos, "sn_mva") * 1e3 * same
-    position = _tap_position(trafos)
+    km, parallel = floats(lines, "length_km"), floats(lines, "parallel", 1.0)
+    same = floats(trafos, "parallel", 1.0)
+    rating_ka = floats(lines, "max_i_ka") * floats(lines, "df", 1.0) * parallel
+    kva = floats(trafos, "sn_mva") * 1e3 * same
+    position = tap_position(trafos)
     to_50_hz = float(net.f_hz) / 50.0  # the same susceptance at 50 Hz
     unknown = np.full(n_trafo + n_line, math.nan)
     ends = [*zip(trafos.hv_bus, trafos.lv_bus, strict=True), *zip(lines.from_bus, lines.to_bus, strict=True)]
@@ -339,29 +219,29 @@ def _branches(net: Any, bus_of: dict[int, int]) -> tuple[Branches, Floats]:
         from_bus=np.array([bus_of[int(one)] for one, _ in ends], dtype=np.intp),
         to_bus=np.array([bus_of[int(other)] for _, other in ends], dtype=np.intp),
         in_service=np.concatenate([closed(trafos, "t"), closed(lines, "l")]),
-        r1_ohm=of_lines(_floats(lines, "r_ohm_per_km") * km / parallel),
-        x1_ohm=of_lines(_floats(lines, "x_ohm_per_km") * km / parallel),
-        c1_nf=of_lines(_floats(lines, "c_nf_per_km", 0.0) * km * parallel * to_50_hz),
+        r1_ohm=of_lines(floats(lines, "r_ohm_per_km") * km / parallel),
+        x1_ohm=of_lines(floats(lines, "x_ohm_per_km") * km / parallel),
+        c1_nf=of_lines(floats(lines, "c_nf_per_km", 0.0) * km * parallel * to_50_hz),
         r0_ohm=unknown,
         x0_ohm=unknown,
         c0_nf=unknown,
         rating_a=of_lines(np.where(rating_ka < _UNRATED_KA, rating_ka * 1e3, math.inf)),
         sn_kva=of_trafos(kva),
-        v_from_v=of_trafos(_floats(trafos, "vn_hv_kv") * 1e3),
-        v_to_v=of_trafos(_floats(trafos, "vn_lv_kv") * 1e3),
-        uk_percent=of_trafos(_floats(trafos, "vk_percent")),
-        pk_kw=of_trafos(_floats(trafos, "vkr_percent") / 100 * kva),
-        i0_percent=of_trafos(_floats(trafos, "i0_percent", 0.0)),
-        p0_kw=of_trafos(_floats(trafos, "pfe_kw", 0.0) * same),
-        clock=of_trafos(_floats(trafos, "shift_degree", 0.0) / 30 % 12),
+        v_from_v=of_trafos(floats(trafos, "vn_hv_kv") * 1e3),
+        v_to_v=of_trafos(floats(trafos, "vn_lv_kv") * 1e3),
+        uk_percent=of_trafos(floats(trafos, "vk_percent")),
+        pk_kw=of_trafos(floats(trafos, "vkr_percent") / 100 * kva),
+        i0_percent=of_trafos(floats(trafos, "i0_percent", 0.0)),
+        p0_kw=of_trafos(floats(trafos, "pfe_kw", 0.0) * same),
+        clock=of_trafos(floats(trafos, "shift_degree", 0.0) / 30 % 12),
         tap_side=tuple({"hv": "from", "lv": "to"}.get(str(side), "") for side in trafos.tap_side) + ("",) * n_line,
         tap_position=of_trafos(position),
-        tap_step_percent=of_trafos(_floats(trafos, "tap_step_percent", 0.0)),
+        tap_step_percent=of_trafos(floats(trafos, "tap_step_percent", 0.0)),
         length_m=of_lines(km * 1e3),
     )
     loading_max_percent = [
-        _floats(rows, "max_loading_percent") * df
-        for rows, df in ((trafos, _floats(trafos, "df", 1.0)), (lines, np.ones(n_line)))
+        floats(rows, "max_loading_percent") * df
+        for rows, df in ((trafos, floats(trafos, "df", 1.0)), (lines, np.ones(n_line)))
     ]
     return branches, np.concatenate(loading_max_percent)
 
@@ -371,7 +251,7 @@ def _connections(net: Any, bus_of: dict[int, int]) -> Connections:
     devices: list[Device] = []
 
     def each(table: str, make: Callable[[str, int, Any], list[Device]]) -> None:
-        rows = _active(net, table)
+        rows = active(net, table)
         rows = rows[rows.bus.isin(list(bus_of))]
         for name, (_, row) in zip(_names(rows, table), rows.iterrows(), strict=True):
             devices.extend(make(name, bus_of[int(row.bus)], row))

@@ -261,6 +261,10 @@ def _no_source(net):
     net.ext_grid["in_service"] = False
 
 
+def _source_switched_off(net):
+    net.bus.loc[0, "in_service"] = False
+
+
 def _single_phase(net):
     pandapower.create_asymmetric_load(net, 2, p_a_mw=0.01)
 
@@ -318,6 +322,7 @@ def _switch_with_impedance(net):
         (_ward, "ward equivalents"),
         (_second_source, "2 external grids"),
         (_no_source, "0 external grids"),
+        (_source_switched_off, "out of service"),
         (_single_phase, "loads of single phases"),
         (_holding_voltage, "generators that hold a voltage"),
         (_impedance, "impedance elements"),

@@ -1,0 +1,149 @@
+"""What of a pandapower network has no place in a feeder: one sentence for each kind of element.
+
+A feeder is balanced and radial, of lines and two-winding transformers, fed at one bus, with constant power at its
+connections.  What goes beyond is refused rather than left out, for a network with a shunt missing calculates without
+a complaint.  Only what is in service counts.
+
+The tables of pandapower gain columns from version to version; :func:`column` and :func:`floats` read them with a default.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["active", "column", "floats", "refusals", "tap_position"]
+
+Floats = NDArray[np.float64]
+
+_REFUSED = {
+    "asymmetric_load": "loads of single phases; only balanced networks are read",
+    "asymmetric_sgen": "generators of single phases; only balanced networks are read",
+    "trafo3w": "three-winding transformers; replace them by two-winding ones",
+    "shunt": "shunts; a feeder here has lines and transformers only",
+    "ward": "ward equivalents; replace them by loads",
+    "xward": "extended ward equivalents; replace them by loads",
+    "impedance": "impedance elements; replace them by lines",
+    "gen": "generators that hold a voltage; replace them by static generators (sgen)",
+    "motor": "motors; replace them by loads",
+    "dcline": "DC lines; only AC networks are read",
+    "bus_dc": "DC buses; only AC networks are read",
+    "svc": "static var compensators, which hold a voltage",
+    "tcsc": "series capacitors with a controller",
+    "ssc": "static synchronous compensators, which hold a voltage",
+    "vsc": "converters, which hold a voltage",
+}
+
+
+def refusals(net: Any) -> list[str]:
+    """Return a sentence for each kind of element that has no place in a feeder."""
+    return [*_refused(net), *_refused_lines(net), *_refused_transformers(net), *_refused_devices(net)]
+
+
+def active(net: Any, table: str) -> pd.DataFrame:
+    """Return the rows of a table that are in service."""
+    rows: pd.DataFrame = net[table]
+    return rows[rows.in_service.astype(bool)] if "in_service" in rows else rows
+
+
+def column(rows: pd.DataFrame, name: str, default: object) -> pd.Series[Any]:
+    """Return a column, or a default where this version of pandapower has none."""
+    import pandas as pd
+
+    return (
+        rows[name] if name in rows else pd.Series(default, index=rows.index, dtype=object if default is None else None)
+    )
+
+
+def floats(rows: pd.DataFrame, name: str, default: float = math.nan) -> Floats:
+    """Return a column as numbers, the default where nothing is given."""
+    return np.asarray(column(rows, name, default).astype(float).fillna(default), dtype=np.float64)
+
+
+def tap_position(rows: pd.DataFrame) -> Floats:
+    """Return steps from neutral. Shape (t,)."""
+    return np.subtract(floats(rows, "tap_pos", 0.0), floats(rows, "tap_neutral", 0.0), dtype=np.float64)
+
+
+def _say(rows: pd.DataFrame, table: str) -> str:
+    """Name rows by their index: ``load 3, 5 and 2 more``."""
+    index = [str(one) for one in rows.index[:5]]
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return f"{table} {', '.join(index)}{more}"
+
+
+def _refused(net: Any) -> list[str]:
+    mistakes = [
+        f"the network has {what} ({_say(active(net, table), table)})."
+        for table, what in _REFUSED.items()
+        if table in net and len(active(net, table))
+    ]
+    external = active(net, "ext_grid")
+    if len(external) != 1:
+        mistakes.append(f"the network has {len(external)} external grids in service; a feeder is fed at one bus.")
+    elif not net.bus.in_service.loc[external.bus.iloc[0]]:
+        mistakes.append(f"the external grid stands at bus {external.bus.iloc[0]}, which is out of service.")
+    if len(net.switch):
+        odd = net.switch[(net.switch.et == "b") & net.switch.closed & (column(net.switch, "z_ohm", 0.0) > 0)]
+        if len(odd):
+            mistakes.append(f"switches with an impedance ({_say(odd, 'switch')}); replace them by lines.")
+    return mistakes
+
+
+def _refused_lines(net: Any) -> list[str]:
+    rows = active(net, "line")
+    odd = rows[column(rows, "g_us_per_km", 0.0) > 0]
+    return [f"lines with a shunt conductance ({_say(odd, 'line')}); set g_us_per_km to 0."] if len(odd) else []
+
+
+def _refused_transformers(net: Any) -> list[str]:
+    rows = active(net, "trafo")
+    mistakes = []
+    off_neutral = tap_position(rows) != 0
+    kind = column(rows, "tap_changer_type", "Ratio")
+    ratio = kind.isna() | (kind == "Ratio")
+    shifting = (column(rows, "tap_step_degree", 0.0).fillna(0.0) != 0) | column(
+        rows, "tap_phase_shifter", False
+    ).astype(bool)
+    by_table = column(rows, "tap_dependency_table", False).fillna(False).astype(bool)
+    for odd, what in (
+        (off_neutral & (~ratio | shifting), "tap changers that turn the phase"),
+        (off_neutral & by_table, "tap changers described by a table"),
+        (column(rows, "tap2_pos", math.nan).notna(), "a second tap changer"),
+        ((rows.shift_degree % 30 != 0), "a phase shift that is no clock number (a multiple of 30°)"),
+    ):
+        if odd.any():
+            mistakes.append(f"transformers with {what} ({_say(rows[odd], 'trafo')}).")
+    return mistakes
+
+
+def _refused_devices(net: Any) -> list[str]:
+    mistakes = []
+    loads = active(net, "load")
+    shares = [column for column in loads if re.fullmatch(r"const_[zi](_[pq])?_percent", str(column))]
+    voltage_dependent = loads[(loads[shares].fillna(0.0) != 0).any(axis=1)] if shares else loads.iloc[:0]
+    generating = loads[loads.p_mw * loads.scaling < 0]
+    generators = active(net, "sgen")
+    of_type = column(generators, "type", "").fillna("").astype(str)
+    other = generators[~of_type.str.contains(r"pv|solar|^$|wye|delta", case=False, regex=True)]
+    for rows, table, what in (
+        (voltage_dependent, "load", "whose power depends on the voltage; only constant power is known here"),
+        (generating, "load", "with negative power; make them static generators (sgen)"),
+        (other, "sgen", "that are not PV, for which connections have no column"),
+        (generators[generators.p_mw * generators.scaling < 0], "sgen", "with negative power; make them loads"),
+        (
+            generators[generators.q_mvar.fillna(0.0) != 0],
+            "sgen",
+            "with reactive power; PV runs at power factor one here",
+        ),
+    ):
+        if len(rows):
+            mistakes.append(f"elements {what} ({_say(rows, table)}).")
+    return mistakes
