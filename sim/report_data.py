@@ -170,15 +170,16 @@ def collect(tables: RunTables) -> Story:
     found = {world: bills(tables, world, who) for world in ("run", "reference", "ex_post")}
     flows = energy_flows(tables, "run")
     assert flows is not None  # RunTables refuses a run without meters
-    grid = _grid(tables)
+    has_envelopes = tables.any("run", "envelopes")
+    grid = _grid(tables, has_envelopes=has_envelopes)
     held = _clearings(tables)
     caused = tables.rows("SELECT sum(CASE WHEN starts_with(cause, 'envelope') THEN curtailed_kw ELSE 0 END), sum(curtailed_kw) FROM run.meters")[0]
     breached = 0
     if tables.has("run", "violations"):
         breached = int(tables.rows("SELECT count(*) FROM run.violations WHERE kind = 'envelope'")[0][0])
-    has_envelopes = tables.any("run", "envelopes")
     checks = _checks(tables, grid, held)
-    outcome = _outcome(tables, who, found, flows, grid, held, has_envelopes)
+    by_envelopes = float(caused[0] / caused[1]) if caused[1] else math.nan
+    outcome = _outcome(tables, who, found, flows, grid, held, by_envelopes if has_envelopes else math.nan)
     return Story(
         clock=clock,
         currency=str(tables.manifest.get("currency", "eur")),
@@ -197,20 +198,21 @@ def collect(tables: RunTables) -> Story:
         clearings=held,
         has_envelopes=has_envelopes,
         envelope_breaches=breached,
-        curtailed_by_envelopes=float(caused[0] / caused[1]) if caused[1] else math.nan,
+        curtailed_by_envelopes=by_envelopes,
         checks=checks,
         outcome=outcome,
         opening_slot=_opening(grid),
     )
 
 
-def _grid(tables: RunTables) -> Grid | None:
+def _grid(tables: RunTables, *, has_envelopes: bool) -> Grid | None:
+    """Return the grid; where nobody published envelopes, the world without them is no other picture."""
     feeder = feeder_map(tables)
     if feeder is None:
         return None
     limit = limits(tables)
     extreme = {}
-    for world in WORLD_NAMES:
+    for world in WORLD_NAMES if has_envelopes else [name for name in WORLD_NAMES if name != "unmanaged"]:
         found = extremes(tables, world, feeder, limit)
         if found is not None:
             extreme[world] = found
@@ -252,7 +254,7 @@ def _clearings(tables: RunTables) -> Clearings:
 
 
 def _outcome(
-    tables: RunTables, who: Members, found: dict[str, Bills | None], flows: EnergyFlows, grid: Grid | None, held: Clearings, envelopes: bool
+    tables: RunTables, who: Members, found: dict[str, Bills | None], flows: EnergyFlows, grid: Grid | None, held: Clearings, by_envelopes: float
 ) -> Outcome:
     now, before = found["run"], found["reference"]
     saving = before.total - now.total if now is not None and before is not None else np.full(who.n, np.nan)
@@ -271,9 +273,8 @@ def _outcome(
         clearings=len(held.clearing_id),
         unconverged=int((~held.converged).sum()),
         unbalanced=_unbalanced(tables),
-        curtailed_percent=flows.curtailed_share if math.isfinite(flows.curtailed_share) else 0.0,
+        held_back_percent=flows.curtailed_share * by_envelopes if math.isfinite(flows.curtailed_share * by_envelopes) else 0.0,
         same_reference=_same_reference(tables),
-        envelopes=envelopes,
     )
 
 
@@ -339,7 +340,7 @@ def _checks(tables: RunTables, grid: Grid | None, held: Clearings) -> list[Check
             JOIN (SELECT f.time, sum(f.loss_kw) AS l, sum(CASE WHEN b.from_bus = s.bus_id THEN f.p_kw WHEN b.to_bus = s.bus_id
                   THEN f.loss_kw - f.p_kw ELSE 0 END) AS p FROM run.branch_flows f JOIN run.branches b USING (branch_id),
                   (SELECT bus_id FROM run.buses WHERE is_source) s GROUP BY 1) USING (time)
-            WHERE NOT isnan(p)
+            WHERE isfinite(p)
         """), "kW", 1e-3))  # fmt: skip
         found.append(Check(f"{tables.clock.interval(2).capitalize()} without a power flow", float(grid.breaches["run"].failed.sum()), "", 0.0))
     if held.clearing_id:

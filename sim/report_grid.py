@@ -3,6 +3,9 @@
 A feeder that hangs on one transformer is drawn from its low-voltage busbar downwards: the bus above has limits of its
 own and is left out.  Buses without coordinates are laid out as a tree, and the page says so.  Distances follow the
 wires: metres where the tables have lengths or coordinates, else the count of branches.
+
+NaN is asked for with ``isfinite``: the statistics of a Parquet column leave NaN out, and DuckDB takes ``isnan`` and
+comparisons for decided by them.
 """
 
 from __future__ import annotations
@@ -127,7 +130,7 @@ def feeder_map(tables: RunTables) -> FeederMap | None:
 
     drawn = np.array(order, dtype=np.intp)
     place = {int(bus): k for k, bus in enumerate(drawn)}
-    kept = [k for k in sorted(parent_branch.values())]
+    kept = sorted(parent_branch.values())
     rows = sorted(range(len(drawn)), key=lambda k: (k != 0, feeder[drawn[k]], distance[drawn[k]]))
     return FeederMap(
         bus_id=tuple(ids[bus] for bus in order),
@@ -224,7 +227,7 @@ def breaches(tables: RunTables, world: str) -> Breaches:
                 (failed if is_failure else outside)[slot] = True
     if tables.has(world, "bus_voltages"):
         for (slot,) in tables.rows(
-            f"SELECT slot(time) FROM {world}.bus_voltages GROUP BY 1 HAVING bool_or(v_pu IS NULL OR isnan(v_pu))"
+            f"SELECT slot(time) FROM {world}.bus_voltages GROUP BY 1 HAVING bool_or(v_pu IS NULL OR NOT isfinite(v_pu))"
         ):
             if 0 <= slot < steps:
                 failed[slot] = True
@@ -239,17 +242,17 @@ def extremes(tables: RunTables, world: str, feeder: FeederMap, limit: Limits) ->
     (high, high_bus, high_slot, low, low_bus, low_slot) = tables.rows(
         f"SELECT max(v_pu), arg_max(bus_id, v_pu), slot(arg_max(time, v_pu)), "
         f"min(v_pu), arg_min(bus_id, v_pu), slot(arg_min(time, v_pu)) "
-        f"FROM {world}.bus_voltages WHERE bus_id IN ({drawn}) AND NOT isnan(v_pu)"
+        f"FROM {world}.bus_voltages WHERE bus_id IN ({drawn}) AND isfinite(v_pu)"
     )[0]
     if high is None:
         return None
-    loads = dict(
-        (str(kind), (float(value), int(slot)))
+    loads = {
+        str(kind): (float(value), int(slot))
         for kind, value, slot in tables.rows(
             f"SELECT kind, max(loading_percent), slot(arg_max(time, loading_percent)) FROM {world}.branch_flows "
-            f"JOIN run.branches USING (branch_id) WHERE NOT isnan(loading_percent) GROUP BY kind"
+            "JOIN run.branches USING (branch_id) WHERE isfinite(loading_percent) GROUP BY kind"
         )
-    )
+    }
     line, transformer = (loads.get(kind, (float("nan"), 0)) for kind in ("line", "transformer"))
     half_band = (limit.v_max_pu - limit.v_min_pu) / 2
     strain = [  # how much of the way to its limit, or beyond it

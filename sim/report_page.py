@@ -86,7 +86,7 @@ def _rail(story: Story) -> list[tuple[str, str, str]]:
     if story.grid is not None:
         before = o.unmanaged_outside if o.unmanaged_outside is not None else o.reference_outside
         items.append(("grid", "Does the grid hold?", f"{number(o.outside or 0)} breaches" + ("" if before is None else f", {number(before)} before")))
-    items.append(("envelopes", "What did the envelopes cost?", f"{percent(o.curtailed_percent)} of solar" if story.has_envelopes else "none published"))
+    items.append(("envelopes", "What did the envelopes cost?", f"{percent(o.held_back_percent)} of solar" if story.has_envelopes else "none published"))
     items.append(("trust", "Can I trust these numbers?", "checks, method, data"))
     return items
 

@@ -91,7 +91,9 @@ class Clock:
 
     @property
     def all_of(self) -> str:
-        """``all week``, ``throughout the 3 days``, ``all year``."""
+        """``all week``, ``throughout the 3 days``, ``in this hour``."""
+        if self.steps == 1:
+            return f"in {self.this}"
         return f"throughout the {self.noun}" if self.noun[0].isdigit() else f"all {self.noun}"
 
     def interval(self, count: int) -> str:

@@ -76,10 +76,9 @@ class Outcome:
     unconverged: int
     unbalanced: int
     """Transactions of the books that do not sum to zero."""
-    curtailed_percent: float
+    held_back_percent: float
+    """Share of the solar energy that was given up for envelopes. [%]"""
     same_reference: bool
-    envelopes: bool
-    """Whether the DSO published any."""
 
     @property
     def saving(self) -> float:
@@ -96,9 +95,14 @@ def _whose(members: int) -> str:
 
 def _change(outcome: Outcome, currency: str) -> str:
     """By how much the bills changed: a percentage where the reference is a cost, else the amount."""
-    if outcome.reference_bills > 1.0:
+    if _speaks_in_percent(outcome):
         return percent(abs(share(outcome.saving, outcome.reference_bills)))
     return money(abs(outcome.saving), currency)
+
+
+def _speaks_in_percent(outcome: Outcome) -> bool:
+    """A percentage of a credit, of nothing, or of more than all means nothing to a reader."""
+    return outcome.reference_bills > 1.0 and outcome.bills >= 0.0
 
 
 def headline(outcome: Outcome, clock: Clock, currency: str) -> Sentence:
@@ -124,9 +128,9 @@ def _gain(outcome: Outcome, currency: str) -> list[Span]:
     if not math.isfinite(outcome.saving):
         return [Span("The run has no bills")]
     if abs(outcome.saving) < CENT:
-        return [Span("Nothing was shared" if outcome.traded_kwh <= 0 else f"Sharing left {_whose(outcome.members)} as they were")]
+        return [Span("Nothing was traded" if outcome.traded_kwh <= 0 else f"Sharing left {_whose(outcome.members)} as they were")]
     size = _change(outcome, currency)
-    if outcome.reference_bills > 1.0:
+    if _speaks_in_percent(outcome):
         verb, role = ("cut", "up") if outcome.saving > 0 else ("raised", "bad")
         return [Span(f"Sharing {verb} {_whose(outcome.members)} by "), Span(size, role)]
     who = "the member" if outcome.members == 1 else "the members"
@@ -144,6 +148,8 @@ def _grid(outcome: Outcome, clock: Clock) -> list[Span]:
         ]
     if outcome.failed:
         return [Span(".")]
+    if not math.isfinite(outcome.saving) or abs(outcome.saving) < CENT:
+        return [Span(f"; the feeder stayed inside its limits {clock.all_of}.")]
     return [Span(f" and kept the feeder inside its limits {clock.all_of}.")]
 
 
@@ -170,14 +176,16 @@ def lede(outcome: Outcome, clock: Clock, currency: str) -> Sentence:
                 ]
             else:
                 spans.append(Span(f"The feeder stayed inside its limits {who}, too"))
-            if outcome.envelopes and outcome.curtailed_percent > 0:
-                spans += [Span("; the envelopes curtailed "), Span(f"{percent(outcome.curtailed_percent)} of the solar energy", "b")]
+            if outcome.held_back_percent > 0:
+                spans += [Span("; the envelopes curtailed "), Span(f"{percent(outcome.held_back_percent)} of the solar energy", "b")]
             spans.append(Span("."))
     return tuple(spans)
 
 
 def _paid(now: float, before: float, currency: str) -> list[Span]:
     """``paid 294.63 € instead of 575.35 €``, or what was received where the bill is a credit."""
+    if abs(now - before) < CENT:
+        return [Span("paid " if now >= 0 else "received "), Span(f"the same {money(abs(now), currency)}", "b")]
     if now >= 0 and before >= 0:
         return [Span("paid "), Span(f"{money(now, currency)} instead of {money(before, currency)}", "b")]
     if now < 0 and before < 0:
@@ -219,6 +227,8 @@ def energy_answer(
     gains_kwh
         How much more a source delivered than in the reference, by its name. [kWh]
     """
+    if not math.isfinite(local):
+        return (Span("There was no demand to meet."),)
     if solar_kwh <= 0 and traded_kwh <= 0:
         return (Span("There is no solar power and nothing was traded: "), Span("the retailer delivered everything.", "b"))
     said = [Span(f"{percent(local)} of demand was met inside the community", "b")]
@@ -279,7 +289,8 @@ def people_answer(
         size = f" {money(abs(outcome.saving), currency)}" if abs(outcome.saving) >= CENT else ""
         return (Span(f"The only member {verb}{size}." if verb != "pays more" else f"The only member pays{size} more.", "b"),)
     if not outcome.losers:
-        said = [Span(f"{number(outcome.winners)} of {number(outcome.members)} members save, nobody pays more.", "b")]
+        savers = f"{number(outcome.winners)} of {number(outcome.members)} members save" if outcome.winners else "Nobody saves"
+        said = [Span(f"{savers}, nobody pays more.", "b")]
     else:
         said = [Span(f"{number(outcome.winners)} members save, {number(outcome.losers)} {'pays' if outcome.losers == 1 else 'pay'} more", "b")]
         if losing_group and outcome.losers > 1:
@@ -376,9 +387,8 @@ def envelope_answer(
             Span(f", at worst by {percent(worst_percent)} of their energy, {energy(curtailed_kwh)} in all." if held_back > 1 else f", by {percent(worst_percent)} of its energy."),
         ]
     if unmanaged_outside is not None:
-        said.append(Span(
-            f" Without envelopes the feeder would have left its limits in {number(unmanaged_outside) if unmanaged_outside else 'no'} {clock.interval(unmanaged_outside or 2)}."
-        ))  # fmt: skip
+        would = f"would have left its limits in {number(unmanaged_outside)} {clock.interval(unmanaged_outside)}" if unmanaged_outside else "would have stayed inside its limits"
+        said.append(Span(f" Without envelopes the feeder {would}."))
     return tuple(said)
 
 
@@ -402,7 +412,7 @@ def bills_together(now: float, before: float, currency: str) -> str:
     """Return the change of a bill for a tile: a percentage where the reference is a cost, else the amount."""
     if not math.isfinite(before):
         return "no reference"
-    if before > 1.0:
+    if before > 1.0 and now >= 0:
         return percent(100.0 * (now / before - 1.0), signed=True)
     return money(now - before, currency, signed=True)
 

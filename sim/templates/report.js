@@ -72,7 +72,7 @@ const narrow = () => innerWidth < 640;
 // --- axes -------------------------------------------------------------------------------------------------------------
 const dayOf = d => Math.floor(d.getTime() / 864e5);
 function timeTicks(lo, hi, width) { // labels in the middle of days, or at round hours when zoomed in
-  const days = (hi - lo) * C.step / 86400, room = Math.max(2, Math.floor(width / 64)), values = [], names = [], starts = [];
+  const days = (hi - lo) * C.step / 86400, room = Math.max(2, Math.floor(width / (narrow() ? 36 : 64))), values = [], names = [], starts = [];
   if (days > 2.2) {
     let begin = Math.max(0, Math.floor(lo));
     const spans = [];
