@@ -34,7 +34,7 @@ class People:
     load_kw: Vector
     load_kvar: Vector
     load_shift_steps: NDArray[np.int64]
-    """The home lives this many intervals later than its profile says."""
+    """The home lives this many steps of the profiles later than its profile says."""
 
     pv_profile: tuple[str, ...]
     pv_kw_peak: Vector
