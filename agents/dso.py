@@ -54,6 +54,7 @@ def publish(
     dt_h: float,
     box: Box | None = None,
     lifting: bool = False,
+    level_kwh: float = 0.0,
     source_v_pu: Vector | None = None,
 ) -> Publication:
     """Compute the envelopes of a day, lifted by a firm charge where that helps.
@@ -68,6 +69,8 @@ def publish(
         What the connection contract allows. [kW]
     box
         The shared storage, a connection of its own after the homes.
+    level_kwh
+        Energy in it when the day begins. [kWh]
     """
     steps = load_kw.shape[1]
     base_p, base_q = solar_kw * ~active[:, None] - load_kw, -load_kvar
@@ -105,7 +108,7 @@ def publish(
         n = load_kw.shape[0]
         wanted = np.where(active[:n, None], np.maximum(solar_kw - load_kw, 0.0), 0.0)
         lost = np.maximum(wanted - published.export_limit_kw[:n], 0.0).sum(axis=0)
-        firm = np.minimum(promise(box, lost, dt_h), published.import_limit_kw[-1])
+        firm = np.minimum(promise(box, lost, dt_h, level_kwh), published.import_limit_kw[-1])
         if firm.any():
             published = envelope(firm)
             firm = np.minimum(firm, published.import_limit_kw[-1])

@@ -8,7 +8,7 @@ A firm charge is a promise to the grid to take at least so many kW in given inte
 can keep it whatever the tenants do with their rights: the energy of all promised intervals together fits into a share of
 the box, and enough time remains in the delivery day to empty it again (1)::
 
-    Σ firm η Δ <= κ E,     intervals after the last promise >= κ E η / P / Δ          (1)
+    Σ firm η Δ <= κ E − level at the start,     intervals after the last promise >= κ E η / P / Δ          (1)
 """
 
 from __future__ import annotations
@@ -78,21 +78,23 @@ def offer(box: Box, day_h: float) -> Offer:
     )
 
 
-def promise(box: Box, need_kw: Vector, dt_h: float) -> Vector:
+def promise(box: Box, need_kw: Vector, dt_h: float, level_kwh: float = 0.0) -> Vector:
     """Return the firm charge for the intervals of a day, shape (T,). [kW]
 
     Parameters
     ----------
     need_kw : shape (T,)
         Solar power that homes are expected to lose to their envelopes; the worst intervals are served first. [kW]
+    level_kwh
+        Energy in the box when the day begins; its room is not promised. [kWh]
     """
     steps = len(need_kw)
     firm = np.zeros(steps)
-    power = min(box.firm_offer_kw, box.charge_kw)
-    usable_kwh = FIRM_SHARE_OF_BOX * box.energy_kwh
-    if power <= 0.0 or usable_kwh <= 0.0 or box.discharge_kw <= 0.0:
+    power = min(box.firm_offer_kw, box.charge_kw, box.discharge_kw)
+    usable_kwh = FIRM_SHARE_OF_BOX * box.energy_kwh - level_kwh
+    if power <= 0.0 or usable_kwh <= 0.0:
         return firm
-    to_empty = int(np.ceil(usable_kwh * box.efficiency_discharge / box.discharge_kw / dt_h))
+    to_empty = int(np.ceil((usable_kwh + level_kwh) * box.efficiency_discharge / box.discharge_kw / dt_h))
     most = int(usable_kwh / (power * box.efficiency_charge * dt_h))
     candidates = np.flatnonzero(need_kw[: max(steps - to_empty, 0)] > 1e-6)
     worst = candidates[np.argsort(-need_kw[candidates], kind="stable")][:most]

@@ -20,7 +20,7 @@ from agents.fleet import BATTERY, HEAT, VEHICLE, Fleet
 from agents.forecast import Skill
 from agents.people import People
 from agents.planner import Retail, SharedStorage, problem
-from agents.storage_operator import Box, offer
+from agents.storage_operator import Box, Offer, offer
 from agents.vehicles import Habits, draw_sessions
 from market.exchange import Clearing, Exchange, clear
 from market.tariffs import Prices, Tariff
@@ -119,6 +119,7 @@ class Community:
         belief = self.outlook.day_ahead(day, truth)
         times = self.clock.times(day.start, day.steps)
         prices = self._prices(times)
+        offered = None if self.box is None else offer(self.box, day.steps * self.clock.dt_h)
         began = perf_counter()
         people = self.people
         if self.play.envelopes:
@@ -136,6 +137,7 @@ class Community:
                 dt_h=self.clock.dt_h,
                 box=self.box,
                 lifting=self.play.lifting,
+                level_kwh=0.0 if offered is None else self._level_kwh(day, offered),
             )
         else:
             publication = dso.open_limits(self.rows, day.steps)
@@ -154,7 +156,7 @@ class Community:
             last_load_kw=belief.load_kw.copy(),
             last_solar_kw=belief.solar_kw.copy(),
             battery_target_kwh=np.zeros(self.n),
-            offer=None if self.box is None else offer(self.box, day.steps * self.clock.dt_h),
+            offer=offered,
         )
         self.books[day.index] = book
         return book
@@ -301,13 +303,19 @@ class Community:
         net_max = np.maximum(np.minimum(envelope.import_limit_kw[-1, at:], box.charge_kw), np.maximum(net_min, 0.0))
         if ahead:
             account = np.zeros(self.rows)
-            account[-1] = accounts.operator_kwh if book.day.index == 0 else book.offer.keep_kwh
+            account[-1] = self._level_kwh(book.day, book.offer)
             return SharedStorage(box, book.offer, net_min, net_max, account)
         assert book.right_energy_kwh is not None
         account = accounts.holders_kwh
         right_energy = book.right_energy_kwh.copy()
         right_energy[-1] = max(right_energy[-1], account[-1])
         return SharedStorage(box, book.offer, net_min, net_max, account, right_energy, book.right_power_kw)
+
+    def _level_kwh(self, day: Day, offered: Offer) -> float:
+        """Return the energy that the shared storage is expected to hold when a day begins; all of it is the operator's."""
+        if day.index == 0 and self.accounts is not None:
+            return self.accounts.operator_kwh
+        return offered.keep_kwh
 
     # -- delivery --------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,14 @@ def test_nothing_is_promised_late_in_the_day() -> None:
     assert not promise(box(), need, 0.25).any()
 
 
+def test_a_full_box_promises_nothing() -> None:
+    """What is in the box when the day begins takes the room of a promise."""
+    need = np.full(96, 9.0)
+
+    assert promise(box(), need, 0.25).any()
+    assert not promise(box(), need, 0.25, level_kwh=150.0).any()
+
+
 @given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=100), st.floats(1.0, 500.0), st.floats(0.5, 60.0))
 def test_whatever_is_promised_fits_into_the_box_and_can_be_emptied_again(
     need: list[float], kwh: float, kw: float
