@@ -12,11 +12,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,21 +25,18 @@ from agents.storage_operator import Box
 from agents.vehicles import Habits
 from market.allocation import ALLOCATIONS, PRICES
 from market.tariffs import Tariff, TariffError
-from network.feeder import Feeder, FeederError
-from network.sources import Grid, SourceError
-from network.sources import read as read_grid
-from sim.draws import stream
+from network.feeder import Feeder
+from network.sources import Grid
 from sim.people import build
 from sim.people_rules import unknown
-from sim.profile_store import ArrayProfiles, ProfileError, Profiles
+from sim.profile_store import ProfileError, Profiles
+from sim.resolve_data import files_of, grid_of, profiles_of, series_of, times_of
 from sim.scenario import Scenario, dump
 from sim.scenario_base import local_time
 from sim.scenario_file import ScenarioError
-from sim.series import OneSeries, Series, one_series
+from sim.series import Series
 
 __all__ = ["Resolved", "package_version", "resolve"]
-
-T = TypeVar("T")
 
 PACKAGES = ("agents", "market", "network", "sim", "storage")
 
@@ -90,9 +85,9 @@ def package_version() -> str:
 
 def resolve(scenario: Scenario) -> Resolved:
     """Read what a scenario refers to; raises :class:`ScenarioError` with every mistake of the first step that finds any."""
-    grid = _told(lambda: read_grid(_grid_spec(scenario)), scenario, "grid", "source")
-    profiles = _profiles(scenario)
-    series = _series(scenario)
+    grid = grid_of(scenario)
+    profiles = profiles_of(scenario)
+    series = series_of(scenario)
     tariffs = _tariffs(scenario)
     mistakes: list[str] = []
     _check_rules(scenario, mistakes)
@@ -107,7 +102,7 @@ def resolve(scenario: Scenario) -> Resolved:
     if mistakes or people is None:
         raise ScenarioError(mistakes)
     provenance = tuple(
-        dict.fromkeys([grid.provenance, *_files(scenario), *(series.by_id[name].provenance for name in series.names)])
+        dict.fromkeys([grid.provenance, *files_of(scenario), *(series.by_id[name].provenance for name in series.names)])
     )
     return Resolved(
         scenario=scenario,
@@ -125,96 +120,6 @@ def resolve(scenario: Scenario) -> Resolved:
         content_id=_content_id(scenario, provenance),
         notes=tuple(_notes(scenario, grid, people, profiles, storage)),
     )
-
-
-def _told(read: Callable[[], T], scenario: Scenario, *loc: str | int) -> T:
-    """Read something; its mistakes are told with the place in the scenario that names it."""
-    try:
-        return read()
-    except OSError as error:
-        raise ScenarioError([f"{scenario.place(*loc)}: {error.filename}: cannot be read: {error.strerror}."]) from error
-    except (SourceError, ProfileError) as error:
-        raise ScenarioError(f"{scenario.place(*loc)}: {sentence}" for sentence in error.mistakes) from error
-    except FeederError as error:
-        raise ScenarioError([f"{scenario.place(*loc)}: {error}"]) from error
-
-
-def _grid_spec(scenario: Scenario) -> str:
-    """Return the grid's source, a file relative to the scenario's folder."""
-    source = scenario.grid.source
-    return source if source.startswith(("simbench:", "pandapower:")) else str(scenario.file(source))
-
-
-# -- profiles ----------------------------------------------------------------------------------------------------------
-
-
-def _profiles(scenario: Scenario) -> Profiles:
-    """Return all profiles: those of the data set, of the tables, and the modelled ones."""
-    stores: list[Profiles] = []
-    zone = scenario.time.time_zone
-    if scenario.grid.source.startswith("simbench:"):
-        from sim.profiles_simbench import simbench_profiles
-
-        stores.append(_told(partial(simbench_profiles, scenario.grid.source), scenario, "grid", "source"))
-    for i, table in enumerate(scenario.profiles.tables):
-        from sim.profiles_tables import table_profiles
-
-        read = partial(table_profiles, scenario.file(table.file), table.time_zone or zone, table.unit)
-        stores.append(_told(read, scenario, "profiles", "tables", i, "file"))
-    stores += [_modelled(scenario, i) for i in range(len(scenario.profiles.solar))]
-    if not stores:
-        stores.append(_nothing(scenario))
-    return _told(partial(Profiles.combine, *stores), scenario, "profiles")
-
-
-def _modelled(scenario: Scenario, i: int) -> Profiles:
-    """Return the profile of a modelled solar plant, for the calendar years of the run; all of them see one sky."""
-    from sim.solar import pvlib_profile
-
-    spec, first, last = scenario.profiles.solar[i], *(scenario.time.boundaries()[k] for k in (0, -1))
-    hours = np.arange(f"{first.year}-01-01", f"{last.year + 1}-01-01", dtype="datetime64[m]")
-    read = partial(
-        pvlib_profile,
-        spec.latitude_deg,
-        spec.longitude_deg,
-        spec.tilt_deg,
-        spec.azimuth_deg,
-        hours[:: scenario.time.interval_minutes].astype("datetime64[s]"),
-        int(stream(scenario.seed, "sky").integers(2**32)),
-        weather=None if spec.weather is None else scenario.file(spec.weather),
-        altitude_m=spec.altitude_m,
-        name=spec.id,
-    )
-    return _told(read, scenario, "profiles", "solar", i)
-
-
-def _nothing(scenario: Scenario) -> Profiles:
-    """Return a store without a name: all loads are constant."""
-    times = _times(scenario)
-    return ArrayProfiles("no profiles", (), times[0], scenario.time.interval_minutes, np.zeros((0, times.size)))
-
-
-def _series(scenario: Scenario) -> Series:
-    """Return every series that the scenario defines; their mistakes are told together."""
-    made: dict[str, OneSeries] = {}
-    mistakes: list[str] = []
-    for name, spec in scenario.series.items():
-        read = partial(
-            one_series,
-            name,
-            spec,
-            scenario.seed,
-            scenario.time.time_zone,
-            scenario.time.interval_minutes,
-            scenario.file,
-        )
-        try:
-            made[name] = _told(read, scenario, "series", name)
-        except ScenarioError as error:
-            mistakes += error.mistakes
-    if mistakes:
-        raise ScenarioError(mistakes)
-    return Series(made)
 
 
 # -- money -------------------------------------------------------------------------------------------------------------
@@ -260,7 +165,7 @@ def _keys(scenario: Scenario, people: People, mistakes: list[str]) -> NDArray[np
 
 def _check_prices(scenario: Scenario, tariffs: dict[str, Tariff], series: Series, mistakes: list[str]) -> None:
     """Make sure that series reach over the run, and that nobody can earn by selling what it buys from the same retailer."""
-    times = _times(scenario)
+    times = times_of(scenario)
     try:
         values = series.values(series.names, times)
     except ProfileError as error:
@@ -276,13 +181,6 @@ def _check_prices(scenario: Scenario, tariffs: dict[str, Tariff], series: Series
                 f"({prices.buy[t]:.4f}) in {wrong.size} interval(s), first at {times[t]}Z; everyone would trade with the retailer in circles. "
                 f"Lower the feed-in price or raise the energy price."
             )
-
-
-def _times(scenario: Scenario) -> NDArray[np.datetime64]:
-    """Return the starts of all intervals of the run, UTC."""
-    first, *_, last = scenario.time.boundaries()
-    begin, end = (int(moment.replace(tzinfo=scenario.time.zone).timestamp()) for moment in (first, last))
-    return np.arange(begin, end, scenario.time.interval_minutes * 60).astype("datetime64[s]")
 
 
 # -- storage -----------------------------------------------------------------------------------------------------------
@@ -375,20 +273,6 @@ def _habits(scenario: Scenario) -> Habits:
     )
 
 
-def _files(scenario: Scenario) -> list[str]:
-    """Return every file that was read besides series, with its hash: its name alone would not tell that it has changed."""
-    named = [table.file for table in scenario.profiles.tables]
-    named += [model.weather for model in scenario.profiles.solar if model.weather]
-    named += [scenario.people.table] if scenario.people.table else []
-    if not scenario.grid.source.startswith(("simbench:", "pandapower:")):
-        path = scenario.file(scenario.grid.source)
-        inside = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-        named += [
-            str(one.relative_to(scenario.folder)) if one.is_relative_to(scenario.folder) else str(one) for one in inside
-        ]
-    return [f"{name}, sha256 {hashlib.sha256(scenario.file(name).read_bytes()).hexdigest()}" for name in named]
-
-
 def _content_id(scenario: Scenario, provenance: tuple[str, ...]) -> str:
     content = {"scenario": dump(scenario), "data": provenance, "version": package_version()}
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
@@ -428,7 +312,7 @@ def _notes(scenario: Scenario, grid: Grid, people: People, profiles: Profiles, s
     zone = scenario.time.zone
     if start.replace(tzinfo=zone).utcoffset() != start.replace(tzinfo=zone, fold=1).utcoffset():
         notes.append(f"{scenario.time.start} happens twice, when clocks go back; the first is taken.")
-    times = _times(scenario)
+    times = times_of(scenario)
     if profiles.wraps(times[0], times.size, scenario.time.interval_minutes):
         notes.append(
             f"The run ({boundaries[0]:%Y-%m-%d} to {boundaries[-1]:%Y-%m-%d}) leaves the year of the profiles, which begin again behind their end; weekdays shift."

@@ -39,7 +39,7 @@ from sim.scenario_sections import (
 
 __all__ = ["RESERVED", "Scenario", "ScenarioError", "demo_path", "dump", "json_schema", "load", "template"]
 
-RESERVED = ("retailer", "dso", "operator", "community")
+RESERVED = ("retailer", "dso", "state", "community")
 """Names of accounts that are no home's, aggregator's or storage's."""
 
 

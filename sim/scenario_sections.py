@@ -182,9 +182,7 @@ class EssSpec(Spec):
     """A shared energy-storage system (ESS) whose space people rent."""
 
     id: Id = "ess"
-    """Its name."""
-    operator: Id = "operator"
-    """Who owns it and rents it out."""
+    """Its name, and that of its operator's account."""
     bus: str = ""
     """Bus at which it stands; empty: the busbar below the transformer."""
     energy_kwh: FeederKwh = 150.0

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from network.feeder import Feeder, Transformer
 from sim.check import check
-from sim.resolve import resolve
+from sim.resolve import _busbar, resolve
 from sim.scenario import Scenario, ScenarioError, demo_path, dump, json_schema, load, template
 from sim.scenario_mistakes import unit
 from sim.scenario_page import markdown
@@ -571,6 +572,29 @@ def test_the_demos_storage_stands_at_the_busbar_below_the_transformer():
 
     assert feeder.buses.v_nominal_v[resolved.storage[0].bus_index] == 400.0
     assert feeder.parent[resolved.storage[0].bus_index] == feeder.source_bus
+
+
+def transformer(name: str, upper: str, lower: str, v_upper: float, v_lower: float) -> Transformer:
+    return Transformer(name, upper, lower, 400, v_upper, v_lower, 4, 4.6)
+
+
+@pytest.mark.parametrize(
+    ("branches", "expected"),
+    [
+        pytest.param(["hv-mv", "mv-lv"], "mv", id="the first below the source"),
+        pytest.param(["lv-mv", "mv-hv"], "mv", id="whichever way the transformers are drawn"),
+        pytest.param(["hv-mv", "hv-lv"], None, id="two at the source"),
+        pytest.param([], "hv", id="none"),
+    ],
+)
+def test_the_busbar_is_the_bus_below_the_first_transformer(branches, expected):
+    """Not clear where several hang at the source; then the storage must name its bus."""
+    volts = {"hv": 110e3, "mv": 20e3, "lv": 400.0} if branches else {"hv": 400.0}
+    made = [transformer(one, *one.split("-"), *(volts[end] for end in one.split("-"))) for one in branches]
+    feeder = Feeder.build("two levels", volts, made, source_bus="hv")
+    found = _busbar(feeder)
+
+    assert (None if found is None else feeder.buses.ids[found]) == expected
 
 
 def test_the_content_id_is_that_of_the_content():
