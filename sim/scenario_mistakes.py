@@ -96,7 +96,7 @@ def told(error: ValidationError, model: type[BaseModel], source: Source, *, with
             continue
         unknown = item["type"] == "extra_forbidden"
         sentence = _unknown_key(loc, model) if unknown else _sentence(item, loc, _dotted(loc) if with_keys else "")
-        found.append((source.place(loc, key=unknown or item["type"] == "string_type"), sentence))
+        found.append((source.place(loc, key=unknown), sentence))
     return in_order(f"{place}: {sentence}" for place, sentence in found)
 
 
@@ -161,7 +161,7 @@ def _sentence(item: Any, loc: Loc, name: str) -> str:
     if kind == "literal_error":
         return f"{name}must be {ctx['expected']}; given {_shown(given)}.{_near(given, ctx['expected'])}"
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        tag = str(ctx["discriminator"]).strip("'").rstrip("_")
+        tag = str(ctx["discriminator"]).rsplit("|", 1)[-1].strip(" '")
         if kind == "union_tag_not_found":
             return (
                 f'{name}needs "{tag}".'
@@ -169,6 +169,10 @@ def _sentence(item: Any, loc: Loc, name: str) -> str:
                 else f"{name}must be a section with keys and values; given {_shown(given)}."
             )
         return f"{name}{tag} must be {ctx['expected_tags']}; given {ctx['tag']!r}.{_near(ctx['tag'], ctx['expected_tags'])}"
+    if kind in {"model_type", "model_attributes_type"} and key.endswith("_eur_per_kwh"):
+        return f'{name}must be a number, or a section with "series" or "periods"; given {_shown(given)}.'
+    if kind == "tuple_type" and key in {"kw_peak", "kw", "kwh"}:
+        return f"{name}must be a number or [lowest, highest]; given {_shown(given)}."
     if kind == "too_long":
         if loc[:1] == ("storage",):
             return f"{name}there can be one shared storage or none; {ctx['actual_length']} are given. Keep one, or add their sizes up."

@@ -310,6 +310,25 @@ def only_mistake(folder: Path, text: str) -> str:
             "village.yaml:1:14: the tag !days is not known here; write the plain value.",
             id="unknown tag",
         ),
+        pytest.param(
+            "tariffs: {t: {network_eur_per_kwh: cheap}}\n",
+            'village.yaml:1:36: tariffs.t.network_eur_per_kwh: must be a number, or a section with "series" or "periods"; given '
+            "'cheap'.",
+            id="no price",
+        ),
+        pytest.param(
+            "series: {spot: {from: csv}}\n",
+            "village.yaml:1:16: series.spot: from must be 'synthetic_price', 'synthetic_emission_factor', 'table'; given 'csv'.",
+            id="no such series",
+        ),
+        pytest.param(
+            "people: {rules: [{give: solar, count: 5, kw_peak: six}]}\n",
+            "village.yaml:1:51: people.rules.0.kw_peak: must be a number or [lowest, highest]; given 'six'.",
+            id="no range",
+        ),
+        pytest.param(
+            "name: null\n", "village.yaml:1:7: name: must be a text; put it in quotes; given nothing.", id="null"
+        ),
     ],
 )
 def test_a_mistake_is_a_sentence_with_its_place(tmp_path, text, expected):
@@ -332,7 +351,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path):
         "village.yaml:4:10:",
         "village.yaml:5:3:",
         "village.yaml:6:23:",
-        "village.yaml:6:27:",
+        "village.yaml:6:31:",
         "village.yaml:7:1:",
     ]
 
