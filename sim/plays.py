@@ -105,7 +105,11 @@ def play_sharing(resolved: Resolved, writer: Writer, progress: Step | None = Non
     fee = np.array(
         [fees.get(name, 0.0) for name in community.people.aggregator_id] + [0.0] * (community.rows - community.n)
     )
-    sharing = Sharing(scenario.settlement.rule, scenario.settlement.price, only_if_worthwhile=True)
+    keys = resolved.settlement_keys
+    if keys is not None:  # of the homes; a storage has none
+        keys = np.append(keys, np.zeros(community.rows - community.n))
+    rule = scenario.settlement
+    sharing = Sharing(rule.rule, rule.price, keys=keys, only_if_worthwhile=True)
     closer = Closer(community, Money(sharing, fee), append, append_ex_post)
     _write_fixed(resolved, community, append)
     return _simulate(community, closer, progress)
