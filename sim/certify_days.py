@@ -8,11 +8,13 @@ day is the date that its local clock would show if the day began at midnight (1)
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sim.certify_evidence import Evidence
 
-__all__ = ["days", "period_sql"]
+__all__ = ["days", "period_sql", "whole_run"]
 
 
 def period_sql(scenario: dict[str, Any], column: str) -> str:
@@ -30,3 +32,17 @@ def days(evidence: Evidence, meters: str) -> list[tuple[str, int, int, int]]:
         f"SELECT {name} AS name, epoch_us(min(time)), epoch_us(max(time)), count(DISTINCT time) FROM {meters} GROUP BY ALL ORDER BY 2"
     )
     return [(str(label), int(first), int(last), int(steps)) for label, first, last, steps in rows]
+
+
+def whole_run(scenario: dict[str, Any]) -> tuple[int, int]:
+    """Return when the run begins and when its last delivery day ends, in microseconds since 1970.
+
+    The first delivery day is short where the run begins in the midst of one.
+    """
+    told = scenario["time"]
+    zone, start = ZoneInfo(told["time_zone"]), datetime.fromisoformat(told["start"])
+    hours, minutes = (int(part) for part in str(told["delivery_day_start"]).split(":"))
+    begun = start.replace(hour=hours, minute=minutes)
+    day = begun if begun <= start else begun - timedelta(days=1)
+    end = day + timedelta(days=int(told["days"]))
+    return tuple(round(moment.replace(tzinfo=zone).timestamp() * 1e6) for moment in (start, end))  # type: ignore[return-value]

@@ -17,7 +17,7 @@ from sim.query import view_name
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Check", "Evidence", "Law", "Wrong"]
+__all__ = ["Check", "Evidence", "Law", "Wrong", "shown"]
 
 
 class Wrong(Exception):

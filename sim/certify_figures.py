@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from sim.certify_evidence import Evidence, Wrong
+from sim.certify_evidence import Evidence, Wrong, shown
 
 __all__ = ["key_figures"]
 
@@ -37,18 +37,18 @@ def key_figures(evidence: Evidence) -> str:
         reference = other[name]
         difference = value - reference
         percent = 100.0 * difference / abs(reference) if reference else math.nan
-        for column, stored, wanted in zip(
+        # a difference of two large numbers is as exact as they are, and a percentage inherits the error of both
+        size = sum(abs(number) for number in (value, reference) if not math.isnan(number))
+        share = 100.0 * size / abs(reference) if reference and not math.isnan(reference) else 1.0
+        for column, stored, wanted, scale in zip(
             ("value", "reference", "difference", "percent"),
             told[name],
             (value, reference, difference, percent),
+            (size, size, size, share),
             strict=True,
         ):
-            # a difference of two large numbers is as exact as they are; a percentage inherits the error of both
-            scale = {"percent": 100.0 * (abs(value) + abs(reference)) / abs(reference) if reference else 1.0}.get(
-                column, abs(value) + abs(reference)
-            )
             if not _same(stored, wanted, scale):
-                raise Wrong(f"kpis: {name}: {column} is {stored:.9g}, expected {wanted:.9g}")
+                raise Wrong(f"kpis: {name}: {column} is {shown(stored)}, expected {shown(wanted)}")
     return f"{len(this)} headline figures agree with SQL"
 
 

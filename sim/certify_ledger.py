@@ -13,7 +13,7 @@ the sum of an account's postings of a kind, rule and period with the sign turned
 from __future__ import annotations
 
 from sim.certify_days import period_sql
-from sim.certify_evidence import Evidence, Law, Wrong
+from sim.certify_evidence import Evidence, Law, Wrong, shown
 
 __all__ = ["books"]
 
@@ -68,15 +68,13 @@ def _chain(evidence: Evidence, postings: str, previous: str, posting: int) -> tu
             lag(hash, 1, '{previous}') OVER w AS before, lag({number}, 1, {posting}) OVER w AS number_before
         FROM {postings} WINDOW w AS (ORDER BY {number}))"""
     found = evidence.connection.execute(
-        f"SELECT posting_id, number - number_before, previous_hash = before, hash, computed FROM {linked} "
+        f"SELECT posting_id, number_before, previous_hash = before, hash, computed FROM {linked} "
         "WHERE (number = number_before + 1 AND previous_hash = before AND hash = computed) IS NOT TRUE ORDER BY number LIMIT 1"
     ).fetchone()
     if found is not None:
-        posting_id, step, linked_up, claimed, computed = found
-        if step != 1:
-            raise Wrong(
-                f"ledger: posting_id {posting_id} follows {posting if step is None else posting_id + f' − {step}'}: a posting is missing or out of order"
-            )
+        posting_id, after, linked_up, claimed, computed = found
+        if after is None or int(posting_id) != after + 1:
+            raise Wrong(f"ledger: posting_id {posting_id} follows {shown(after)}: a posting is missing or out of order")
         if not linked_up:
             raise Wrong(f"ledger: posting_id {posting_id}: previous_hash is not the hash of the posting before")
         raise Wrong(

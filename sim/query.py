@@ -108,6 +108,6 @@ def _show(connection: duckdb.DuckDBPyConnection, view: str, file: Path) -> None:
 
         connection.register(view, ds.dataset(file, format="parquet"))
     else:
-        connection.execute(
-            f'CREATE VIEW "{view}" AS FROM read_parquet({_literal(str(file))}, hive_partitioning = false)'
-        )
+        # Parquet's minima and maxima leave NaN out; without can_have_nan DuckDB believes them, and isnan() finds nothing.
+        options = "hive_partitioning = false, can_have_nan = true"
+        connection.execute(f'CREATE VIEW "{view}" AS FROM read_parquet({_literal(str(file))}, {options})')

@@ -218,8 +218,10 @@ class Sink:
 
         if self.writer is None:
             texts = [column.name for column in self.schema if pa.types.is_string(column.type)]
+            # No minimum and maximum of floats: Parquet leaves NaN out of them, and readers that prune by them lose its rows.
+            exact = [column.name for column in self.schema if not pa.types.is_floating(column.type)]
             self.writer = pq.ParquetWriter(
-                self.file, self.schema, version="2.6", compression="zstd", use_dictionary=texts, write_statistics=True
+                self.file, self.schema, version="2.6", compression="zstd", use_dictionary=texts, write_statistics=exact
             )
         if self.waiting:
             together = pa.concat_tables(self.waiting).combine_chunks()

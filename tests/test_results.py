@@ -523,3 +523,23 @@ def test_a_bad_question_is_one_sentence(tmp_path, sql, message):
     assert message in str(told.value)
     assert "\n" not in str(told.value)
     assert {file: file.read_bytes() for file in run.path.rglob("*.parquet")} == before
+
+
+def test_sql_finds_a_nan(tmp_path):
+    """Parquet's statistics leave NaN out, and SQL must not believe them: a voltage that does not exist is found."""
+    with Writer(tmp_path / "run", "id", scenario_yaml="") as writer:
+        writer.append("tables", "bus_voltages", voltage(((1.0, np.nan), (1.0, 1.01))))
+        run = writer.finish(MANIFEST)
+    pq.write_table(run.table("bus_voltages"), run.path / "tables/bus_voltages.parquet", write_statistics=True)
+
+    assert run.query("SELECT count(*) AS n FROM bus_voltages WHERE isnan(v_pu)").to_pydict() == {"n": [1]}
+    assert run.query("SELECT count(*) AS n FROM bus_voltages WHERE (v_pu <= 9) IS NOT TRUE").to_pydict() == {"n": [1]}
+
+
+def test_files_hold_no_statistics_that_leave_nan_out(tmp_path):
+    """Other readers prune by minimum and maximum as well: floats have none, times do."""
+    group = pq.ParquetFile(write(tmp_path / "run").path / "tables/bus_voltages.parquet").metadata.row_group(0)
+    columns = {group.column(k).path_in_schema: group.column(k).statistics for k in range(group.num_columns)}
+
+    assert columns["v_pu"] is None or not columns["v_pu"].has_min_max
+    assert columns["time"].has_min_max
