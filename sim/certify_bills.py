@@ -114,7 +114,9 @@ def _expected(evidence: Evidence, day: Day) -> Expected:
         rule = "alloc.none"
     retail = day.per_agent("buy") - np.where(day.is_storage[:, None], 0.0, day.per_agent("local"))
     feed_in = day.per_agent("feed_in")
-    received, given = share(rule, need, retail, feed_in)
+    received, given = share(
+        rule, need, retail, feed_in, _keys(evidence, day) if rule.startswith("alloc.static") else None
+    )
     settled = day.intraday + given - received
     _same_position(day, settled, need - received + given)
     _exchange(
@@ -132,6 +134,15 @@ def _expected(evidence: Evidence, day: Day) -> Expected:
     if evidence.section == "tables":
         _aggregators(evidence, day, out)
     return out
+
+
+def _keys(evidence: Evidence, day: Day) -> Vector:
+    """Return the fixed shares of the scenario, of homes only; where it names none, all homes have the same."""
+    told = evidence.scenario["settlement"].get("keys") or {}
+    homes = [agent for agent, storage in zip(day.agents, day.is_storage, strict=True) if not storage]
+    shares = {name: float(told.get(name, 0.0)) for name in homes} if told else dict.fromkeys(homes, 1.0 / len(homes))
+    keys = np.array([shares.get(agent, 0.0) for agent in day.agents])
+    return np.asarray(keys / keys.sum())
 
 
 def _same_position(day: Day, settled: Counts, rest: Counts) -> None:

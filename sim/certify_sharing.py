@@ -17,38 +17,63 @@ Counts = NDArray[np.int64]
 Vector = NDArray[np.float64]
 
 
-def largest_remainder(exact: Vector) -> Counts:
-    """Round columns of shape (n, T) that sum to zero so that they still do: down, and one up for the largest remainders.
+def largest_remainder(exact: Vector, total: Counts | int = 0) -> Counts:
+    """Round columns of shape (n, T) so that they sum to ``total``: down, and one up for the largest remainders.
 
     >>> largest_remainder(np.array([[0.5], [0.25], [0.25], [-1.0]])).T
     array([[ 1,  0,  0, -1]])
     """
     floor = np.floor(exact)
-    short = -floor.astype(np.int64).sum(axis=0)
+    short = total - floor.astype(np.int64).sum(axis=0)
     rank = np.argsort(np.argsort(-(exact - floor), axis=0, kind="stable"), axis=0)
     return np.asarray(floor.astype(np.int64) + (rank < short))
 
 
-def share(rule: str, need: Counts, retail: Vector, feed_in: Vector) -> tuple[Counts, Counts]:
-    """Return what each receives and gives, shape (n, T). [mWh]"""
+def share(
+    rule: str, need: Counts, retail: Vector, feed_in: Vector, keys: Vector | None = None
+) -> tuple[Counts, Counts]:
+    """Return what each receives and gives, shape (n, T). [mWh]
+
+    ``keys`` of shape (n,) are the fixed shares of the rules ``alloc.static`` and ``alloc.static_redistribute``.
+    """
     demand, surplus = np.maximum(need, 0), np.maximum(-need, 0)
     dearest = np.where(surplus > 0, feed_in, -np.inf).max(axis=0)
     cheapest = np.where(demand > 0, retail, np.inf).min(axis=0)
     worth = cheapest >= dearest
     demand, surplus = demand * worth, surplus * worth
-    shared = np.minimum(demand.sum(axis=0), surplus.sum(axis=0))
+    supply = surplus.sum(axis=0)
+    shared = np.minimum(demand.sum(axis=0), supply)
     if rule == "alloc.none":
-        shared = np.zeros_like(shared)
         received = np.zeros_like(demand)
     elif rule == "alloc.prorata":
         received = _in_proportion(demand, shared)
     elif rule == "alloc.equal":
         received = np.stack([_level(demand[:, t], int(shared[t])) for t in range(demand.shape[1])], axis=1)
+    elif rule in {"alloc.static", "alloc.static_redistribute"} and keys is not None:
+        again = rule == "alloc.static_redistribute"
+        received = np.stack(
+            [_by_keys(keys, demand[:, t], int(supply[t]), again=again) for t in range(demand.shape[1])], axis=1
+        )
     else:
         raise Wrong(
-            f"the sharing rule {rule} cannot be recomputed here; known are alloc.prorata, alloc.equal and alloc.none"
+            f"the sharing rule {rule} cannot be recomputed here; known are alloc.prorata, equal, static, static_redistribute and none"
         )
-    return received, _in_proportion(surplus, shared)
+    return received, _in_proportion(surplus, received.sum(axis=0))
+
+
+def _by_keys(keys: Vector, demand: Counts, supply: int, *, again: bool) -> Counts:
+    """Offer a supply by fixed keys; ``again`` offers what is refused to those who still want, until nothing moves."""
+    if not again:
+        return np.minimum(largest_remainder((keys * supply)[:, None], supply)[:, 0], demand)
+    received, left = np.zeros_like(demand), supply
+    while left > 0:
+        wanting = keys * (demand > received)
+        if not wanting.sum() > 0.0:
+            break
+        offered = largest_remainder((wanting * (left / wanting.sum()))[:, None], left)[:, 0]
+        taken = np.minimum(offered, demand - received)
+        received, left = received + taken, left - int(taken.sum())
+    return received
 
 
 def _in_proportion(weight: Counts, total: Counts) -> Counts:

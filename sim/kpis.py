@@ -76,13 +76,13 @@ FIGURES = (
 
 HEADLINE = tuple(figure.name for figure in FIGURES)
 
-SUMMABLE = ("tables", "reference", "ex_post")
+FOLDERS = ("tables", "reference", "ex_post")
 """The folders of a run that have key figures."""
 
 
 def write(writer: Writer) -> None:
     """Compute the key figures of every folder of a run that is sealed, and append them."""
-    for section in SUMMABLE:
+    for section in FOLDERS:
         writer.append(section, "kpis", compute(writer.folder, section))
 
 
@@ -148,7 +148,7 @@ def surplus_eur(sums: Sums, battery_wear_eur_per_kwh: float) -> dict[str, float]
     """Return what each party is left with, equation (5); the sum over parties is the welfare. [eur]"""
 
     def kept(names: Iterable[str]) -> float:
-        return -float(sum(sums.bill_eur.get(name, 0.0) for name in names))
+        return 0.0 - float(sum(sums.bill_eur.get(name, 0.0) for name in names))
 
     def of_role(*roles: str) -> list[str]:
         return [name for name, role in sums.role_of.items() if role in roles]

@@ -14,7 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+import market.allocation
 import sim
 from sim import kpis
 from sim.certify import certify
@@ -509,6 +513,12 @@ def test_sharing_by_hand():
 
     assert [a[:, 0].tolist() for a in share("alloc.prorata", need, retail, feed_in)] == [[2, 0, 0], [0, 0, 2]]
     assert [a[:, 0].tolist() for a in share("alloc.equal", need, retail, feed_in)] == [[1, 1, 0], [0, 0, 2]]
+    keys = np.array([0.25, 0.75, 0.0])
+    assert [a[:, 0].tolist() for a in share("alloc.static", need * 4, retail, feed_in, keys)] == [[2, 4, 0], [0, 0, 6]]
+    assert [a[:, 0].tolist() for a in share("alloc.static_redistribute", need * 4, retail, feed_in, keys)] == [
+        [4, 4, 0],
+        [0, 0, 8],
+    ]
     assert [a.any() for a in share("alloc.none", need, retail, feed_in)] == [False, False]
     assert [a.any() for a in share("alloc.prorata", need, retail, feed_in + 0.3)] == [
         False,
@@ -528,3 +538,26 @@ def test_an_amount_at_a_half_may_be_either_neighbour():
 
     assert expected.amount["retail_network", "flat", "anna"].tolist() == [-110, -219]
     assert expected.doubt["retail_network", "flat", "anna"].tolist() == [1, 0]
+
+
+@st.composite
+def needs(draw):
+    """Whole milli-watt-hours of up to six agents over up to four intervals: needs +, surpluses −."""
+    shape = (draw(st.integers(1, 6)), draw(st.integers(1, 4)))
+    return draw(arrays(np.int64, shape, elements=st.integers(-5000, 5000)))
+
+
+@given(
+    need=needs(),
+    rule=st.sampled_from(["alloc.prorata", "alloc.equal", "alloc.none", "alloc.static", "alloc.static_redistribute"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_two_implementations_of_the_sharing_rules_agree(need, rule):
+    """What certify makes of needs and surpluses is what the market makes of them, to the milli-watt-hour."""
+    keys = np.full(len(need), 1.0 / len(need))
+    retail, feed_in = np.full(need.shape, 0.3), np.full(need.shape, 0.1)
+
+    ours = market.allocation.share(rule, np.maximum(need, 0), np.maximum(-need, 0), keys)
+
+    for mine, theirs in zip(share(rule, need, retail, feed_in, keys / keys.sum()), ours, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
