@@ -13,39 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from market.bound import Bound, bound
+from market.feasible import Infeasible, attainable, check_feasible
 from market.problem import Exchange, Problem, ProblemError
+from market.repair import Plan, repair
+from market.splitting import Outcome, Warm, split
 
-__all__ = ["Clearing", "Exchange", "Problem", "ProblemError", "Warm", "clear"]
+__all__ = ["Clearing", "Exchange", "Infeasible", "Problem", "ProblemError", "Warm", "attainable", "clear", "clearing"]
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Warm:
-    """Where an iteration stood, so that a similar problem can start there."""
-
-    penalty: float
-    """Penalty at which ``state`` is scaled."""
-    agent: Floats
-    """Shape (4, n, T): retail, exchange, meter, curtailment."""
-    store: Floats
-    """Shape (3, K, n, T): charge, discharge, content."""
-    rented: Floats
-    """Shape (4, M, n, T): charge, discharge, content, net."""
-    right: Floats
-    """Shape (4, M, n): energy and power, and where their projections stood."""
-    price: Floats
-    """Shape (T,)."""
-
-    def dropped(self, steps: int) -> Warm:
-        """Return the start for the rest of the horizon, without its first ``steps`` intervals."""
-        left = self.price.shape[0] - steps
-        if steps < 0 or left < 1:
-            raise ProblemError(
-                f"{steps} of {self.price.shape[0]} intervals were to be dropped; at least one must be left."
-            )
-        return Warm(self.penalty, self.agent[..., steps:], self.store[..., steps:], self.rented[..., steps:],
-                    self.right, self.price[steps:])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,5 +82,72 @@ class Clearing:
 def clear(
     problem: Problem, *, warm: Warm | None = None, tolerance: float = 1e-3, max_iterations: int = 4000, threads: int = 1
 ) -> Clearing:
-    """Clear the exchange."""
-    raise NotImplementedError
+    """Clear the exchange.
+
+    Parameters
+    ----------
+    problem
+        Who wants what.
+    warm
+        Where a similar clearing ended (``clearing.warm``, or ``clearing.warm.dropped(steps)`` for the rest of the horizon).
+    tolerance
+        Largest relative residual, primal and dual, at which the iteration stops.
+    max_iterations
+        When it gives up; the plan is exact even then, and its gap says how good it is.
+    threads
+        Threads for the agents' part of an iteration.  More than one pays from some thousand agents on.
+
+    Raises
+    ------
+    Infeasible
+        Where a store's need or a shared store's firm charge cannot be met by anyone.
+
+    Examples
+    --------
+    Two homes, one with two kilowatts too many and one with two too few, for an hour; they halve the margin between the
+    retailer's prices, 0.30 and 0.08, or share it otherwise: any price between clears.
+
+    >>> case = Problem.plain([[0.0], [2.0]], [[2.0], [0.0]], 0.30, 0.08, dt_h=1.0)
+    >>> found = clear(case)
+    >>> found.converged, found.exchange_kw.round(6).tolist(), round(found.cost_eur, 6)
+    (True, [[2.0], [-2.0]], 0.0)
+    """
+    if not 0.0 < tolerance < 1.0:
+        raise ProblemError(f"tolerance is {tolerance}; give a number between 0 and 1, such as 1e-3.")
+    check_feasible(problem)
+    outcome = split(problem, warm, tolerance, max_iterations, threads)
+    plan = repair(problem, outcome.draft, outcome.duals.price_eur_per_kwh)
+    return clearing(plan, outcome, bound(problem, plan, outcome.duals))
+
+
+def clearing(plan: Plan, outcome: Outcome, certificate: Bound) -> Clearing:
+    """Put plan, prices and certificate together."""
+    duals = outcome.duals
+    return Clearing(
+        status="converged" if outcome.converged else "not_converged",
+        converged=outcome.converged,
+        iterations=outcome.iterations,
+        residuals=outcome.residuals,
+        cost_eur=certificate.cost_eur,
+        bound_eur=certificate.bound_eur,
+        gap=certificate.gap,
+        max_agent_kkt=float(certificate.agent_gain_eur.max(initial=0.0)),
+        grid_kw=plan.grid_kw,
+        exchange_kw=plan.exchange_kw,
+        meter_kw=plan.meter_kw,
+        curtailed_kw=plan.curtailed_kw,
+        breach_kw=plan.breach_kw,
+        charge_kw=plan.charge_kw,
+        discharge_kw=plan.discharge_kw,
+        energy_kwh=plan.energy_kwh,
+        rented_charge_kw=plan.rented_charge_kw,
+        rented_discharge_kw=plan.rented_discharge_kw,
+        rented_energy_kwh=plan.rented_energy_kwh,
+        right_energy_kwh=plan.right_energy_kwh,
+        right_power_kw=plan.right_power_kw,
+        price_eur_per_kwh=certificate.price_eur_per_kwh,
+        rent_energy_scarcity_eur_per_kwh=duals.rent_energy_eur_per_kwh,
+        rent_power_scarcity_eur_per_kw=duals.rent_power_eur_per_kw,
+        ess_net_price_eur_per_kwh=duals.net_eur_per_kwh,
+        warm=outcome.warm,
+    )

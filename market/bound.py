@@ -1,0 +1,265 @@
+"""How good a plan can be at all: a lower bound from prices, and what a single agent could still gain.
+
+Relax the agents' balances with a value ``nu[i, t]`` of energy, their meters with ``pi[i, t]``, the sums with the exchange's
+price ``lambda[t]`` and the shared stores' ``sigma[j, t]``.  For ANY such numbers
+
+    D = sum dt (pi base + min(0, pi) pv - meter terms) + own stores at price pi + rented space at price nu - sigma
+        + what sigma earns at its bound                                                                          (1)
+
+is at most the cost of any plan.  Retail and exchange stay bounded only if
+
+    max(sell, lambda) <= nu <= min(buy, lambda + exchange charge),   |pi - nu| <= penalty                          (2)
+
+so the numbers are moved there first; that (2) can be met is checked when the problem is made.  Own stores and rented
+spaces with fixed rights are minimised exactly (:mod:`market.chain`).  Where rights are free, a space is a cone in its
+energy and power; a supporting plane (a, b) per agent says that its best use earns at most a kWh + b kW, and the best
+planes decide what the offers can earn.  The curvature term, which no cost contains, is not in the bound either.
+
+Per agent the same numbers say what it could gain at most by deviating alone at the prices: its cost in the plan less the
+least cost of (1) for that agent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from market.chain import slopes, value
+from market.problem import Problem
+from market.repair import Plan, least_rights, plan_cost_eur
+
+__all__ = ["Bound", "Duals", "bound"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Duals:
+    """Prices that somebody believes in."""
+
+    price_eur_per_kwh: Floats
+    """Of the exchange.  Shape (T,)."""
+    value_eur_per_kwh: Floats
+    """Of a kWh at an agent's commercial balance (nu).  Shape (n, T)."""
+    meter_eur_per_kwh: Floats
+    """Of a kWh at an agent's meter (pi).  Shape (n, T)."""
+    net_eur_per_kwh: Floats
+    """Of a kWh more that the shared store must charge (sigma).  Shape (M, T)."""
+    rent_energy_eur_per_kwh: Floats
+    """Scarcity rent.  Shape (M,)."""
+    rent_power_eur_per_kw: Floats
+    """Scarcity rent.  Shape (M,)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """The certificate of a plan."""
+
+    cost_eur: float
+    bound_eur: float
+    gap: float
+    agent_gain_eur: Floats
+    """The most that each agent could gain by deviating alone.  Shape (n,)."""
+    price_eur_per_kwh: Floats
+    """The prices, moved where (2) can hold.  Shape (T,)."""
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _own_stores(
+    dt_h: float, meter: Floats, wear: Floats, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats,
+    drain: Floats, initial: Floats, efficiency_c: Floats, efficiency_d: Floats, retention: Floats,
+) -> Floats:  # fmt: skip
+    """Return the least cost of each agent's stores at the price of its meter.  Shape (n,)."""
+    stores, agents, steps = charge_max.shape
+    least = np.zeros(agents)
+    slope, length = np.empty((1, 4 * steps + 8)), np.empty((1, 4 * steps + 8))
+    for k in range(stores):
+        for i in range(agents):
+            least[i] += value(
+                dt_h * efficiency_c[k, i], dt_h / efficiency_d[k, i], retention[k, i], dt_h * (meter[i] + wear[k, i]),
+                dt_h * (wear[k, i] - meter[i]), charge_max[k, i], discharge_max[k, i], lower[k, i], upper[k, i],
+                drain[k, i], initial[k, i], slope, length)  # fmt: skip
+    return least
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _fixed_spaces(
+    e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, right_energy: Floats, right_power: Floats,
+    initial: Floats, final: Floats,
+) -> Floats:  # fmt: skip
+    """Return the least cost of each agent's space, its rights given.  Shape (n,)."""
+    agents, steps = price_c.shape
+    least = np.zeros(agents)
+    slope, length = np.empty((1, 4 * steps + 8)), np.empty((1, 4 * steps + 8))
+    none, lower, upper, full = np.zeros(steps), np.zeros(steps), np.empty(steps), np.empty(steps)
+    for i in range(agents):
+        full[:] = right_power[i]
+        upper[:] = right_energy[i]
+        lower[steps - 1] = upper[steps - 1] = final[i]
+        least[i] = value(e1, e2, retention, price_c[i], price_d[i], full, full, lower, upper, none, initial[i], slope,
+                         length)  # fmt: skip
+    return least
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _plane(
+    e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: float, power: float, initial: float,
+    final: float, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats, marginal: Floats,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Return (constant, per kWh, per kW): a plane below the cost of a space, touching it at (energy, power)."""
+    steps = price_c.shape[0]
+    none, lower, upper, full = np.zeros(steps), np.zeros(steps), np.full(steps, energy), np.full(steps, power)
+    lower[steps - 1] = upper[steps - 1] = final
+    slopes(e1, e2, retention, price_c, price_d, full, full, lower, upper, none, initial, slope, length, ends, left,
+           marginal)  # fmt: skip
+    per_kwh = per_kw = 0.0
+    for t in range(steps):
+        if t + 1 < steps:
+            per_kwh += min(0.0, retention * marginal[t + 1] - marginal[t])
+        per_kw += min(0.0, price_c[t] + marginal[t] * e1) + min(0.0, price_d[t] - marginal[t] * e2)
+    return retention * marginal[0] * initial - marginal[steps - 1] * final, per_kwh, per_kw
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _free_spaces(
+    e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: Floats, power: Floats,
+    initial: Floats, final: Floats, may: NDArray[np.bool_], rent_kwh: Floats, rent_kw: Floats, size: float,
+) -> Floats:  # fmt: skip
+    """Return (n, 3): constant, cost per kWh and per kW of a plane below each agent's cost of space, rents included.
+
+    A good plane costs nobody less than nothing.  The first is taken where the agent's rights are; where it promises a
+    profit, others are tried at other ratios of power to energy, by bisection on the sign of the profit per kW.
+    """
+    agents, steps = price_c.shape
+    planes = np.zeros((agents, 3))
+    slope, length = np.empty((steps, 4 * steps + 8)), np.empty((steps, 4 * steps + 8))
+    ends, left, marginal = np.empty((steps, 2), np.int64), np.empty(steps), np.empty(steps)
+    for i in range(agents):
+        if not may[i]:
+            continue
+        base = max(energy[i], initial[i], final[i], 1e-3 * size)
+        ratio = power[i] / base if power[i] > 0.0 and energy[i] == base else 0.2
+        low, high = 0.0, np.inf  # ratios at which power pays and does not pay its rent
+        c_low = a_low = b_low = c_high = a_high = b_high = 0.0
+        for _ in range(16):
+            c, a, b = _plane(e1, e2, retention, price_c[i], price_d[i], base, base * ratio, initial[i], final[i], slope,
+                             length, ends, left, marginal)  # fmt: skip
+            a, b = a + rent_kwh[i], b + rent_kw[i]
+            if b < 0.0:
+                low, c_low, a_low, b_low = ratio, c, a, b
+            else:
+                high, c_high, a_high, b_high = ratio, c, a, b
+            share = 0.0 if high == np.inf else 1.0 if low == 0.0 else -b_low / (b_high - b_low)
+            planes[i, 0] = (1.0 - share) * c_low + share * c_high if low > 0.0 else c_high
+            planes[i, 1] = (1.0 - share) * a_low + share * a_high if low > 0.0 else a_high
+            planes[i, 2] = (1.0 - share) * b_low + share * b_high if low > 0.0 else b_high
+            if planes[i, 1] >= 0.0 and planes[i, 2] >= 0.0:
+                break
+            ratio = 2.0 * low if high == np.inf else 0.5 * high if low == 0.0 else np.sqrt(low * high)
+            if ratio > 20.0 or ratio < 1e-4 or high < 1.0001 * low:
+                break
+    return planes
+
+
+def bound(problem: Problem, plan: Plan, duals: Duals) -> Bound:
+    """Return the certificate of a plan at the given prices.
+
+    The closer the prices are to those of the optimum, the closer the bound; it is true for any.
+    """
+    p = problem
+    price = _possible_price(p, duals.price_eur_per_kwh)
+    nu, pi, sigma = _possible_values(p, duals, price)
+    base = p.load_kw - p.pv_kw
+    least = p.dt_h * (pi * base + np.minimum(pi, 0.0) * p.pv_kw - _meter_terms(p, pi - nu)).sum(axis=1)
+    own = plan_cost_eur(p, plan)
+    if p.exchange == "free":
+        own = own - p.dt_h * (price * plan.exchange_kw).sum(axis=1)
+    else:  # what was sold is a given, its charge too
+        given = plan.exchange_kw
+        least += p.dt_h * (nu * given + p.exchange_charge_eur_per_kwh * np.maximum(-given, 0.0)).sum(axis=1)
+    least += _own_stores(p.dt_h, pi, p.store_wear_eur_per_kwh, p.store_charge_max_kw, p.store_discharge_max_kw,
+                         p.store_energy_min_kwh, p.store_energy_max_kwh, p.store_drain_kwh, p.store_initial_kwh,
+                         p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention)  # fmt: skip
+    total, agent = float(least.sum()), least
+    for j in range(p.shared):
+        flow = (plan.rented_charge_kw - plan.rented_discharge_kw)[j]
+        own = own - p.dt_h * (sigma[j] * flow).sum(axis=1)
+        total += p.dt_h * float(_net_terms(p, j, sigma[j]).sum())
+        extra, alone, scarcity = _rented(p, plan, duals, j, nu - sigma[j])
+        total, agent, own = total + extra, agent + alone, own + scarcity
+    cost = float(plan_cost_eur(p, plan).sum())
+    total -= 1e-10 * (1.0 + abs(total))  # rounding must not lift it above the truth
+    return Bound(cost, total, (cost - total) / max(1.0, abs(cost)), np.maximum(own - agent, 0.0), price)
+
+
+def _possible_price(p: Problem, price: Floats) -> Floats:
+    """Return the price, moved to where everybody's value of energy can lie."""
+    if p.exchange != "free" or p.n == 0:
+        return np.full(p.steps, np.nan)
+    least = (p.sell_eur_per_kwh - p.exchange_charge_eur_per_kwh).max(axis=0)
+    moved: Floats = np.minimum(np.maximum(price, least), p.buy_eur_per_kwh.min(axis=0))
+    return moved
+
+
+def _possible_values(p: Problem, duals: Duals, price: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return nu, pi and sigma, moved where (2) holds."""
+    low, high = p.sell_eur_per_kwh, p.buy_eur_per_kwh
+    if p.exchange == "free":
+        low, high = np.maximum(low, price), np.minimum(high, price + p.exchange_charge_eur_per_kwh)
+    nu = np.clip(duals.value_eur_per_kwh, low, high)
+    penalty = p.breach_penalty_eur_per_kwh
+    up = np.where(np.isfinite(p.import_limit_kw), penalty, 0.0)
+    down = np.where(np.isfinite(p.export_limit_kw), penalty, 0.0)
+    pi = nu + np.clip(duals.meter_eur_per_kwh - duals.value_eur_per_kwh, -down, up)
+    sigma = duals.net_eur_per_kwh
+    sigma = np.where((sigma > 0) & np.isinf(p.ess_net_min_kw), 0.0, sigma)
+    sigma = np.where((sigma < 0) & np.isinf(p.ess_net_max_kw), 0.0, sigma)
+    return nu, pi, sigma
+
+
+def _meter_terms(p: Problem, above: Floats) -> Floats:
+    """Return what the meter's limits cost at a value at the meter that is ``above`` that of the balance.  Shape (n, T)."""
+    imp = np.where(np.isfinite(p.import_limit_kw), p.import_limit_kw, 0.0)
+    exp = np.where(np.isfinite(p.export_limit_kw), p.export_limit_kw, 0.0)
+    terms: Floats = np.maximum(above, 0.0) * imp + np.maximum(-above, 0.0) * exp
+    return terms
+
+
+def _net_terms(p: Problem, j: int, sigma: Floats) -> Floats:
+    """Return what sigma earns at the bound of the shared store's net.  Shape (T,)."""
+    lower = np.where(np.isfinite(p.ess_net_min_kw[j]), p.ess_net_min_kw[j], 0.0)
+    upper = np.where(np.isfinite(p.ess_net_max_kw[j]), p.ess_net_max_kw[j], 0.0)
+    terms: Floats = np.maximum(sigma, 0.0) * lower - np.maximum(-sigma, 0.0) * upper
+    return terms
+
+
+def _rented(p: Problem, plan: Plan, duals: Duals, j: int, theta: Floats) -> tuple[float, Floats, Floats]:
+    """Return what the spaces in shared store j cost at least: all together, each alone, and the scarcity rents paid."""
+    e1, e2 = p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j]
+    price_c = p.dt_h * (theta + p.ess_wear_eur_per_kwh[j])
+    price_d = p.dt_h * (p.ess_wear_eur_per_kwh[j] + p.rented_charge_eur_per_kwh - theta)
+    energy, power = plan.right_energy_kwh[j], plan.right_power_kw[j]
+    rent_kwh, rent_kw = p.rent_energy_eur_per_kwh[j], p.rent_power_eur_per_kw[j]
+    if p.rights_fixed:
+        least = _fixed_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.rented_initial_kwh[j],
+                              p.rented_final_kwh[j])  # fmt: skip
+        least = least + rent_kwh * energy + rent_kw * power
+        return float(least.sum()), least, np.zeros(p.n)
+    offer_kwh, offer_kw = float(p.ess_energy_offer_kwh[j]), float(p.ess_power_offer_kw[j])
+    scarcity_kwh, scarcity_kw = max(duals.rent_energy_eur_per_kwh[j], 0.0), max(duals.rent_power_eur_per_kw[j], 0.0)
+    may = p.access[j]
+    planes = _free_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.rented_initial_kwh[j],
+                          p.rented_final_kwh[j], may, rent_kwh + scarcity_kwh, rent_kw + scarcity_kw,
+                          max(offer_kwh, 1e-6))  # fmt: skip
+    least_kwh, least_kw = (column[j] for column in least_rights(p))
+    at_least = planes[:, 0] + planes[:, 1] * least_kwh + planes[:, 2] * least_kw
+    free_kwh, free_kw = max(offer_kwh - least_kwh.sum(), 0.0), max(offer_kw - least_kw.sum(), 0.0)
+    alone = at_least + np.minimum(planes[:, 1], 0.0) * free_kwh + np.minimum(planes[:, 2], 0.0) * free_kw
+    together = float(at_least.sum()) - scarcity_kwh * least_kwh.sum() - scarcity_kw * least_kw.sum()
+    if may.any():  # the offers go to the agent to whom they are worth most, which is the least of a linear function
+        together += free_kwh * min(0.0, float(planes[may, 1].min()) - scarcity_kwh)
+        together += free_kw * min(0.0, float(planes[may, 2].min()) - scarcity_kw)
+    return together, alone, scarcity_kwh * energy + scarcity_kw * power

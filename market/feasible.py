@@ -1,0 +1,156 @@
+"""What cannot be met at all, found before anything is iterated.
+
+A store alone is a chain of intervals (:func:`market.chain.tube`): its needs can be met if and only if its beginning lies
+in the tube.  A shared store's net is checked in sum: what all tenants together can hold and move is an interval again.
+That test is necessary; where it passes and still no plan exists, the repair says so (:mod:`market.repair`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from market.problem import Problem
+
+__all__ = ["Infeasible", "attainable", "check_feasible", "total_tube"]
+
+Floats = NDArray[np.float64]
+
+_ROUNDING_KWH = 1e-9
+
+
+class Infeasible(RuntimeError):
+    """No plan exists: a store's need or a shared store's firm charge cannot be met; the message names where."""
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _reach(
+    dt_h: float, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats, drain: Floats, initial: Floats,
+    efficiency_c: Floats, efficiency_d: Floats, retention: Floats, out_lower: Floats, out_upper: Floats,
+) -> None:  # fmt: skip
+    """Fill ``out_lower`` and ``out_upper``: the bounds nearest to those given that can be kept.  Shapes (K, n, T)."""
+    stores, agents, steps = charge_max.shape
+    for k in range(stores):
+        for i in range(agents):
+            e1, e2 = dt_h * efficiency_c[k, i], dt_h / efficiency_d[k, i]
+            low = high = initial[k, i]
+            for t in range(steps):
+                low = retention[k, i] * low - e2 * discharge_max[k, i, t] - drain[k, i, t]
+                high = retention[k, i] * high + e1 * charge_max[k, i, t] - drain[k, i, t]
+                low = min(max(low, lower[k, i, t]), high)
+                high = max(min(high, upper[k, i, t]), low)
+                out_lower[k, i, t] = min(lower[k, i, t], high)
+                out_upper[k, i, t] = max(upper[k, i, t], low)
+
+
+def _kept_bounds(p: Problem) -> tuple[Floats, Floats]:
+    """Return the stores' bounds as far as they can be kept, each one alone and in the order of time."""
+    lower, upper = np.empty_like(p.store_energy_min_kwh), np.empty_like(p.store_energy_max_kwh)
+    _reach(p.dt_h, p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh,
+           p.store_drain_kwh, p.store_initial_kwh, p.store_efficiency_charge, p.store_efficiency_discharge,
+           p.store_retention, lower, upper)  # fmt: skip
+    return lower, upper
+
+
+def attainable(problem: Problem) -> tuple[Problem, Floats, Floats]:
+    """Return the problem with its stores' bounds moved as little as makes them attainable, and by how much.
+
+    Nothing is relaxed silently: whoever calls this gets what is missing, shape (K, n, T), in kWh: below the least content
+    (a car that cannot be full in time) and above the largest (a buffer that overflows).
+    """
+    lower, upper = _kept_bounds(problem)
+    missing, excess = problem.store_energy_min_kwh - lower, upper - problem.store_energy_max_kwh
+    return replace(problem, store_energy_min_kwh=lower, store_energy_max_kwh=upper), missing, excess
+
+
+def check_feasible(problem: Problem) -> None:
+    """Raise where a store or a shared store cannot do what is asked of it.
+
+    Raises
+    ------
+    Infeasible
+        Naming every store (up to twenty) and the interval.
+    """
+    p = problem
+    mistakes = []
+    lower, upper = _kept_bounds(p)
+    for off, word, wanted in (
+        (p.store_energy_min_kwh - lower, "short of", p.store_energy_min_kwh),
+        (upper - p.store_energy_max_kwh, "above", p.store_energy_max_kwh),
+    ):
+        for k, i in np.argwhere(off.max(axis=2, initial=0.0) > _ROUNDING_KWH).tolist():
+            t = int(np.argmax(off[k, i] > _ROUNDING_KWH))
+            mistakes.append(
+                f"{p.name(i)}, store {k}: at the end of interval {t} its content will be {off[k, i, t]:.6g} kWh {word} the "
+                f"{wanted[k, i, t]:.6g} kWh asked for, whatever it does."
+            )
+    for j in range(p.shared):
+        mistakes += _check_shared(p, j)
+    if mistakes:
+        shown = mistakes[:20] + [f"and {len(mistakes) - 20} more"] * (len(mistakes) > 20)
+        raise Infeasible("no plan exists:\n  " + "\n  ".join(shown))
+
+
+def _check_shared(p: Problem, j: int) -> list[str]:
+    """Rented spaces alone, where rights are given; then the net, in sum."""
+    e1, e2, keep = p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j], p.ess_retention[j]
+    energy, power = float(p.ess_energy_offer_kwh[j]), float(p.ess_power_offer_kw[j])
+    mistakes = []
+    first, last = p.rented_initial_kwh[j], p.rented_final_kwh[j]
+    rest = keep**p.steps * first
+    most = (keep ** np.arange(p.steps)).sum()
+    needed = np.where(last > rest, (last - rest) / (e1 * most), (rest - last) / (e2 * most))
+    if p.right_energy_kwh is not None and p.right_power_kw is not None:
+        energy, power = float(p.right_energy_kwh[j].sum()), float(p.right_power_kw[j].sum())
+        mistakes += [
+            f"{p.name(i)}, shared store {j}: {p.right_power_kw[j, i]:.6g} kW cannot bring its content from {first[i]:.6g} to "
+            f"{last[i]:.6g} kWh."
+            for i in np.flatnonzero(needed > p.right_power_kw[j] + _ROUNDING_KWH).tolist()
+        ]
+    else:
+        mistakes += [
+            f"shared store {j}: the contents at the beginning and at the end need {total:.6g} {unit}, {offer:.6g} are offered."
+            for unit, total, offer in (("kWh", np.maximum(first, last).sum(), energy), ("kW", needed.sum(), power))
+            if total > offer + _ROUNDING_KWH
+        ]
+    return mistakes + _check_net(p, j, energy, power)
+
+
+def _check_net(p: Problem, j: int, energy: float, power: float) -> list[str]:
+    """All spaces together: can their sum follow the net's bounds?"""
+    e1, e2, keep = p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j], p.ess_retention[j]
+    low = high = float(p.rented_initial_kwh[j].sum())
+    last = float(p.rented_final_kwh[j].sum())
+    for t in range(p.steps):
+        asked = f"shared store {j}, interval {t}: its net of {p.ess_net_min_kw[j, t]:.6g} to {p.ess_net_max_kw[j, t]:.6g} kW"
+        least, most = max(float(p.ess_net_min_kw[j, t]), -power), min(float(p.ess_net_max_kw[j, t]), power)
+        if least > most + _ROUNDING_KWH:
+            return [f"{asked} is out of reach; {power:.6g} kW can be moved."]
+        # opposite flows of two tenants cost content without moving the net
+        low = max(keep * low + 0.5 * (e1 * (power + least) - e2 * (power - least)), 0.0)
+        high = min(keep * high + (e1 if most > 0 else e2) * most, energy)
+        if low > high + _ROUNDING_KWH:
+            return [f"{asked} does not fit into its {energy:.6g} kWh."]
+    if not low - _ROUNDING_KWH <= last <= high + _ROUNDING_KWH:
+        return [f"shared store {j}: at the end it holds {low:.6g} to {high:.6g} kWh, not the {last:.6g} kWh asked for."]
+    return []
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def total_tube(e1: float, e2: float, keep: float, energy: float, final: float, least: Floats, most: Floats) -> Floats:
+    """Return (2, T + 1): where the sum of the contents should be so that the net's later bounds can be met.
+
+    Without opposite flows; so a guide, not a law.
+    """
+    steps = least.shape[0]
+    tube = np.empty((2, steps + 1))
+    tube[:, steps] = final
+    for t in range(steps - 1, -1, -1):
+        up = e1 * most[t] if most[t] > 0.0 else e2 * most[t]
+        down = e1 * least[t] if least[t] > 0.0 else e2 * least[t]
+        tube[0, t] = min(max((tube[0, t + 1] - up) / keep, 0.0), energy)
+        tube[1, t] = max(min((tube[1, t + 1] - down) / keep, energy), 0.0)
+    return tube

@@ -1,0 +1,231 @@
+"""Running the exchange's iteration: start, penalty, averages, stopping.
+
+The iteration of :mod:`market.kernel` circles its fixed point on the way in, as all splittings of piecewise linear problems
+do.  The mean over the last fifth to two fifths of it is two to three times nearer, so the mean is what is watched,
+stopped at and returned.  The penalty is balanced a few times at the beginning: the weights are right when the primal and
+the dual part of the state are of one size.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market.bound import Duals
+from market.kernel import Found, State, iterate, norms, take_copy
+from market.layout import Columns, lay_out
+from market.problem import Problem, ProblemError
+from market.project import METER, RELAX, RETAIL, factor, project, share_rights
+from market.prox import prox, prox_exchange, prox_net
+from market.repair import Draft
+
+__all__ = ["Outcome", "Warm", "split"]
+
+Floats = NDArray[np.float64]
+
+# Weights relative to the penalty, found by trying on the sample community; factors of two hardly matter.  In the order of
+# market.project: retail, exchange, meter, curtailment, own flows, own contents, rented flows, rented contents, net.
+_RELATIVE = np.array([1.0, 1.0, 0.25, 1.0, 1.0, 0.3, 1.0, 0.3, 1.0])
+_RIGHT_ENERGY, _RIGHT_POWER = 0.02, 0.25  # times T: a right meets every interval at once
+_RELAXATION = 1.6
+_EVERY = 20  # iterations between two looks
+_SAMPLE = 4  # iterations between two terms of the mean
+_BALANCE = (20, 40, 80, 160, 320)  # looks at which the penalty may change
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Warm:
+    """Where an iteration stood, so that a similar problem can start there."""
+
+    penalty: float
+    """Penalty at which the columns are scaled."""
+    agent: Floats
+    """Shape (4, n, T): retail, meter, curtailment, exchange."""
+    store: Floats
+    """Shape (3, K, n, T): charge, discharge, content."""
+    rented: Floats
+    """Shape (4, M, n, T): charge, discharge, content, net."""
+    right: Floats
+    """Shape (4, M, n): energy and power, and what was held of them."""
+    price_eur_per_kwh: Floats
+    """Shape (T,)."""
+
+    def dropped(self, steps: int) -> Warm:
+        """Return the start for the rest of the horizon, without its first ``steps`` intervals."""
+        horizon = self.price_eur_per_kwh.shape[0]
+        if not 0 <= steps < horizon:
+            raise ProblemError(f"{steps} of {horizon} intervals were to be dropped; at least one must be left.")
+        return Warm(self.penalty, self.agent[..., steps:], self.store[..., steps:], self.rented[..., steps:], self.right,
+                    self.price_eur_per_kwh[steps:])  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What the iteration found."""
+
+    converged: bool
+    iterations: int
+    residuals: Floats
+    """Shape (k, 4): iteration, primal, dual, penalty."""
+    draft: Draft
+    duals: Duals
+    warm: Warm
+
+
+def split(problem: Problem, warm: Warm | None, tolerance: float, max_iterations: int, threads: int) -> Outcome:
+    """Iterate until the mean's residuals are below the tolerance, or until the iterations are used up."""
+    return _Splitting(problem, warm, threads).run(tolerance, max_iterations)
+
+
+def _first_penalty(p: Problem) -> float:
+    """Return a penalty of the right size: what energy costs per how much of it is moved. [eur/kW^2 h]"""
+    price = float(np.abs(p.buy_eur_per_kwh).mean() + np.abs(p.sell_eur_per_kwh).mean())
+    power = float((np.abs(p.load_kw) + p.pv_kw).mean())
+    return 0.35 * (price if price > 0 else 1.0) / (power if power > 0 else 1.0)
+
+
+def _cold(p: Problem) -> Warm:
+    """Return the start that knows nothing: no flows, and a price between those of the retailer."""
+    price = 0.5 * (p.sell_eur_per_kwh.max(axis=0) + p.buy_eur_per_kwh.min(axis=0))
+    agent, store = np.zeros((4, p.n, p.steps)), np.zeros((3, p.stores, p.n, p.steps))
+    return Warm(
+        _first_penalty(p), agent, store, np.zeros((4, p.shared, p.n, p.steps)), np.zeros((4, p.shared, p.n)), price
+    )
+
+
+class _Splitting:
+    """One run; holds the arrays."""
+
+    def __init__(self, problem: Problem, warm: Warm | None, threads: int) -> None:
+        p = self.problem = problem
+        self.threads = threads
+        self.layout = lay_out(p)
+        self.data = self.layout.data(p)
+        self.factors = self.layout.factors(p.steps)
+        if warm is None:
+            warm = _cold(p)
+        elif (*warm.store.shape[1:], warm.rented.shape[1]) != (p.stores, p.n, p.steps, p.shared):
+            given = (*warm.store.shape[1:], warm.rented.shape[1])
+            raise ProblemError(f"the warm start is of a problem with (K, n, T, M) = {given}; this one has "
+                               f"{(p.stores, p.n, p.steps, p.shared)}. Use Warm.dropped, or start cold.")  # fmt: skip
+        self.penalty = warm.penalty
+        self.state = self.layout.state(p, Columns(warm.agent, warm.store, warm.rented, warm.right[:2]))
+        self.found = self.layout.found(p, warm.price_eur_per_kwh, warm.right[2:])
+        self.work = take_copy(self.state)
+        self.weights = self._weighted()
+
+    def _weighted(self) -> Floats:
+        """Return the weights at the present penalty and factor for them."""
+        p = self.problem
+        rights = np.array([_RIGHT_ENERGY, _RIGHT_POWER]) * p.steps
+        scaled = np.concatenate([_RELATIVE, rights]) * self.penalty * p.dt_h
+        weights = np.concatenate([scaled, [p.curvature_eur_per_kw2h * p.dt_h, _RELAXATION]])
+        factor(self.data, weights, self.factors)
+        return weights
+
+    def _iterate(self, count: int) -> None:
+        if self.threads <= 1:
+            iterate(self.data, self.state, self.work, self.found, self.factors, self.weights, count)
+            return
+        data, s, w, found, weights = self.data, self.state, self.work, self.found, self.weights
+
+        def tile(k: int) -> None:
+            project(k, data, s, w, self.factors, weights)
+            prox(k, data, s, w, found, weights)
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            for _ in range(count):
+                share_rights(data, s, w, found, weights)
+                list(pool.map(tile, range(data.tiles.shape[0])))
+                prox_exchange(data, s, w, found, weights)
+                prox_net(data, s, w, found, weights)
+
+    def run(self, tolerance: float, max_iterations: int) -> Outcome:
+        """Iterate."""
+        looks: list[tuple[float, float, float, float]] = []
+        older, newer, renew, done = _Mean(), _Mean(), _EVERY, 0
+        while True:
+            goal = min(done + _EVERY, max(max_iterations, 1))
+            while done < goal:
+                count = min(_SAMPLE, goal - done)
+                self._iterate(count)
+                newer.add(self.state)
+                done += count
+            mean = older.and_(newer)
+            moved, found = self._look(mean)
+            primal, dual, ratio = _residuals(norms(self.data, mean, self.work, moved, self.weights))
+            looks.append((done, primal, dual, self.penalty))
+            if max(primal, dual) <= tolerance or done >= max_iterations:
+                break
+            if done >= renew:  # the way from nowhere, done before the first renewal, is no part of the mean
+                older, newer, renew = newer if done > _EVERY else _Mean(), _Mean(), done + max(_EVERY, done // 5)
+            if done in _BALANCE and not 0.5 < ratio < 2.0:
+                self._balance(min(max(ratio, 0.2), 5.0), mean)
+                older, newer = _Mean(), _Mean()
+        return self._outcome(max(primal, dual) <= tolerance, done, np.array(looks), mean, moved, found)
+
+    def _look(self, mean: State) -> tuple[State, Found]:
+        """Return where one step without relaxation moves the mean; its projection is left in ``work``."""
+        moved, found = take_copy(mean), Found(*(column.copy() for column in self.found))
+        plain = self.weights.copy()
+        plain[RELAX] = 1.0
+        iterate(self.data, moved, self.work, found, self.factors, plain, 1)
+        return moved, found
+
+    def _balance(self, factor_: float, mean: State) -> None:
+        """Change the penalty and start again from the mean, its dual part rescaled."""
+        self.penalty *= factor_
+        self.weights = self._weighted()
+        self.state = State(*(w + (s - w) / factor_ for s, w in zip(mean, self.work, strict=True)))
+
+    def _outcome(self, converged: bool, done: int, looks: Floats, mean: State, moved: State, found: Found) -> Outcome:
+        """Return plan and prices as columns."""
+        p, dt, lay = self.problem, self.problem.dt_h, self.layout
+        s, w, after = lay.columns(mean), lay.columns(self.work), lay.columns(moved)
+        held = np.moveaxis(lay.rows_of(found.held), 0, 2)
+        nu = self.weights[RETAIL] * (w.agent[0] - s.agent[0]) / dt
+        limited = np.isfinite(p.import_limit_kw) | np.isfinite(p.export_limit_kw)
+        mu = np.where(limited, self.weights[METER] * (w.agent[1] - s.agent[1]) / dt, 0.0)
+        price = -found.price / dt
+        duals = Duals(price, nu, nu + mu, -found.net_price / dt, *found.scarcity)
+        store, rented = w.store + after.store - s.store, w.rented + after.rented - s.rented
+        curtailed = w.agent[2] + after.agent[2] - s.agent[2]
+        draft = Draft(curtailed, store[0], store[1], rented[0], rented[1], held[0], held[1], nu)
+        net = np.where(self.data.bound_net[:, None, :], s.rented[3], w.rented[0] - w.rented[1])
+        warm = Warm(self.penalty, s.agent, s.store, np.concatenate([s.rented[:3], net[None]]),
+                    np.concatenate([s.right, held]), price)  # fmt: skip
+        return Outcome(converged, done, looks, draft, duals, warm)
+
+
+class _Mean:
+    """A mean of states, taken as they come."""
+
+    def __init__(self) -> None:
+        self.total: State | None = None
+        self.count = 0
+
+    def add(self, state: State) -> None:
+        """Take one more."""
+        self.count += 1
+        if self.total is None:
+            self.total = take_copy(state)
+            return
+        for total, column in zip(self.total, state, strict=True):
+            np.add(total, column, out=total)
+
+    def and_(self, newer: _Mean) -> State:
+        """Return the mean over this one and a newer one, of which at least one has begun."""
+        totals = [m.total for m in (self, newer) if m.total is not None]
+        return State(
+            *(sum(columns[1:], columns[0]) / (self.count + newer.count) for columns in zip(*totals, strict=True))
+        )
+
+
+def _residuals(squares: Floats) -> tuple[float, float, float]:
+    """Return primal and dual residual, relative, and the size of the dual part of the state by that of the primal."""
+    change, w, z, dual = np.sqrt(squares.sum(axis=0))
+    size = max(w, z, 1e-9)
+    return float(change / size), float(change / max(dual, 1e-6 * size)), float(dual / size)
