@@ -306,8 +306,10 @@ class Community:
             account[-1] = self._level_kwh(book.day, book.offer)
             return SharedStorage(box, book.offer, net_min, net_max, account)
         assert book.right_energy_kwh is not None
-        account = accounts.holders_kwh
+        account = np.maximum(accounts.holders_kwh, 0.0)  # rounding; and what leaked is bought again by the end of the day
         right_energy = book.right_energy_kwh.copy()
+        account[:-1] = np.minimum(account[:-1], right_energy[:-1])
+        # what netting gains is the operator's, beyond the space it kept for itself
         right_energy[-1] = max(right_energy[-1], account[-1])
         return SharedStorage(box, book.offer, net_min, net_max, account, right_energy, book.right_power_kw)
 
