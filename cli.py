@@ -180,7 +180,7 @@ def report(run: RunPath, quiet: Quiet = False) -> None:
     """Write the report of a run again."""
     from sim import report as reports
 
-    written = reports.write(run)
+    written = reports.write(_there(run))
     if not quiet:
         typer.echo(str(written))
 
@@ -198,7 +198,7 @@ def query(
 
     if out is not None and out.suffix not in {".csv", ".parquet"}:
         raise endings.CommandError(f"--out {out}: give a name that ends in .csv or .parquet.")
-    answer = Run(run).query(sql)
+    answer = Run(_there(run)).query(sql)
     if out is not None:
         _write_table(answer, out)
     elif as_json:
@@ -219,7 +219,7 @@ def certify(run: RunPath, as_json: AsJson = False, quiet: Quiet = False) -> None
     """Check a run from its tables alone, with code that the simulation does not use."""
     from sim import certify as certificates
 
-    certificate = certificates.certify(run)
+    certificate = certificates.certify(_there(run))
     if as_json:
         checks = [{"name": one.name, "ok": one.ok, "detail": one.detail} for one in certificate.checks]
         typer.echo(summary.as_json({"run": str(run), "ok": certificate.ok, "checks": checks}))
@@ -246,6 +246,17 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
             ("", "what", "found", "note"), [("ok" if row.ok else "!!", row.name, row.version, row.note) for row in rows]
         )
     raise typer.Exit(endings.DONE if all(row.ok for row in rows) else endings.FAILED)
+
+
+def _there(run: Path) -> Path:
+    """Return the folder of a run that was named, if it is one."""
+    from sim.folder import is_run
+
+    if not is_run(run):
+        raise endings.CommandError(
+            f"{run} is no run: it has no manifest.json. Make one with `commonwatt run SCENARIO`."
+        )
+    return run
 
 
 def _simulate(scenario: Scenario, out: Path | None, as_json: bool, quiet: bool, force: bool) -> None:

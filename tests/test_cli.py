@@ -244,8 +244,26 @@ def test_check_tells_notes_or_mistakes(call, monkeypatch):
     }
 
 
+@pytest.fixture
+def a_run(tmp_path):
+    """A folder that passes for a run."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("words", [("report",), ("query", "select 1"), ("certify",)])
+def test_a_folder_that_is_no_run_is_bad_input(call, tmp_path, words):
+    """A folder without a manifest is told in one sentence."""
+    code, out, err = call(words[0], tmp_path, *words[1:])
+
+    assert (code, out) == (2, "")
+    assert err.startswith(f"{tmp_path} is no run")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("good", [True, False])
-def test_certify_ends_with_what_it_found(call, monkeypatch, good):
+def test_certify_ends_with_what_it_found(call, monkeypatch, a_run, good):
     """One failed check is exit code 1, with the check's name."""
     checks = (
         SimpleNamespace(name="balance", ok=True, detail=""),
@@ -254,7 +272,7 @@ def test_certify_ends_with_what_it_found(call, monkeypatch, good):
     certificate = SimpleNamespace(ok=good, checks=checks)
     monkeypatch.setattr(sim, "certify", SimpleNamespace(certify=lambda path: certificate), raising=False)
 
-    code, out, _ = call("certify", "runs/x")
+    code, out, _ = call("certify", a_run)
 
     assert code == (0 if good else 1)
     assert out == f"ok    balance\n{'ok  ' if good else 'FAIL'}  books: row 3\n"
@@ -268,32 +286,33 @@ def asked(monkeypatch):
     return answer
 
 
-def test_an_answer_is_shown_or_kept(call, asked, tmp_path):
+def test_an_answer_is_shown_or_kept(call, asked, a_run, tmp_path):
     """`query` shows some rows, says how many more there are, and writes all of them as JSON, CSV or Parquet."""
-    shown = call("query", "runs/x", "select 1", "--rows", 2)[1]
+    shown = call("query", a_run, "select 1", "--rows", 2)[1]
     assert "a" in shown
     assert "1 more rows" in shown
 
-    assert json.loads(call("query", "runs/x", "select 1", "--json")[1])[1] == {"agent_id": "b", "amount_eur": None}
+    assert json.loads(call("query", a_run, "select 1", "--json")[1])[1] == {"agent_id": "b", "amount_eur": None}
     for name, read in (("t.csv", pd.read_csv), ("t.parquet", pd.read_parquet)):
-        assert call("query", "runs/x", "select 1", "--out", tmp_path / name) == (0, "", "")
+        assert call("query", a_run, "select 1", "--out", tmp_path / name) == (0, "", "")
         assert read(tmp_path / name)["agent_id"].tolist() == ["a", "b", "c"]
-    assert call("query", "runs/x", "select 1", "--out", tmp_path / "t.xlsx")[0] == 2
+    assert call("query", a_run, "select 1", "--out", tmp_path / "t.xlsx")[0] == 2
 
 
 def test_a_line_now_and_then_where_there_is_no_terminal(monkeypatch):
     """Progress goes to a log as a line every ten seconds, with the simulated time, the pace and the time left."""
-    clock = iter([0.0, 0.0, 5.0, 20.0, 21.0])
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
+    wall_s = 0.0
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: wall_s)
     stream, start = io.StringIO(), datetime(2016, 7, 18, tzinfo=UTC)
 
     with progress.shown(quiet=False, stream=stream) as report:
-        report(24, 96, start + timedelta(hours=6), "delivery")
-        report(48, 96, start + timedelta(hours=12), "delivery")
+        for done, wall_s in ((0, 12.0), (24, 15.0), (48, 22.0), (72, 25.0)):  # noqa: B007 - read by the clock
+            report(done, 96, start + timedelta(hours=done / 4), "simulating")
 
-    assert stream.getvalue().startswith("2016-07-18 12:00   50 %")
-    assert stream.getvalue().endswith("delivery\n")
-    assert stream.getvalue().count("\n") == 1
+    assert stream.getvalue().splitlines() == [
+        "2016-07-18 00:00    0 %  – days/s  – s left  simulating",
+        "2016-07-18 12:00   50 %  0.05 days/s  10 s left  simulating",
+    ]
 
 
 def test_a_bar_on_a_terminal():

@@ -45,7 +45,7 @@ def shown(*, quiet: bool, stream: TextIO | None = None) -> Iterator[Progress | N
 @contextmanager
 def _bar(stream: TextIO) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
     columns = (
@@ -53,15 +53,15 @@ def _bar(stream: TextIO) -> Iterator[Progress]:
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
         TextColumn("{task.description}"),
     )
     with Bar(*columns, console=Console(file=stream), transient=True) as bar:
-        task = bar.add_task("starting", total=None, simulated="", speed="")
+        task = bar.add_task("preparing", total=None, simulated="", speed="", left="")
         pace = _Pace()
 
         def progress(done: int, total: int, simulated: datetime, phase: str) -> None:
-            speed = f"{pace.at(simulated):.2g} days/s"
+            speed, left = pace.at(done, total, simulated)
             bar.update(
                 task,
                 completed=done,
@@ -69,22 +69,28 @@ def _bar(stream: TextIO) -> Iterator[Progress]:
                 description=phase,
                 simulated=f"{simulated:%a %d %b %H:%M}",
                 speed=speed,
+                left=left,
             )
 
         yield progress
 
 
 class _Pace:
-    """Speed since the first report."""
+    """Speed since the first report: what is prepared before it does not count."""
 
     def __init__(self) -> None:
-        self._first: datetime | None = None
-        self._started_s = time.perf_counter()
+        self._first: tuple[int, datetime, float] | None = None
 
-    def at(self, simulated: datetime) -> float:
+    def at(self, done: int, total: int, simulated: datetime) -> tuple[str, str]:
+        """Return simulated days per second and the time left, as text; dashes before anything has moved."""
+        now_s = time.perf_counter()
         if self._first is None:
-            self._first = simulated
-        return days_per_second(self._first, simulated, time.perf_counter() - self._started_s)
+            self._first = (done, simulated, now_s)
+        first_done, first, first_s = self._first
+        if done <= first_done or now_s <= first_s:
+            return "– days/s", "– s left"
+        left_s = (now_s - first_s) * (total - done) / (done - first_done)
+        return f"{days_per_second(first, simulated, now_s - first_s):.2g} days/s", f"{left_s:.0f} s left"
 
 
 class _Lines:
@@ -96,13 +102,10 @@ class _Lines:
         self._next_s = time.perf_counter() + _LINE_EVERY_S
 
     def __call__(self, done: int, total: int, simulated: datetime, phase: str) -> None:
-        now_s = time.perf_counter()
-        if now_s < self._next_s:
+        speed, left = self._pace.at(done, total, simulated)
+        if time.perf_counter() < self._next_s:
             return
-        self._next_s = now_s + _LINE_EVERY_S
-        speed = self._pace.at(simulated)
-        left_s = (now_s - self._pace._started_s) * (total - done) / done if done else float("nan")  # noqa: SLF001 - its own file
-        self._stream.write(
-            f"{simulated:%Y-%m-%d %H:%M}  {100 * done / max(total, 1):3.0f} %  {speed:.2g} days/s  {left_s:.0f} s left  {phase}\n"
-        )
+        self._next_s = time.perf_counter() + _LINE_EVERY_S
+        percent = 100 * done / max(total, 1)
+        self._stream.write(f"{simulated:%Y-%m-%d %H:%M}  {percent:3.0f} %  {speed}  {left}  {phase}\n")
         self._stream.flush()

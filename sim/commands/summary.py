@@ -24,6 +24,8 @@ SHOWN = {
 """The figures that people see when a run is done, in words."""
 
 _SIGNIFICANT = 4
+_ENDLESS = 100_000
+"""Columns of a page that is not a terminal: nothing is folded there."""
 
 
 def as_json(value: Any) -> str:
@@ -57,7 +59,7 @@ def figure_lines(rows: Iterable[Mapping[str, Any]], currency: str) -> list[tuple
     for name, words in SHOWN.items():
         if name in by_name:
             row = by_name[name]
-            unit = "" if row["unit"] == "1" else f" [{row['unit'].replace('eur', currency)}]"
+            unit = "" if row["unit"] in {"1", "members", "intervals"} else f" [{row['unit'].replace('eur', currency)}]"
             change = number(row["difference"], signed=True)
             lines.append((words + unit, number(row["value"]), number(row["reference"]), change))
     return lines
@@ -74,7 +76,7 @@ def number(value: Any, *, signed: bool = False) -> str:
     if not isinstance(value, (int, float)):
         return str(value)
     digits = max(0, _SIGNIFICANT - 1 - math.floor(math.log10(abs(value)))) if value else 0
-    text = f"{value:{'+' if signed else ''},.{min(digits, 6)}f}".replace(",", " ")
+    text = f"{value:{'+' if signed and value else ''},.{min(digits, 6)}f}".replace(",", " ")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -89,10 +91,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequen
         drawn.add_column(title, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    if not sys.stdout.isatty():
-        console.width = max(80, console.measure(drawn).maximum)
-    console.print(drawn)
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _ENDLESS).print(drawn)
 
 
 def _plain(value: Any) -> Any:
