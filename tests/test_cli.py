@@ -7,6 +7,10 @@ import io
 import json
 import math
 import re
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -177,6 +181,28 @@ def test_a_bug_keeps_its_traceback(monkeypatch, simulated, error):
 
     with pytest.raises(type(error)):
         cli.main()
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_nothing(tmp_path):
+    """Ctrl-C in the midst of the demo: one sentence, code 130, and no half run on the disk."""
+    code = "import sys; sys.argv = ['commonwatt', 'demo', '--out', 'run']; import cli; cli.main()"
+    running = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if any(tmp_path.iterdir()):
+                break
+            time.sleep(0.1)
+        begun = [path.name for path in tmp_path.iterdir()]
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    finally:
+        running.kill()
+
+    assert len(begun) == 1
+    assert begun[0].startswith(".run.partial")
+    assert (running.returncode, said.splitlines()[-1]) == (130, "Interrupted; nothing half-written was left behind.")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_are_said_one_line_each():
