@@ -5,8 +5,8 @@ and every interval (:mod:`network.envelope`), and publishes it. Where homes are 
 it may buy a firm charge from the operator of a shared storage and count it: the envelopes are then computed again, wider
 (envelope lifting). Afterwards it runs the exact AC power flow of every delivered interval and writes down what broke a limit.
 
-The connections of the grid are the homes in their order, then the shared storage, whose connection is firm: its full power is granted before the
-homes share the rest.
+The connections of the grid are the homes in their order, then the shared storage. Its full power is granted before the homes share the rest,
+with one exception: it may not discharge while homes are expected to lose solar power to their envelopes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ __all__ = ["BREACH_TOLERANCE_KW", "Breach", "Publication", "breaches", "open_lim
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
+LOST_KW = 1e-6
+"""Less than this is not lost to an envelope."""
 BREACH_TOLERANCE_KW = 1e-6
 VOLTAGE_TOLERANCE_PU = 1e-6
 LOADING_TOLERANCE_PERCENT = 1e-4
@@ -72,46 +74,55 @@ def publish(
     level_kwh
         Energy in it when the day begins. [kWh]
     """
-    steps = load_kw.shape[1]
+    n, steps = load_kw.shape
     base_p, base_q = solar_kw * ~active[:, None] - load_kw, -load_kvar
     firm = np.zeros(steps)
-    export_floor, import_floor = np.zeros(len(active)), np.zeros(len(active))
     if box is not None:
-        # the storage has a firm connection: its full power is granted before the homes share what is left
-        export_floor, import_floor = np.append(export_floor, box.discharge_kw), np.append(import_floor, box.charge_kw)
         base_p, base_q = _row(base_p), _row(base_q)
         active = np.append(active, True)
-        export_cap_kw = np.append(export_cap_kw, box.discharge_kw)
         import_cap_kw = np.append(import_cap_kw, box.charge_kw)
+    granted = np.ones(steps, dtype=bool)
+    may_discharge = np.ones(steps, dtype=bool)
 
-    def envelope(firm_kw: Vector) -> Envelope:
-        firm_charge = np.zeros_like(base_p)
-        firm_charge[-1] = firm_kw
+    def envelope() -> Envelope:
+        export_cap = np.repeat(export_cap_kw[:, None], steps, axis=1)
+        export_floor, import_floor, firm_charge = (np.zeros_like(base_p) for _ in range(3))
+        if box is not None:
+            discharge = box.discharge_kw * may_discharge
+            export_cap = np.vstack([export_cap, discharge])
+            export_floor[-1], import_floor[-1] = discharge * granted, box.charge_kw * granted
+            firm_charge[-1] = firm
         return compute(
             model,
             base_p,
             base_q,
             active,
-            export_cap_kw,
+            export_cap,
             import_cap_kw,
             limits,
             rule=rule,
             mode=mode,
-            firm_charge_kw=firm_charge if firm_kw.any() else None,
+            firm_charge_kw=firm_charge if firm.any() else None,
             export_floor_kw=export_floor,
             import_floor_kw=import_floor,
             source_v_pu=source_v_pu,
         )
 
-    published = envelope(firm)
-    if box is not None and lifting:
-        n = load_kw.shape[0]
-        wanted = np.where(active[:n, None], np.maximum(solar_kw - load_kw, 0.0), 0.0)
-        lost = np.maximum(wanted - published.export_limit_kw[:n], 0.0).sum(axis=0)
-        firm = np.minimum(promise(box, lost, dt_h, level_kwh), published.import_limit_kw[-1])
-        if firm.any():
-            published = envelope(firm)
-            firm = np.minimum(firm, published.import_limit_kw[-1])
+    published = envelope()
+    if box is None:
+        return Publication(published, firm)
+    if (published.status != "ok").any():
+        # a storage that the feeder cannot take in full shares with the homes
+        granted = published.status == "ok"
+        published = envelope()
+    wanted = np.where(active[:n, None], np.maximum(solar_kw - load_kw, 0.0), 0.0)
+    lost = np.maximum(wanted - published.export_limit_kw[:n], 0.0).sum(axis=0)
+    if (lost > LOST_KW).any():
+        may_discharge = lost <= LOST_KW
+        if lifting:
+            firm = np.minimum(promise(box, lost, dt_h, level_kwh), published.import_limit_kw[-1])
+        published = envelope()
+        firm = np.minimum(firm, published.import_limit_kw[-1])
     return Publication(published, firm)
 
 

@@ -41,6 +41,10 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 
+DAY_AHEAD_TIGHTER = 0.1
+"""Tolerance of the day-ahead clearing, relative to that of the hourly ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Play:
     """Who may do what with whom."""
@@ -284,7 +288,9 @@ class Community:
         warm = None
         if not ahead and book.warm is not None:
             warm = book.warm.dropped(at - book.warm_at)
-        clearing = clear(task, warm=warm, tolerance=self.rules.tolerance, max_iterations=self.rules.max_iterations)
+        # what is sold day ahead is paid at its prices, and prices converge later than costs
+        tolerance = self.rules.tolerance * (DAY_AHEAD_TIGHTER if ahead else 1.0)
+        clearing = clear(task, warm=warm, tolerance=tolerance, max_iterations=self.rules.max_iterations)
         self.seconds["clearing"] += perf_counter() - began
         book.warm, book.warm_at = clearing.warm, at
         book.clearings.append(ClearingRecord(f"{day.name}-{stage}-{at:03d}", stage, now, clearing))
@@ -306,7 +312,9 @@ class Community:
             account[-1] = self._level_kwh(book.day, book.offer)
             return SharedStorage(box, book.offer, net_min, net_max, account)
         assert book.right_energy_kwh is not None
-        account = np.maximum(accounts.holders_kwh, 0.0)  # rounding; and what leaked is bought again by the end of the day
+        account = np.maximum(
+            accounts.holders_kwh, 0.0
+        )  # rounding; and what leaked is bought again by the end of the day
         right_energy = book.right_energy_kwh.copy()
         account[:-1] = np.minimum(account[:-1], right_energy[:-1])
         # what netting gains is the operator's, beyond the space it kept for itself
