@@ -32,6 +32,10 @@ TIE = 1e-6
 """Two ways to add up a price differ by less than this of a micro-euro: at a half, either neighbour is the nearest."""
 
 
+UNITS = {"retail_fixed": "day", "aggregator_fee": "day", "rent_power": "kW"}
+"""Units of what is not charged on energy."""
+
+
 @dataclass(slots=True)
 class Expected:
     """What the books of a day must hold: by kind, rule and account, arrays of shape (T,)."""
@@ -362,9 +366,14 @@ class _Totals:
 
 def _bills(evidence: Evidence, totals: _Totals) -> int:
     """Compare ``bills`` with the sums, line by line."""
-    columns = "agent_id, period, line, rule, quantity, amount_eur"
+    columns = "agent_id, period, line, rule, quantity, amount_eur, unit"
     rows: list[tuple[Any, ...]] = evidence.all(f"SELECT {columns} FROM {evidence.table('bills')} ORDER BY ALL")
-    told = {tuple(row[:4]): (row[4], row[5]) for row in rows}
+    for agent_id, period, line, *_, unit in rows:
+        if unit != UNITS.get(line, "kWh"):
+            raise Wrong(
+                f"bills: unit: agent_id {agent_id}, period {period}, line {line}: {unit}, expected {UNITS.get(line, 'kWh')}"
+            )
+    told = {tuple(row[:4]): row[4:6] for row in rows}
     for key in sorted(set(told) | set(totals.amount)):
         where = f"agent_id {key[0]}, period {key[1]}, line {key[2]}, rule {key[3]}"
         if key not in totals.amount:

@@ -224,17 +224,14 @@ def _compare(evidence: Evidence, feeder: _Feeder, times_us: NDArray[np.int64]) -
         source = initialize_array("update", "source", (steps, 1))
         source["id"], source["u_ref"] = feeder.source_id, voltage[:, None]
         updates["source"] = source
-    model = PowerGridModel(feeder.input_data)
-    failed: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
     try:
+        model = PowerGridModel(feeder.input_data)
         result: Any = model.calculate_power_flow(
             update_data=updates, error_tolerance=1e-10, max_iterations=50, continue_on_batch_error=True
         )
     except PowerGridError as error:
-        raise Wrong(f"power-grid-model cannot calculate this feeder: {str(error).splitlines()[0]}") from error
-    broken = model.batch_error
-    if broken is not None:
-        failed = np.asarray(broken.failed_scenarios)
+        raise Wrong(f"power-grid-model cannot calculate this feeder: {' '.join(str(error).split())}") from error
+    failed = np.zeros(0, dtype=np.intp) if model.batch_error is None else np.asarray(model.batch_error.failed_scenarios)
     ok = np.setdiff1d(np.arange(steps), failed)
     _agree(evidence, feeder, result, times_us, ok, span)
     for k in failed.tolist():

@@ -49,6 +49,38 @@ from these tables alone; docs/kpis.md defines the key figures.
 """
 
 
+_TAIL = """\
+## What anyone can confirm
+
+`commonwatt certify RUN` reads these tables and the scenario, nothing else, and shares no computing code with the simulation.
+Every check names the first row that is wrong: table, keys, value, what was expected. A table, column or row that is missing, or
+a NaN where a figure is promised, fails.
+
+| check | what it confirms | how closely |
+|---|---|---|
+| form | all tables, columns and rows are there, once, from the scenario's start to its end; every promised figure is a number | exactly |
+| meters | meter = load + charge − discharge − pv; pv + curtailed = available; load = base load + cars + heat pump | 1e-6 kW |
+| storage | batteries and the shared ESS follow their state equations within their ratings; holders sum to the box; netting never loses; tenants keep to their rights | 1e-6 kW, 1e-6 kWh |
+| positions | grid_buy − grid_sell − exchange + rented_discharge − rented_charge = meter; exchange and rented flows sum to zero; nobody buys and sells at once; rented flows are those of `storage_ledger`; bilateral trades sum to the exchange | 1e-6 kWh |
+| envelopes | every meter was inside the envelope in force, or the breach stands in `violations` with what the meter showed | 1e-6 kW |
+| power flow | power-grid-model, fed with `meters`, `buses` and `branches`, finds the same voltages, flows, currents, loadings and losses; source = meters + losses; every voltage and loading beyond the limits stands in `violations`, and nothing else does | 1e-6 pu, 1e-3 kW |
+| ledger | every transaction sums to zero in money and energy; the chain of hashes holds; `bills` are the sums of `ledger` | exactly |
+| bills | every posting and every bill follows from meters, positions, rights, series, prices and the tariff; settled positions follow from the sharing rule | one micro-euro, one milli-watt-hour |
+| key figures | the twenty headline figures, computed again in SQL | 1e-9, relative |
+
+The checks are made for `tables/`, for `reference/` (all), for `ex_post/` (form, ledger, bills, key figures) and for `unmanaged/`
+(form, meters, power flow).
+
+### The hash of a posting
+
+    hash = sha256(previous_hash + json)         lower-case hexadecimal; previous_hash of the first posting is empty
+
+`json` is the posting as JSON in UTF-8 with sorted keys and no spaces, characters beyond ASCII as they are: `account`,
+`amount_micro_eur`, `energy_milliwatt_hour`, `kind`, `posting_id`, `rule`, `time` (2016-07-18T10:00:00Z) and `transaction_id`. The two
+amounts are numbers, everything else is text.
+"""
+
+
 def _row(column: Column) -> str:
     """Return one line of a table of columns."""
     note = {
@@ -69,7 +101,7 @@ def markdown() -> str:
         parts.append("| column | type | unit | sign | meaning |\n|---|---|---|---|---|")
         parts.extend(_row(column) for column in table.columns)
         parts.append("")
-    return "\n".join(parts)
+    return "\n".join([*parts, _TAIL])
 
 
 if __name__ == "__main__":
