@@ -2,7 +2,9 @@
 
 A problem has ``K`` slots for stores, of which most agents fill one or none.  Here the agents are sorted by how many they
 fill and cut into tiles; a tile has as many slots as its largest agent needs, and its agents' stores move into the first of
-them.  Where rights are given, only those who hold one have a space.  Nothing outside this file knows about positions.
+them.  Rented spaces are stores too, numbered from ``K`` on and seated behind everybody's own; where rights are given, only
+those who hold one have a space.  Contents are counted from what they would be without any flow, so that drains and
+beginnings are in the bounds.
 """
 
 from __future__ import annotations
@@ -12,9 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from market.kernel import Data, Factors, Found, State
 from market.problem import Problem
 from market.repair import least_rights
+from market.tiles import (
+    CELLS,
+    CONSTANTS,
+    CONTENT,
+    ENERGY,
+    EXCHANGE,
+    FLOW,
+    NET,
+    POWER,
+    RETAIL,
+    SLOTS,
+    Data,
+    Factors,
+    Found,
+    State,
+)
 
 __all__ = ["Columns", "Layout", "lay_out"]
 
@@ -30,9 +47,9 @@ class Columns:
     agent: Floats
     """Shape (4, n, T): retail, meter, curtailment, exchange."""
     store: Floats
-    """Shape (3, K, n, T): charge, discharge, content."""
-    rented: Floats
-    """Shape (4, M, n, T): charge, discharge, content, net."""
+    """Shape (3, K + M, n, T): charge, discharge, content."""
+    net: Floats
+    """Shape (M, n, T)."""
     right: Floats
     """Shape (2, M, n): energy, power."""
 
@@ -45,22 +62,17 @@ class Layout:
     """The agent at each position.  Shape (n,)."""
     lanes: int
     tiles: NDArray[np.int64]
-    """As in :class:`market.kernel.Data`."""
-    slots: tuple[NDArray[np.intp], ...]
-    """Per tile (C, lanes): the store in each slot, -1 where there is none."""
+    """As in :class:`market.tiles.Data`."""
+    seats: tuple[NDArray[np.intp], ...]
+    """Per tile (slots, lanes): the store in each slot, -1 where there is none."""
     idle: Floats
-    """Contents of the stores if nothing flows.  Shape (K, n, T). [kWh]"""
+    """Contents of the stores if nothing flows.  Shape (K + M, n, T). [kWh]"""
     active: NDArray[np.bool_]
     """Who has or may have a space.  Shape (M, n)."""
 
-    @property
-    def positions(self) -> int:
-        """Number of lanes in all tiles."""
-        return len(self.tiles) * self.lanes
-
     def lanes_of(self, rows: Floats) -> Floats:
         """Return (n, ...) as (..., P)."""
-        out = np.zeros((*rows.shape[1:], self.positions))
+        out = np.zeros((*rows.shape[1:], len(self.tiles) * self.lanes))
         out[..., : self.order.size] = np.moveaxis(rows[self.order], 0, -1)
         return out
 
@@ -80,122 +92,111 @@ class Layout:
         lanes = tiled.transpose(2, 1, 0, 3).reshape(tiled.shape[2], tiled.shape[1], -1)
         return np.ascontiguousarray(np.moveaxis(self.rows_of(lanes), 0, 1))
 
-    def _own(self, tile: int, flat: Floats, steps: int, kinds: int) -> Floats:
-        own, at = self.tiles[tile, 0], self.tiles[tile, 2]
-        return flat[kinds * at : kinds * (at + steps * own * self.lanes)].reshape(steps, kinds, own, self.lanes)
+    def stores(self, flat: Floats, kinds: int, tile: int) -> Floats:
+        """Return a tile's part of a flat array as (T, kinds, slots, lanes)."""
+        steps, slots, at = self.idle.shape[-1], int(self.tiles[tile, SLOTS]), kinds * int(self.tiles[tile, CELLS])
+        return flat[at : at + kinds * steps * slots * self.lanes].reshape(steps, kinds, slots, self.lanes)
 
-    def _seats(self, tile: int, slot: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-        """Return lane, store and agent of those who fill a slot."""
-        lane = np.flatnonzero(self.slots[tile][slot] >= 0)
-        return lane, self.slots[tile][slot][lane], self.order[tile * self.lanes + lane]
-
-    def packed_stores(self, columns: Floats) -> Floats:
-        """Return (kinds, K, n, T) as the flat tiles (T, kinds, C, lanes)."""
+    def packed(self, columns: Floats) -> Floats:
+        """Return (kinds, K + M, n, T) as flat tiles (T, kinds, slots, lanes), 0 where nobody sits."""
         kinds, steps = columns.shape[0], columns.shape[-1]
-        flat = np.zeros(kinds * steps * self.lanes * int(self.tiles[:, 0].sum()))
-        for tile in range(len(self.tiles)):
-            view = self._own(tile, flat, steps, kinds)
-            for slot in range(self.tiles[tile, 0]):
-                lane, store, agent = self._seats(tile, slot)
-                view[:, :, slot, lane] = columns[:, store, agent].transpose(2, 0, 1)
+        flat = np.zeros(kinds * steps * self.lanes * int(self.tiles[:, SLOTS].sum()))
+        for tile, seats in enumerate(self.seats):
+            view = self.stores(flat, kinds, tile)
+            slot, lane = np.nonzero(seats >= 0)
+            view[:, :, slot, lane] = columns[:, seats[slot, lane], self.order[tile * self.lanes + lane]].transpose(
+                2, 0, 1
+            )
         return flat
 
-    def unpacked_stores(self, flat: Floats, columns: Floats) -> None:
-        """Write the flat tiles into (kinds, K, n, T), leaving alone whom no slot holds."""
-        for tile in range(len(self.tiles)):
-            view = self._own(tile, flat, columns.shape[-1], columns.shape[0])
-            for slot in range(self.tiles[tile, 0]):
-                lane, store, agent = self._seats(tile, slot)
-                columns[:, store, agent] = view[:, :, slot, lane].transpose(1, 2, 0)
-
-    def _spaces(self, tile: int, flat: Floats, steps: int) -> Floats:
-        rented, at = self.tiles[tile, 1], self.tiles[tile, 3]
-        return flat[3 * at : 3 * (at + steps * rented * self.lanes)].reshape(steps, 3, rented, self.lanes)
-
-    def packed_spaces(self, columns: Floats) -> Floats:
-        """Return (3, M, n, T) as the flat tiles (T, 3, R, lanes)."""
-        steps = columns.shape[-1]
-        flat = np.zeros(3 * steps * self.lanes * int(self.tiles[:, 1].sum()))
-        kept = columns * self.active[None, :, :, None]
-        for tile in np.flatnonzero(self.tiles[:, 1]).tolist():
-            agent = self.order[tile * self.lanes : (tile + 1) * self.lanes]
-            self._spaces(tile, flat, steps)[..., : agent.size] = kept[:, :, agent].transpose(3, 0, 1, 2)
-        return flat
-
-    def unpacked_spaces(self, flat: Floats, columns: Floats) -> None:
-        """Write the flat tiles into (3, M, n, T)."""
-        for tile in np.flatnonzero(self.tiles[:, 1]).tolist():
-            agent = self.order[tile * self.lanes : (tile + 1) * self.lanes]
-            view = self._spaces(tile, flat, columns.shape[-1])
-            columns[:, :, agent] = view[..., : agent.size].transpose(1, 2, 3, 0)
+    def unpacked(self, flat: Floats, columns: Floats) -> None:
+        """Write flat tiles (T, kinds, slots, lanes) into (kinds, K + M, n, T), leaving alone whom no slot holds."""
+        for tile, seats in enumerate(self.seats):
+            view = self.stores(flat, columns.shape[0], tile)
+            slot, lane = np.nonzero(seats >= 0)
+            columns[:, seats[slot, lane], self.order[tile * self.lanes + lane]] = view[:, :, slot, lane].transpose(
+                1, 2, 0
+            )
 
     def state(self, p: Problem, columns: Columns) -> State:
         """Return the columns as a state of the kernel, in which what cannot move is no variable and is 0."""
         agent = columns.agent[:3].copy()
         agent[2] *= p.pv_kw > 0
         store = columns.store.copy()
-        store[0] *= p.store_charge_max_kw > 0
-        store[1] *= p.store_discharge_max_kw > 0
+        store[:2] *= _bounds(p)[:2] > 0
         store[2] -= self.idle
-        exchange = columns.agent[3]
-        if p.exchange != "free":
-            exchange = np.zeros_like(exchange) if p.pinned_exchange_kw is None else p.pinned_exchange_kw
-            exchange = exchange * (p.exchange == "pinned")
+        exchange = columns.agent[3] if p.exchange == "free" else np.zeros((p.n, p.steps))
+        if p.exchange == "pinned" and p.pinned_exchange_kw is not None:
+            exchange = p.pinned_exchange_kw
+        net = np.moveaxis(columns.net * self.active[:, :, None], 1, 0)
+        right = np.moveaxis(columns.right * self.active, 2, 0)
         return State(
-            self.tiled(agent),
-            self.packed_stores(store),
-            self.packed_spaces(columns.rented[:3]),
-            self.lanes_of(exchange),
-            self.lanes_of(np.moveaxis(columns.rented[3] * self.active[:, :, None], 1, 0)),
-            self.lanes_of(np.moveaxis(columns.right * self.active, 2, 0)),
+            self.tiled(agent), self.packed(store), self.lanes_of(exchange), self.lanes_of(net), self.lanes_of(right)
         )
 
     def columns(self, state: State) -> Columns:
         """Return a state of the kernel as columns; stores that no slot holds are idle."""
         agent = np.concatenate([self.untiled(state.agent), self.rows_of(state.exchange)[None]])
         store = np.zeros((3, *self.idle.shape))
-        self.unpacked_stores(state.own, store)
+        self.unpacked(state.store, store)
         store[2] += self.idle
-        rented = np.zeros((4, self.active.shape[0], *agent.shape[1:]))
-        self.unpacked_spaces(state.rented, rented[:3])
-        rented[3] = np.moveaxis(self.rows_of(state.net), 0, 1)
-        return Columns(agent, store, rented, np.moveaxis(self.rows_of(state.right), 0, 2))
+        return Columns(
+            agent, store, np.moveaxis(self.rows_of(state.net), 0, 1), np.moveaxis(self.rows_of(state.right), 0, 2)
+        )
 
     def data(self, p: Problem) -> Data:
         """Return the problem as the kernel reads it."""
         given = np.stack([p.load_kw - p.pv_kw, p.pv_kw, p.buy_eur_per_kwh * p.dt_h, p.sell_eur_per_kwh * p.dt_h,
                           p.import_limit_kw, p.export_limit_kw, p.rented_charge_eur_per_kwh * p.dt_h])  # fmt: skip
-        bounds = np.stack([p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh - self.idle,
-                           p.store_energy_max_kwh - self.idle])  # fmt: skip
-        own = np.stack([p.dt_h * p.store_efficiency_charge, p.dt_h / p.store_efficiency_discharge, p.store_retention,
-                        p.store_wear_eur_per_kwh * p.dt_h])  # fmt: skip
-        constants = np.ones(4 * self.lanes * int(self.tiles[:, 0].sum()))
-        for tile in range(len(self.tiles)):
-            many, at = self.tiles[tile, 0], self.tiles[tile, 5]
-            view = constants[4 * at : 4 * (at + many * self.lanes)].reshape(4, many, self.lanes)
-            for slot in range(many):
-                lane, store, agent = self._seats(tile, slot)
-                view[:, slot, lane] = own[:, store, agent]
-        ess = np.stack([p.dt_h * p.ess_efficiency_charge, p.dt_h / p.ess_efficiency_discharge, p.ess_retention,
-                        p.ess_wear_eur_per_kwh * p.dt_h], axis=1)  # fmt: skip
+        bounds = _bounds(p)
+        bounds[2:] -= self.idle
         power = p.ess_power_offer_kw if p.right_power_kw is None else p.right_power_kw.sum(axis=1)
         bound_net = (p.ess_net_min_kw > -power[:, None]) | (p.ess_net_max_kw < power[:, None])
-        least_kwh, least_kw = least_rights(p)
-        edge = np.stack([p.rented_initial_kwh, p.rented_final_kwh, least_kwh, least_kw])
+        edge = np.stack([p.rented_initial_kwh, p.rented_final_kwh, *least_rights(p)])
         rents = np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw])
         return Data(
-            self.tiles, self.tiled(given), self.packed_stores(bounds), constants, np.ascontiguousarray(ess),
+            self.tiles, self.tiled(given), self.packed(bounds), self._constants(p), p.ess_retention,
             self.lanes_of(self.active.T.astype(np.float64)), self.lanes_of(np.moveaxis(edge, 2, 0)),
             self.lanes_of(np.moveaxis(rents, 2, 0)), np.stack([p.ess_energy_offer_kwh, p.ess_power_offer_kw]),
             self.lanes_of(p.exchange_charge_eur_per_kwh * p.dt_h), np.stack([p.ess_net_min_kw, p.ess_net_max_kw]),
             bound_net, p.breach_penalty_eur_per_kwh * p.dt_h, p.n, p.exchange == "free", not p.rights_fixed,
         )  # fmt: skip
 
+    def _constants(self, p: Problem) -> Floats:
+        """Return efficiencies, retention and wear of every slot, 1 where nobody sits."""
+        own = np.stack(
+            [p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention, p.store_wear_eur_per_kwh]
+        )
+        shared = np.stack(
+            [p.ess_efficiency_charge, p.ess_efficiency_discharge, p.ess_retention, p.ess_wear_eur_per_kwh]
+        )
+        both = np.concatenate([own, np.repeat(shared[:, :, None], p.n, axis=2)], axis=1)
+        both = np.stack([p.dt_h * both[0], p.dt_h / both[1], both[2], p.dt_h * both[3]])
+        flat = np.ones(4 * self.lanes * int(self.tiles[:, SLOTS].sum()))
+        for tile, seats in enumerate(self.seats):
+            at, size = 4 * int(self.tiles[tile, CONSTANTS]), 4 * seats.size
+            slot, lane = np.nonzero(seats >= 0)
+            view = flat[at : at + size].reshape(4, *seats.shape)
+            view[:, slot, lane] = both[:, seats[slot, lane], self.order[tile * self.lanes + lane]]
+        return flat
+
+    def metric(self, data: Data, weights: Floats) -> State:
+        """Return the weight of every variable, 0 where there is none."""
+        agent = np.zeros_like(data.given[:, :, :3])
+        agent += weights[RETAIL : RETAIL + 4][[0, 2, 3], None]  # without the exchange
+        store = np.zeros(3 * data.bounds.size // 4)
+        for tile in range(len(self.tiles)):
+            view = self.stores(store, 3, tile)
+            view[:, :2], view[:, 2] = weights[FLOW], weights[CONTENT]
+        exchange = np.full(data.charge.shape, weights[EXCHANGE] * data.trading)
+        net = weights[NET] * data.bound_net[:, :, None] * data.active[:, None, :]
+        right = data.renting * np.stack([weights[ENERGY] * data.active, weights[POWER] * data.active])
+        return State(agent, store, exchange, net, right)
+
     def factors(self, steps: int) -> Factors:
         """Return room for the factors."""
-        slots = self.tiles[:, 0] + self.tiles[:, 1]
-        step = np.empty((len(self.tiles), steps, 3, self.lanes))
-        return Factors(step, np.empty(steps * self.lanes * int((slots**2).sum())))
+        blocks = steps * self.lanes * int((self.tiles[:, SLOTS] ** 2).sum())
+        return Factors(np.empty((len(self.tiles), steps, 3, self.lanes)), np.empty(blocks))
 
     def found(self, p: Problem, price: Floats, held: Floats) -> Found:
         """Return what the couplings begin with; the rights where they are given."""
@@ -203,6 +204,19 @@ class Layout:
             held = np.stack([p.right_energy_kwh, p.right_power_kw])
         return Found(-price * p.dt_h, np.zeros((p.shared, p.steps)), np.zeros((2, p.shared)),
                      self.lanes_of(np.moveaxis(held * self.active, 2, 0)))  # fmt: skip
+
+
+def _bounds(p: Problem) -> Floats:
+    """Return the bounds of all stores, spaces last, shape (4, K + M, n, T); of free spaces the offers stand for them."""
+    own = np.stack([p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh])
+    energy, power = p.right_energy_kwh, p.right_power_kw
+    if energy is None or power is None:
+        energy, power = np.ones((p.shared, p.n)), np.ones((p.shared, p.n))  # only whether it is 0 counts
+    rented = np.zeros((4, p.shared, p.n, p.steps))
+    rented[:2] = np.where(p.access & (energy > 0), power, 0.0)[:, :, None]
+    rented[3] = energy[:, :, None]
+    rented[2:, :, :, -1] = p.rented_final_kwh
+    return np.concatenate([own, rented], axis=1)
 
 
 def lay_out(p: Problem) -> Layout:
@@ -213,26 +227,28 @@ def lay_out(p: Problem) -> Layout:
         active &= (p.right_energy_kwh > 0) & (p.right_power_kw > 0)
     many = movable.sum(axis=0)
     order = np.lexsort((many, active.any(axis=0)))
-    count = max(1, -(-p.n // _LANES))
-    lanes = 8 * max(1, -(-p.n // (8 * count)))
-    count = max(1, -(-p.n // lanes))
-    tiles, slots = np.zeros((count, 6), np.int64), []
-    cells = cells_r = blocks = constants = 0
-    for tile in range(count):
+    lanes = 8 * max(1, -(-p.n // (8 * max(1, -(-p.n // _LANES)))))
+    tiles, seats = np.zeros((max(1, -(-p.n // lanes)), 5), np.int64), []
+    cells = blocks = constants = 0
+    for tile in range(len(tiles)):
         seated = order[tile * lanes : (tile + 1) * lanes]
         own = int(many[seated].max(initial=0))
-        rented = p.shared if active[:, seated].any() else 0
-        tiles[tile] = (own, rented, cells, cells_r, blocks, constants)
-        cells, cells_r = cells + p.steps * own * lanes, cells_r + p.steps * rented * lanes
-        blocks, constants = blocks + p.steps * (own + rented) ** 2 * lanes, constants + own * lanes
-        taken = np.full((own, lanes), -1, np.intp)
+        slots = own + (p.shared if active[:, seated].any() else 0)
+        tiles[tile] = own, slots, cells, blocks, constants
+        cells, blocks = cells + p.steps * slots * lanes, blocks + p.steps * slots**2 * lanes
+        constants += slots * lanes
+        taken = np.full((slots, lanes), -1, np.intp)
         for lane, agent in enumerate(seated):
             stores = np.flatnonzero(movable[:, agent])
             taken[: stores.size, lane] = stores
-        slots.append(taken)
-    idle = np.empty(p.store_charge_max_kw.shape)
-    content = p.store_initial_kwh
+        for j in range(slots - own):
+            taken[own + j, : seated.size] = np.where(active[j, seated], p.stores + j, -1)
+        seats.append(taken)
+    idle = np.empty((p.stores + p.shared, p.n, p.steps))
+    content = np.concatenate([p.store_initial_kwh, p.rented_initial_kwh])
+    kept = np.concatenate([p.store_retention, np.repeat(p.ess_retention[:, None], p.n, axis=1)])
     for t in range(p.steps):
-        content = p.store_retention * content - p.store_drain_kwh[:, :, t]
+        content = kept * content
+        content[: p.stores] -= p.store_drain_kwh[:, :, t]
         idle[:, :, t] = content
-    return Layout(order, lanes, tiles, tuple(slots), idle, active)
+    return Layout(order, lanes, tiles, tuple(seats), idle, active)

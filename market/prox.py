@@ -5,8 +5,9 @@ Each function takes ``y = 2 w - s``, finds ``z = argmin term(z) + rho/2 (z - y)^
 =================  =====================================================================================================
 retail g           three pieces: ``y - buy/rho`` above 0, ``y - sell/rho`` below, else 0
 meter m            the envelope, softened: outside of it ``y`` is pulled back by at most ``penalty/rho``
-curtailment, own   clip, after the wear and the curvature
-rented space       ``0 <= c, d <= right, e <= right``: projection on an epigraph.  The right is the root of a piecewise
+curtailment,       clip, after the wear, the fee and the curvature
+stores
+free rights        ``0 <= c, d <= right, e <= right``: projection on an epigraph.  The right is the root of a piecewise
                    linear, increasing, concave function; Newton's iterates rise to it from below and end exactly
 exchange x         ``sum x = 0`` with a charge on purchases: one root per interval, by Newton inside a bracket
 net                ``min <= sum n <= max``: all move alike
@@ -15,14 +16,15 @@ net                ``min <= sum n <= max``: all move alike
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.project import (
+from market.tiles import (
     BUY,
+    CELLS,
+    CONSTANTS,
+    CONTENT,
     CURVATURE,
     ENERGY,
     EXCHANGE,
@@ -32,171 +34,154 @@ from market.project import (
     IMPORT,
     METER,
     NET,
+    OWN,
     POWER,
     PV,
     RELAX,
-    RENTED_CONTENT,
-    RENTED_FLOW,
     RETAIL,
     SELL,
+    SLOTS,
     WITHDRAW,
+    Data,
+    Found,
+    State,
 )
 
-if TYPE_CHECKING:
-    from market.kernel import Data, Found, State
-
-__all__ = ["prox", "prox_exchange", "prox_net"]
+__all__ = ["prox_agents", "prox_exchange", "prox_net", "prox_rights", "prox_stores"]
 
 Floats = NDArray[np.float64]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def prox(k: int, data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
-    """Do what concerns one tile alone."""
-    _, steps, _, lanes = data.given.shape
-    own, rented, cell, cell_r, const = (
-        data.tiles[k, 0],
-        data.tiles[k, 1],
-        data.tiles[k, 2],
-        data.tiles[k, 3],
-        data.tiles[k, 5],
-    )
-    size, size_r = steps * own * lanes, steps * rented * lanes
-    _agents(k, data, s, w, weights)
-    if own > 0:
-        bounds = data.bounds[4 * cell : 4 * (cell + size)].reshape((steps, 4, own * lanes))
-        wear = data.constants[4 * const : 4 * (const + own * lanes)].reshape((4, own * lanes))[3]
-        s_own = s.own[3 * cell : 3 * (cell + size)].reshape((steps, 3, own * lanes))
-        w_own = w.own[3 * cell : 3 * (cell + size)].reshape((steps, 3, own * lanes))
-        _stores(bounds, wear, s_own, w_own, weights)
-    if rented > 0:
-        s_ren = s.rented[3 * cell_r : 3 * (cell_r + size_r)].reshape((steps, 3, rented, lanes))
-        w_ren = w.rented[3 * cell_r : 3 * (cell_r + size_r)].reshape((steps, 3, rented, lanes))
-        for j in range(rented):
-            _spaces(k, j, data, s, w, found, s_ren, w_ren, weights)
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def _agents(k: int, data: Data, s: State, w: State, weights: Floats) -> None:
-    """Retail, meter, curtailment."""
+def prox_agents(k: int, data: Data, s: State, w: State, weights: Floats) -> None:
+    """Retail, meter and curtailment of a tile."""
     _, steps, _, lanes = data.given.shape
     alpha, i_retail, pull = weights[RELAX], 1.0 / weights[RETAIL], data.penalty / weights[METER]
     for t in range(steps):
         buy, sell, pv = data.given[k, t, BUY], data.given[k, t, SELL], data.given[k, t, PV]
         least, most = data.given[k, t, EXPORT], data.given[k, t, IMPORT]
-        s_t, w_t = s.agent[k, t], w.agent[k, t]
+        retail, meter, curtail = s.agent[k, t, 0], s.agent[k, t, 1], s.agent[k, t, 2]
+        at_retail, at_meter, at_curtail = w.agent[k, t, 0], w.agent[k, t, 1], w.agent[k, t, 2]
         for i in range(lanes):
-            y = 2.0 * w_t[0, i] - s_t[0, i]
+            y = 2.0 * at_retail[i] - retail[i]
             z = max(y - buy[i] * i_retail, 0.0) + min(y - sell[i] * i_retail, 0.0)
-            s_t[0, i] += alpha * (z - w_t[0, i])
-        for i in range(lanes):
-            y = 2.0 * w_t[1, i] - s_t[1, i]
+            retail[i] += alpha * (z - at_retail[i])
+            y = 2.0 * at_meter[i] - meter[i]
             z = max(min(y, max(most[i], y - pull)), min(-least[i], y + pull))
-            s_t[1, i] += alpha * (z - w_t[1, i])
-        for i in range(lanes):
-            y = 2.0 * w_t[2, i] - s_t[2, i]
-            z = min(max(y, 0.0), pv[i])
-            s_t[2, i] += alpha * (z - w_t[2, i])
+            meter[i] += alpha * (z - at_meter[i])
+            z = min(max(2.0 * at_curtail[i] - curtail[i], 0.0), pv[i])
+            curtail[i] += alpha * (z - at_curtail[i])
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def _stores(bounds: Floats, wear: Floats, s: Floats, w: Floats, weights: Floats) -> None:
-    """Own stores; slots and lanes are one axis here."""
-    steps, _, cells = bounds.shape
+def prox_stores(k: int, data: Data, s: State, w: State, weights: Floats) -> None:
+    """Stores of a tile, and rented spaces too where rights are given."""
+    _, steps, _, lanes = data.given.shape
+    own, slots, cell, const = data.tiles[k, OWN], data.tiles[k, SLOTS], data.tiles[k, CELLS], data.tiles[k, CONSTANTS]
+    bounds = data.bounds[4 * cell : 4 * (cell + steps * slots * lanes)].reshape((steps, 4, slots, lanes))
+    wears = data.constants[4 * const : 4 * (const + slots * lanes)].reshape((4, slots, lanes))[3]
+    store = s.store[3 * cell : 3 * (cell + steps * slots * lanes)].reshape((steps, 3, slots, lanes))
+    at_store = w.store[3 * cell : 3 * (cell + steps * slots * lanes)].reshape((steps, 3, slots, lanes))
     alpha, rho, stiff = weights[RELAX], weights[FLOW], 1.0 / (weights[FLOW] + weights[CURVATURE])
     for t in range(steps):
-        for q in range(2):
-            most, s_q, w_q = bounds[t, q], s[t, q], w[t, q]
-            for i in range(cells):
-                z = min(max((rho * (2.0 * w_q[i] - s_q[i]) - wear[i]) * stiff, 0.0), most[i])
-                s_q[i] += alpha * (z - w_q[i])
-        least, most, s_q, w_q = bounds[t, 2], bounds[t, 3], s[t, 2], w[t, 2]
-        for i in range(cells):
-            z = min(max(2.0 * w_q[i] - s_q[i], least[i]), most[i])
-            s_q[i] += alpha * (z - w_q[i])
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def _spaces(
-    k: int, j: int, data: Data, s: State, w: State, found: Found, s_ren: Floats, w_ren: Floats, weights: Floats,
-) -> None:  # fmt: skip
-    """Spaces rented in shared store j and, where they are free, the rights to them."""
-    steps, _, _, lanes = s_ren.shape
-    first, alpha, rho = k * lanes, weights[RELAX], weights[RENTED_FLOW]
-    stiff, wear = 1.0 / (rho + weights[CURVATURE]), data.ess[j, 3]
-    wish = np.empty((steps, 3, lanes))
-    for t in range(steps):
-        c, d, e, fee = wish[t, 0], wish[t, 1], wish[t, 2], data.given[k, t, WITHDRAW]
-        for i in range(lanes):
-            c[i] = (rho * (2.0 * w_ren[t, 0, j, i] - s_ren[t, 0, j, i]) - wear) * stiff
-            d[i] = (rho * (2.0 * w_ren[t, 1, j, i] - s_ren[t, 1, j, i]) - wear - fee[i]) * stiff
-            e[i] = 2.0 * w_ren[t, 2, j, i] - s_ren[t, 2, j, i]
-    if data.renting:
-        _rights(k, j, data, s, w, found, wish, weights)
-    energy, power = found.held[0, j, first : first + lanes], found.held[1, j, first : first + lanes]
-    final = data.edge[1, j, first : first + lanes]
-    for t in range(steps):
-        for q in range(2):
+        fees = data.given[k, t, WITHDRAW]
+        for a in range(own if data.renting else slots):
+            wear, fee = wears[a], 0.0 if a < own else 1.0
+            c, d, e, at_c, at_d, at_e = (
+                store[t, 0, a],
+                store[t, 1, a],
+                store[t, 2, a],
+                at_store[t, 0, a],
+                at_store[t, 1, a],
+                at_store[t, 2, a],
+            )
+            c_max, d_max, least, most = bounds[t, 0, a], bounds[t, 1, a], bounds[t, 2, a], bounds[t, 3, a]
             for i in range(lanes):
-                z, now = min(max(wish[t, q, i], 0.0), power[i]), w_ren[t, q, j, i]
-                s_ren[t, q, j, i] += alpha * (z - now)
-        last = t == steps - 1
-        for i in range(lanes):
-            z, now = final[i] if last else min(max(wish[t, 2, i], 0.0), energy[i]), w_ren[t, 2, j, i]
-            s_ren[t, 2, j, i] += alpha * (z - now)
+                z = min(max((rho * (2.0 * at_c[i] - c[i]) - wear[i]) * stiff, 0.0), c_max[i])
+                c[i] += alpha * (z - at_c[i])
+                z = min(max((rho * (2.0 * at_d[i] - d[i]) - wear[i] - fee * fees[i]) * stiff, 0.0), d_max[i])
+                d[i] += alpha * (z - at_d[i])
+                z = min(max(2.0 * at_e[i] - e[i], least[i]), most[i])
+                e[i] += alpha * (z - at_e[i])
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def _rights(k: int, j: int, data: Data, s: State, w: State, found: Found, wish: Floats, weights: Floats) -> None:
-    """Find the rights that go with the wishes, by Newton from where they were."""
-    steps, _, lanes = wish.shape
-    first, alpha = k * lanes, weights[RELAX]
-    above, many = np.empty((2, lanes)), np.empty((2, lanes))
-    right, goal = np.empty((2, lanes)), np.empty((2, lanes))
-    for q in range(2):
-        for i in range(lanes):
-            right[q, i] = found.held[q, j, first + i]
-            rent = data.rents[q, j, first + i] / weights[ENERGY + q]
-            goal[q, i] = 2.0 * w.right[q, j, first + i] - s.right[q, j, first + i] - rent
-    pull = (weights[RENTED_CONTENT] / weights[ENERGY], (weights[RENTED_FLOW] + weights[CURVATURE]) / weights[POWER])
-    for _ in range(100):  # four at most were ever seen; every step but the last adds a kink
-        above[:] = 0.0
-        many[:] = 0.0
+def prox_rights(k: int, data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
+    """Rented spaces of a tile together with the rights to them, where those are free.
+
+    For given wishes the right is the root of ``right - goal - pull sum (wish - right)+``, which is concave and increasing
+    and has its kinks at the wishes: Newton's first step lands below the root, the others rise to it and pass a kink each.
+    """
+    _, steps, _, lanes = data.given.shape
+    own, slots, cell, const = data.tiles[k, OWN], data.tiles[k, SLOTS], data.tiles[k, CELLS], data.tiles[k, CONSTANTS]
+    wears = data.constants[4 * const : 4 * (const + slots * lanes)].reshape((4, slots, lanes))[3]
+    store = s.store[3 * cell : 3 * (cell + steps * slots * lanes)].reshape((steps, 3, slots, lanes))
+    at_store = w.store[3 * cell : 3 * (cell + steps * slots * lanes)].reshape((steps, 3, slots, lanes))
+    alpha, rho, stiff = weights[RELAX], weights[FLOW], 1.0 / (weights[FLOW] + weights[CURVATURE])
+    pull = (weights[CONTENT] / weights[ENERGY], (weights[FLOW] + weights[CURVATURE]) / weights[POWER])
+    wish, above, many = np.empty((steps, 3, lanes)), np.empty(lanes), np.empty(lanes)
+    here = slice(k * lanes, (k + 1) * lanes)
+    for a in range(own, slots):
+        j, wear, kept = a - own, wears[a], 1.0
+        active, initial, final = data.active[j, here], data.edge[0, j, here], data.edge[1, j, here]
         for t in range(steps):
-            if t < steps - 1:  # the last content is given
-                for i in range(lanes):
-                    over = 1.0 if wish[t, 2, i] > right[0, i] else 0.0
-                    many[0, i] += over
-                    above[0, i] += over * wish[t, 2, i]
-            for q in range(2):
-                for i in range(lanes):
-                    over = 1.0 if wish[t, q, i] > right[1, i] else 0.0
-                    many[1, i] += over
-                    above[1, i] += over * wish[t, q, i]
-        change = 0.0
-        for q in range(2):
+            kept *= data.retention[j]  # contents are kept less what is there without any flow
+            fee, want_c, want_d, want_e = data.given[k, t, WITHDRAW], wish[t, 0], wish[t, 1], wish[t, 2]
+            c, d, e, at_c, at_d, at_e = (
+                store[t, 0, a],
+                store[t, 1, a],
+                store[t, 2, a],
+                at_store[t, 0, a],
+                at_store[t, 1, a],
+                at_store[t, 2, a],
+            )
             for i in range(lanes):
-                new = (goal[q, i] + pull[q] * above[q, i]) / (1.0 + pull[q] * many[q, i])
-                new = max(new, data.edge[2 + q, j, first + i]) if data.active[j, first + i] > 0.0 else 0.0
-                change = max(change, abs(new - right[q, i]))
-                right[q, i] = new
-        if change <= 1e-12:
-            break
-    for q in range(2):
-        for i in range(lanes):
-            now = w.right[q, j, first + i]
-            found.held[q, j, first + i] = right[q, i]
-            s.right[q, j, first + i] += alpha * (right[q, i] - now)
+                want_c[i] = (rho * (2.0 * at_c[i] - c[i]) - wear[i]) * stiff
+                want_d[i] = (rho * (2.0 * at_d[i] - d[i]) - wear[i] - fee[i]) * stiff
+                want_e[i] = 2.0 * at_e[i] - e[i] + kept * initial[i]
+        for kind in range(2):  # energy, then power
+            right, at_right, held = s.right[kind, j, here], w.right[kind, j, here], found.held[kind, j, here]
+            least, rent = data.edge[2 + kind, j, here], data.rents[kind, j, here]
+            for _ in range(100):  # four at most were ever seen
+                for i in range(lanes):
+                    above[i] = many[i] = 0.0
+                for t in range(steps - 1 if kind == 0 else steps):  # the last content is given
+                    for q in range(2, 3) if kind == 0 else range(2):
+                        want = wish[t, q]
+                        for i in range(lanes):
+                            over = 1.0 if want[i] > held[i] else 0.0
+                            many[i] += over
+                            above[i] += over * want[i]
+                change = 0.0
+                for i in range(lanes):
+                    goal = 2.0 * at_right[i] - right[i] - rent[i] / weights[ENERGY + kind]
+                    new = max((goal + pull[kind] * above[i]) / (1.0 + pull[kind] * many[i]), least[i]) * active[i]
+                    change = max(change, abs(new - held[i]))
+                    held[i] = new
+                if change <= 1e-12:
+                    break
+            for i in range(lanes):
+                right[i] += alpha * (held[i] - at_right[i])
+        energy, power, kept = found.held[0, j, here], found.held[1, j, here], 1.0
+        for t in range(steps):
+            kept *= data.retention[j]
+            last = t == steps - 1
+            for q in range(2):
+                flow, at_flow, want = store[t, q, a], at_store[t, q, a], wish[t, q]
+                for i in range(lanes):
+                    flow[i] += alpha * (min(max(want[i], 0.0), power[i]) - at_flow[i])
+            e, at_e, want = store[t, 2, a], at_store[t, 2, a], wish[t, 2]
+            for i in range(lanes):
+                z = final[i] if last else min(max(want[i], 0.0), energy[i])
+                e[i] += alpha * (z - kept * initial[i] - at_e[i])
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def prox_exchange(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Clear the exchange in every interval: z = (rho y - price [+ charge]) / (rho + curvature), and sum z = 0."""
-    if not data.trading:
-        return
     alpha, rho, agents = weights[RELAX], weights[EXCHANGE], data.agents
     stiff = 1.0 / (rho + weights[CURVATURE])
-    for t in range(data.charge.shape[0]):
+    for t in range(data.charge.shape[0] if data.trading else 0):
         x, now, charge = s.exchange[t], w.exchange[t], data.charge[t]
         low, high, price = -np.inf, np.inf, found.price[t]
         for _ in range(200):
@@ -221,28 +206,22 @@ def prox_exchange(data: Data, s: State, w: State, found: Found, weights: Floats)
         found.price[t] = price
         for i in range(agents):
             sale = rho * (2.0 * now[i] - x[i]) - price
-            z = (max(sale, 0.0) + min(sale + charge[i], 0.0)) * stiff
-            x[i] += alpha * (z - now[i])
+            x[i] += alpha * ((max(sale, 0.0) + min(sale + charge[i], 0.0)) * stiff - now[i])
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def prox_net(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Keep the net of every shared store inside its bounds, all tenants moving alike."""
-    shared, positions = data.active.shape
     alpha, rho = weights[RELAX], weights[NET]
-    for j in range(shared):
+    for j in range(data.active.shape[0]):
         active = data.active[j]
         many = active.sum()
         for t in range(data.net.shape[2]):
-            if not data.bound_net[j, t] or many == 0.0:
-                continue
-            now, n = w.net[j, t], s.net[j, t]
-            total = 0.0
-            for i in range(positions):
-                total += (2.0 * now[i] - n[i]) * active[i]
-            shift = max(total - data.net[1, j, t], 0.0) + min(total - data.net[0, j, t], 0.0)
-            shift /= many
-            found.net_price[j, t] = rho * shift
-            for i in range(positions):
-                z = 2.0 * now[i] - n[i] - shift
-                n[i] += alpha * (z - now[i]) * active[i]
+            if data.bound_net[j, t] and many > 0.0:
+                now, n, total = w.net[j, t], s.net[j, t], 0.0
+                for i in range(active.shape[0]):
+                    total += (2.0 * now[i] - n[i]) * active[i]
+                shift = (max(total - data.net[1, j, t], 0.0) + min(total - data.net[0, j, t], 0.0)) / many
+                found.net_price[j, t] = rho * shift
+                for i in range(active.shape[0]):
+                    n[i] += alpha * (now[i] - n[i] - shift) * active[i]

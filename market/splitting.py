@@ -10,25 +10,27 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market.bound import Duals
-from market.kernel import Found, State, iterate, norms, take_copy
+from market.kernel import iterate, squares
 from market.layout import Columns, lay_out
 from market.problem import Problem, ProblemError
-from market.project import METER, RELAX, RETAIL, factor, project, share_rights
-from market.prox import prox, prox_exchange, prox_net
+from market.project import factor, share_rights
+from market.prox import prox_exchange, prox_net
 from market.repair import Draft
+from market.tiles import METER, RELAX, RETAIL, Found, State, take_copy
 
 __all__ = ["Outcome", "Warm", "split"]
 
 Floats = NDArray[np.float64]
 
 # Weights relative to the penalty, found by trying on the sample community; factors of two hardly matter.  In the order of
-# market.project: retail, exchange, meter, curtailment, own flows, own contents, rented flows, rented contents, net.
-_RELATIVE = np.array([1.0, 1.0, 0.25, 1.0, 1.0, 0.3, 1.0, 0.3, 1.0])
+# market.tiles: retail, exchange, meter, curtailment, flows, contents, net.
+_RELATIVE = np.array([1.0, 1.0, 0.25, 1.0, 1.0, 0.3, 1.0])
 _RIGHT_ENERGY, _RIGHT_POWER = 0.02, 0.25  # times T: a right meets every interval at once
 _RELAXATION = 1.6
 _EVERY = 20  # iterations between two looks
@@ -45,9 +47,9 @@ class Warm:
     agent: Floats
     """Shape (4, n, T): retail, meter, curtailment, exchange."""
     store: Floats
-    """Shape (3, K, n, T): charge, discharge, content."""
-    rented: Floats
-    """Shape (4, M, n, T): charge, discharge, content, net."""
+    """Own stores and, behind them, rented spaces.  Shape (3, K + M, n, T): charge, discharge, content."""
+    net: Floats
+    """Of the rented spaces.  Shape (M, n, T)."""
     right: Floats
     """Shape (4, M, n): energy and power, and what was held of them."""
     price_eur_per_kwh: Floats
@@ -58,7 +60,7 @@ class Warm:
         horizon = self.price_eur_per_kwh.shape[0]
         if not 0 <= steps < horizon:
             raise ProblemError(f"{steps} of {horizon} intervals were to be dropped; at least one must be left.")
-        return Warm(self.penalty, self.agent[..., steps:], self.store[..., steps:], self.rented[..., steps:], self.right,
+        return Warm(self.penalty, self.agent[..., steps:], self.store[..., steps:], self.net[..., steps:], self.right,
                     self.price_eur_per_kwh[steps:])  # fmt: skip
 
 
@@ -90,9 +92,9 @@ def _first_penalty(p: Problem) -> float:
 def _cold(p: Problem) -> Warm:
     """Return the start that knows nothing: no flows, and a price between those of the retailer."""
     price = 0.5 * (p.sell_eur_per_kwh.max(axis=0) + p.buy_eur_per_kwh.min(axis=0))
-    agent, store = np.zeros((4, p.n, p.steps)), np.zeros((3, p.stores, p.n, p.steps))
+    agent, store = np.zeros((4, p.n, p.steps)), np.zeros((3, p.stores + p.shared, p.n, p.steps))
     return Warm(
-        _first_penalty(p), agent, store, np.zeros((4, p.shared, p.n, p.steps)), np.zeros((4, p.shared, p.n)), price
+        _first_penalty(p), agent, store, np.zeros((p.shared, p.n, p.steps)), np.zeros((4, p.shared, p.n)), price
     )
 
 
@@ -107,39 +109,41 @@ class _Splitting:
         self.factors = self.layout.factors(p.steps)
         if warm is None:
             warm = _cold(p)
-        elif (*warm.store.shape[1:], warm.rented.shape[1]) != (p.stores, p.n, p.steps, p.shared):
-            given = (*warm.store.shape[1:], warm.rented.shape[1])
-            raise ProblemError(f"the warm start is of a problem with (K, n, T, M) = {given}; this one has "
-                               f"{(p.stores, p.n, p.steps, p.shared)}. Use Warm.dropped, or start cold.")  # fmt: skip
+        elif (warm.store.shape[1:], warm.net.shape[0]) != ((p.stores + p.shared, p.n, p.steps), p.shared):
+            given, here = warm.store.shape[1:], (p.stores + p.shared, p.n, p.steps)
+            raise ProblemError(
+                f"the warm start is of a problem with (K + M, n, T) = {given}; this one has {here}. Use Warm.dropped for the "
+                "rest of a horizon, or start cold."
+            )
         self.penalty = warm.penalty
-        self.state = self.layout.state(p, Columns(warm.agent, warm.store, warm.rented, warm.right[:2]))
+        self.state = self.layout.state(p, Columns(warm.agent, warm.store, warm.net, warm.right[:2]))
         self.found = self.layout.found(p, warm.price_eur_per_kwh, warm.right[2:])
         self.work = take_copy(self.state)
-        self.weights = self._weighted()
+        self.weights, self.metric = self._weighted()
 
-    def _weighted(self) -> Floats:
-        """Return the weights at the present penalty and factor for them."""
+    def _weighted(self) -> tuple[Floats, State]:
+        """Return the weights at the present penalty, factor for them, and say what they are for every variable."""
         p = self.problem
         rights = np.array([_RIGHT_ENERGY, _RIGHT_POWER]) * p.steps
         scaled = np.concatenate([_RELATIVE, rights]) * self.penalty * p.dt_h
         weights = np.concatenate([scaled, [p.curvature_eur_per_kw2h * p.dt_h, _RELAXATION]])
         factor(self.data, weights, self.factors)
-        return weights
+        return weights, self.layout.metric(self.data, weights)
 
     def _iterate(self, count: int) -> None:
+        data, s, w, found, factors, weights = self.data, self.state, self.work, self.found, self.factors, self.weights
+        tiles = data.tiles.shape[0]
         if self.threads <= 1:
-            iterate(self.data, self.state, self.work, self.found, self.factors, self.weights, count)
+            iterate(data, s, w, found, factors, weights, count, 0, tiles, True)
             return
-        data, s, w, found, weights = self.data, self.state, self.work, self.found, self.weights
-
-        def tile(k: int) -> None:
-            project(k, data, s, w, self.factors, weights)
-            prox(k, data, s, w, found, weights)
-
+        cuts = [tiles * k // self.threads for k in range(self.threads + 1)]
         with ThreadPoolExecutor(self.threads) as pool:
             for _ in range(count):
                 share_rights(data, s, w, found, weights)
-                list(pool.map(tile, range(data.tiles.shape[0])))
+                parts = [pool.submit(iterate, data, s, w, found, factors, weights, 1, a, b, False)
+                         for a, b in pairwise(cuts)]  # fmt: skip
+                for part in parts:
+                    part.result()
                 prox_exchange(data, s, w, found, weights)
                 prox_net(data, s, w, found, weights)
 
@@ -156,7 +160,7 @@ class _Splitting:
                 done += count
             mean = older.and_(newer)
             moved, found = self._look(mean)
-            primal, dual, ratio = _residuals(norms(self.data, mean, self.work, moved, self.weights))
+            primal, dual, ratio = self._residuals(mean, moved)
             looks.append((done, primal, dual, self.penalty))
             if max(primal, dual) <= tolerance or done >= max_iterations:
                 break
@@ -172,13 +176,22 @@ class _Splitting:
         moved, found = take_copy(mean), Found(*(column.copy() for column in self.found))
         plain = self.weights.copy()
         plain[RELAX] = 1.0
-        iterate(self.data, moved, self.work, found, self.factors, plain, 1)
+        iterate(self.data, moved, self.work, found, self.factors, plain, 1, 0, self.data.tiles.shape[0], True)
         return moved, found
+
+    def _residuals(self, mean: State, moved: State) -> tuple[float, float, float]:
+        """Return primal and dual residual, relative, and the size of the dual part of the state by that of the primal."""
+        sums = np.zeros(4)
+        for rho, s, w, after in zip(self.metric, mean, self.work, moved, strict=True):
+            squares(rho.ravel(), s.ravel(), w.ravel(), after.ravel(), sums)
+        change, w_size, z_size, dual = np.sqrt(sums)
+        size = max(w_size, z_size, 1e-9)
+        return float(change / size), float(change / max(dual, 1e-6 * size)), float(dual / size)
 
     def _balance(self, factor_: float, mean: State) -> None:
         """Change the penalty and start again from the mean, its dual part rescaled."""
         self.penalty *= factor_
-        self.weights = self._weighted()
+        self.weights, self.metric = self._weighted()
         self.state = State(*(w + (s - w) / factor_ for s, w in zip(mean, self.work, strict=True)))
 
     def _outcome(self, converged: bool, done: int, looks: Floats, mean: State, moved: State, found: Found) -> Outcome:
@@ -191,12 +204,13 @@ class _Splitting:
         mu = np.where(limited, self.weights[METER] * (w.agent[1] - s.agent[1]) / dt, 0.0)
         price = -found.price / dt
         duals = Duals(price, nu, nu + mu, -found.net_price / dt, *found.scarcity)
-        store, rented = w.store + after.store - s.store, w.rented + after.rented - s.rented
+        store = w.store + after.store - s.store
         curtailed = w.agent[2] + after.agent[2] - s.agent[2]
-        draft = Draft(curtailed, store[0], store[1], rented[0], rented[1], held[0], held[1], nu)
-        net = np.where(self.data.bound_net[:, None, :], s.rented[3], w.rented[0] - w.rented[1])
-        warm = Warm(self.penalty, s.agent, s.store, np.concatenate([s.rented[:3], net[None]]),
-                    np.concatenate([s.right, held]), price)  # fmt: skip
+        own, rented = store[:, : p.stores], store[:, p.stores :]
+        draft = Draft(curtailed, own[0], own[1], rented[0], rented[1], held[0], held[1], nu)
+        w_net = w.store[0, p.stores :] - w.store[1, p.stores :]
+        net = np.where(self.data.bound_net[:, None, :], s.net, w_net)
+        warm = Warm(self.penalty, s.agent, s.store, net, np.concatenate([s.right, held]), price)
         return Outcome(converged, done, looks, draft, duals, warm)
 
 
@@ -222,10 +236,3 @@ class _Mean:
         return State(
             *(sum(columns[1:], columns[0]) / (self.count + newer.count) for columns in zip(*totals, strict=True))
         )
-
-
-def _residuals(squares: Floats) -> tuple[float, float, float]:
-    """Return primal and dual residual, relative, and the size of the dual part of the state by that of the primal."""
-    change, w, z, dual = np.sqrt(squares.sum(axis=0))
-    size = max(w, z, 1e-9)
-    return float(change / size), float(change / max(dual, 1e-6 * size)), float(dual / size)
