@@ -1,8 +1,7 @@
 """The pictures of a run: every static chart is a function here and returns a plotly figure.
 
 A figure knows numbers and roles, not colours: it names ``"var(--peer)"`` and the page that shows it decides
-(:mod:`sim.palette`; plotly accepts the name).  A time axis counts intervals, because local time has hours twice and
-hours never: day names are labels on it.  Every function takes plain arrays, returns ``go.Figure`` and draws nothing
+(:mod:`sim.palette`; plotly accepts the name).  Every function takes plain arrays, returns ``go.Figure`` and draws nothing
 that its arguments do not hold.  Charts that move with the player (map, voltage profile, heat map, envelope,
 convergence) are drawn by ``templates/report.js``.
 """
@@ -10,19 +9,18 @@ convergence) are drawn by ``templates/report.js``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.figure_base import CLEAR, INK, INK2, TimeAxis, area, figure, level, note, rounded, time_figure
 from sim.number_format import money, number
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
-    "TimeAxis",
     "calendar",
     "changes",
     "clearings",
@@ -40,118 +38,10 @@ __all__ = [
 
 Vector = NDArray[np.float64]
 
-INK, INK2 = "var(--ink)", "var(--ink2)"
-CLEAR = "rgba(0,0,0,0)"
 STRIP_DOTS = 150
 """Up to so many members a group are dots; more are a box and its outliers."""
 NAMES_ON_AXIS = 16
 """Up to so many bars have their names on the axis."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimeAxis:
-    """The intervals of a run as an axis, and how coarsely it is drawn."""
-
-    steps: int
-    days: tuple[int, ...]
-    """First interval of every local day."""
-    labels: tuple[str, ...]
-    """Names of the days."""
-    block: int = 1
-    """Intervals per drawn point: 1 draws every interval, 4 the mean of four."""
-
-    def mean(self, values: Vector) -> Vector:
-        """Return the mean of every block; a block with a gap is a gap."""
-        return self._blocks(values).mean(axis=1)
-
-    def low(self, values: Vector) -> Vector:
-        return self._blocks(values).min(axis=1)
-
-    def high(self, values: Vector) -> Vector:
-        return self._blocks(values).max(axis=1)
-
-    def _blocks(self, values: Vector) -> Vector:
-        whole = values.size // self.block * self.block
-        cut = values[:whole].reshape(-1, self.block)
-        if whole == values.size:
-            return cut
-        rest = np.full(self.block, values[whole:].mean())  # the last block is short: its mean stands for all of it
-        return np.vstack([cut, rest])
-
-    def trace(self, values: Vector, digits: int = 1) -> dict[str, Any]:
-        """Return x and y of a line over this axis."""
-        return {"x0": 0, "dx": self.block, "y": _plain(self.mean(values), digits)}
-
-    @property
-    def layout(self) -> dict[str, Any]:
-        ends = [*self.days[1:], self.steps]
-        return {
-            "type": "linear",
-            "range": [0, max(self.steps - 1, 1)],
-            "tickvals": [(a + b) / 2 for a, b in zip(self.days, ends, strict=True)],
-            "ticktext": list(self.labels),
-            "ticks": "",
-        }
-
-
-def _plain(values: Vector, digits: int) -> list[float | None]:
-    """Rounded numbers for JSON; a gap is null, and there is no minus zero."""
-    return [round(float(v), digits) + 0.0 if np.isfinite(v) else None for v in values]
-
-
-def _figure(traces: Sequence[Any], height: int, **layout: Any) -> go.Figure:
-    """Return a figure with what all of them have in common; mappings in ``layout`` are merged."""
-    import plotly.graph_objects as go
-
-    base: dict[str, Any] = {
-        "template": "none",
-        "height": height,
-        "margin": {"l": 46, "r": 14, "t": 14, "b": 30},
-        "paper_bgcolor": CLEAR,
-        "plot_bgcolor": CLEAR,
-        "showlegend": False,
-        "hovermode": "closest",
-        "dragmode": "zoom",
-        "font": {"family": "var(--font)", "size": 12, "color": INK2},
-        "hoverlabel": {"bgcolor": "var(--paper)", "bordercolor": "var(--rule)", "font": {"family": "var(--font)", "size": 12, "color": INK}},
-        "xaxis": {"showgrid": False, "zeroline": False, "linecolor": "var(--axis)", "showline": True, "ticks": "outside", "ticklen": 4, "tickcolor": "var(--axis)"},
-        "yaxis": {"gridcolor": "var(--grid)", "showgrid": True, "zeroline": False, "ticks": "", "fixedrange": True, "nticks": 6},
-    }  # fmt: skip
-    for key, value in layout.items():
-        base[key] = {**base[key], **value} if isinstance(value, Mapping) and isinstance(base.get(key), Mapping) else value
-    return go.Figure(data=list(traces), layout=base)
-
-
-def _time_figure(traces: Sequence[Any], height: int, axis: TimeAxis, unit: str, **layout: Any) -> go.Figure:
-    extra = layout.pop("xaxis", {})
-    return _figure(traces, height, xaxis={**axis.layout, **extra}, hovermode="x", meta={"unit": unit}, **layout)
-
-
-def _area(axis: TimeAxis, values: Vector, name: str, colour: str, *, group: str, hatch: str = "", sign: int = 1) -> dict[str, Any]:
-    """One layer of a stack; downward layers keep their positive value for the reader."""
-    fill = f"var(--{colour})"
-    shown = _plain(axis.mean(values), 1)
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "stackgroup": group,
-        "x0": 0,
-        "dx": axis.block,
-        "y": shown if sign > 0 else [None if v is None else -v + 0.0 for v in shown],
-        "customdata": None if sign > 0 else shown,
-        "line": {"width": 0.6, "color": "var(--bg)"},
-        "fillcolor": fill,
-        "fillpattern": {"shape": hatch, "fgcolor": fill, "bgcolor": "var(--bg)", "size": 5, "solidity": 0.5, "fillmode": "replace"} if hatch else None,
-    }  # fmt: skip
-
-
-def _note(text: str, **place: Any) -> dict[str, Any]:
-    return {"text": text, "showarrow": False, "font": {"size": 11, "color": INK2}, **place}
-
-
-def _level(y: float, *, dash: str = "solid", colour: str = INK2) -> dict[str, Any]:
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"color": colour, "width": 1, "dash": dash}}
 
 
 def week(axis: TimeAxis, demand_kw: Vector, sources: Mapping[str, Vector], uses: Mapping[str, Vector]) -> go.Figure:
@@ -159,23 +49,23 @@ def week(axis: TimeAxis, demand_kw: Vector, sources: Mapping[str, Vector], uses:
     up = [("own solar", "solar", ""), ("own battery", "solar", "/"), ("neighbours", "peer", ""), ("shared storage", "store", ""), ("retailer", "retail", "")]
     down = [("own battery", "solar", "/"), ("shared storage", "store", "/"), ("fed in", "feed", ""), ("curtailed", "limit", "x")]
     named_down = {"own battery": "Into own battery", "shared storage": "Into shared storage", "fed in": "Fed in", "curtailed": "Curtailed"}
-    traces = [_area(axis, sources[k], k.capitalize(), colour, group="up", hatch=hatch) for k, colour, hatch in up if sources[k].any()]
+    traces = [area(axis, sources[k], k.capitalize(), colour, group="up", hatch=hatch) for k, colour, hatch in up if sources[k].any()]
     traces += [
-        _area(axis, uses[k], named_down[k], colour, group="down", hatch=hatch, sign=-1) for k, colour, hatch in down if uses[k].any()
+        area(axis, uses[k], named_down[k], colour, group="down", hatch=hatch, sign=-1) for k, colour, hatch in down if uses[k].any()
     ]
     if axis.block > 1:  # means hide the peaks: a band shows the lowest and highest interval of every block
-        low, high = _plain(axis.low(demand_kw), 1), _plain(axis.high(demand_kw), 1)
+        low, high = rounded(axis.low(demand_kw), 1), rounded(axis.high(demand_kw), 1)
         band = {"type": "scatter", "mode": "lines", "x0": 0, "dx": axis.block, "line": {"width": 0}}
         traces.append({**band, "y": low, "name": "Demand, lowest"})
         traces.append({**band, "y": high, "name": "Demand, highest", "fill": "tonexty", "fillcolor": "rgba(128,128,128,0.35)"})
     traces.append({"type": "scatter", "mode": "lines", "name": "Demand", "line": {"color": INK, "width": 1.3}, **axis.trace(demand_kw)})
     corner = {"xref": "paper", "yref": "paper", "x": 0, "xanchor": "left", "xshift": 6, "bgcolor": "var(--bg)"}
-    return _time_figure(
+    return time_figure(
         traces, 420, axis, "kW",
         yaxis={"zeroline": True, "zerolinecolor": INK, "zerolinewidth": 1, "nticks": 9},
         annotations=[
-            _note("how demand was met ↑", y=1, yanchor="top", **corner),
-            *([_note("what happened to the other solar ↓", y=0, yanchor="bottom", **corner)] if len(uses) and any(uses[k].any() for k, *_ in down) else []),
+            note("how demand was met ↑", y=1, yanchor="top", **corner),
+            *([note("what happened to the other solar ↓", y=0, yanchor="bottom", **corner)] if len(uses) and any(uses[k].any() for k, *_ in down) else []),
         ],
     )  # fmt: skip
 
@@ -196,7 +86,7 @@ def prices(axis: TimeAxis, local: Mapping[str, Vector], buy: Vector, sell: Vecto
         (np.where(known, np.maximum(ceiling - np.maximum(final, sell), 0.0), 0.0), "var(--retail-t)", "kept by buyers"),
     ]
     traces: list[dict[str, Any]] = [
-        {**flat, "name": name, "y": _plain(axis.mean(values), 2), "line": {"width": 0, "shape": "hv"}, "fillcolor": colour, "showlegend": False}
+        {**flat, "name": name, "y": rounded(axis.mean(values), 2), "line": {"width": 0, "shape": "hv"}, "fillcolor": colour, "showlegend": False}
         for values, colour, name in layers
     ]
     outside = [("Retail price", buy, "solid"), ("Feed-in", sell, "solid")]
@@ -210,12 +100,12 @@ def prices(axis: TimeAxis, local: Mapping[str, Vector], buy: Vector, sell: Vecto
         traces.append({"type": "scatter", "mode": "lines", "name": name, "line": line, **axis.trace(values, 2)})
     ends = [("retail", buy), ("feed-in", sell)] if charge is None else [("retail", buy), ("less local charges", ceiling), ("feed-in", sell)]
     floor = min(0.0, float(np.nanmin(sell)), float(np.nanmin(final)) if known.any() else 0.0)
-    return _time_figure(
+    return time_figure(
         traces, 270, axis, unit,
         margin={"r": 124},
         yaxis={"range": [floor * 1.1, float(np.nanmax(buy)) * 1.08], "nticks": 5},
         annotations=[
-            _note(text, xref="paper", x=1.005, y=float(values[np.isfinite(values)][-1]), xanchor="left", align="left") for text, values in ends
+            note(text, xref="paper", x=1.005, y=float(values[np.isfinite(values)][-1]), xanchor="left", align="left") for text, values in ends
         ],
     )  # fmt: skip
 
@@ -228,7 +118,7 @@ def rents(axis: TimeAxis, series: Mapping[str, Vector], reserve: Vector, colour:
         for label, layer, fill in ((f"{name}: reserve", base, f"var(--{colour}-t)"), (f"{name}: scarcity", values - base, f"var(--{colour})")):
             traces.append({"type": "scatter", "mode": "lines", "stackgroup": name, "name": label, "line": {"width": 0, "shape": "hv"}, "fillcolor": fill, **axis.trace(layer, 3)})
     top = max((float(np.nanmax(v)) for v in series.values() if np.isfinite(v).any()), default=1.0)
-    return _time_figure(traces, 150, axis, unit, yaxis={"rangemode": "tozero", "range": [0, max(top, 1e-9) * 1.15], "nticks": 4})
+    return time_figure(traces, 150, axis, unit, yaxis={"rangemode": "tozero", "range": [0, max(top, 1e-9) * 1.15], "nticks": 4})
 
 
 def changes(names: Sequence[str], change: Vector, roles: Sequence[str], currency: str) -> go.Figure:
@@ -238,7 +128,7 @@ def changes(names: Sequence[str], change: Vector, roles: Sequence[str], currency
         "type": "bar",
         "orientation": "h",
         "y": list(names),
-        "x": _plain(change, 2),
+        "x": rounded(change, 2),
         "marker": {"color": [f"var(--{role})" for role in roles]},
         "text": [money(v, currency, signed=True, unit=False) for v in change],
         "textposition": "outside",
@@ -246,7 +136,7 @@ def changes(names: Sequence[str], change: Vector, roles: Sequence[str], currency
         "textfont": {"color": INK},
         "hoverinfo": "skip",
     }
-    return _figure(
+    return figure(
         [bars], 44 + 32 * len(names),
         margin={"l": 150, "r": 40, "t": 4, "b": 8}, bargap=0.28,
         yaxis={"autorange": "reversed", "showgrid": False, "tickfont": {"color": INK}, "ticksuffix": "  ", "nticks": 20},
@@ -264,7 +154,7 @@ def members(ids: Sequence[str], saving: Vector, has_solar: NDArray[np.bool_], cu
     bars = {
         "type": "bar",
         "x": list(range(n)),
-        "y": _plain(saving[order], 2),
+        "y": rounded(saving[order], 2),
         "customdata": names,
         "marker": {"color": ["var(--solar)" if has_solar[k] else "var(--retail)" for k in order], "line": {"width": 0}},
         "text": [money(saving[k], currency, signed=True) for k in order],
@@ -276,7 +166,7 @@ def members(ids: Sequence[str], saving: Vector, has_solar: NDArray[np.bool_], cu
     if n <= NAMES_ON_AXIS:
         ticks = {"tickvals": list(range(n)), "ticktext": [_short(name, 14) for name in names], "tickangle": -35 if n > 6 else 0}
         bottom = 60
-    return _figure(
+    return figure(
         [bars], 300,
         bargap=0.18, margin={"b": bottom},
         xaxis={"ticks": "", "range": [-0.8, n - 0.2], "fixedrange": True, "showline": False, **ticks},
@@ -323,22 +213,22 @@ def groups(ids: Sequence[str], saving: Vector, group: Sequence[str], has_solar: 
             order = np.argsort(values, kind="stable")
             rows = rows[np.concatenate([order[:5], order[-5:]])]
         # a fixed pattern spreads the dots: a picture of the same numbers is the same picture
-        spread = ((np.arange(rows.size) * 0.618034) % 1.0 - 0.5) * 0.34
+        spread: Vector = np.asarray(((np.arange(rows.size) * 0.618034) % 1.0 - 0.5) * 0.34)
         traces.append({
             "type": "scatter", "mode": "markers",
-            "x": _plain(saving[rows], 2), "y": _plain(-k + spread, 3),
-            "customdata": [ids[row] for row in rows],
+            "x": rounded(saving[rows], 2), "y": rounded(spread - float(k), 3),
+            "customdata": [ids[int(row)] for row in rows],
             "text": [money(saving[row], currency, signed=True) for row in rows],
             "marker": {"size": 7, "opacity": 0.8, "color": "var(--solar)" if has_solar[rows].any() else "var(--retail)", "symbol": ["diamond", "circle", "square", "triangle-up"][k % 4], "line": {"width": 0.5, "color": "var(--bg)"}},
             "hovertemplate": "<b>%{customdata}</b>  %{text}<extra></extra>",
         })  # fmt: skip
         median = float(np.median(values))
         traces.append({"type": "scatter", "mode": "lines", "x": [median, median], "y": [-k - 0.27, -k + 0.27], "line": {"color": INK, "width": 2.5}, "hoverinfo": "skip"})
-        notes.append(_note(
+        notes.append(note(
             f"<b>{_short(name, 40)}</b> · {values.size} member{'s' if values.size != 1 else ''} · median {money(median, currency, signed=True)}",
             xref="paper", x=0, xanchor="left", y=-k + 0.34, yanchor="bottom", bgcolor="var(--bg)", borderpad=1, font={"color": INK, "size": 11.5},
         ))  # fmt: skip
-    return _figure(
+    return figure(
         traces, 60 + 88 * len(names),
         margin={"l": 14, "t": 8},
         xaxis={"zeroline": True, "zerolinecolor": INK, "gridcolor": "var(--grid)", "showgrid": True, "fixedrange": True, "showline": False, "ticks": ""},
@@ -350,16 +240,16 @@ def groups(ids: Sequence[str], saving: Vector, group: Sequence[str], has_solar: 
 def storage(axis: TimeAxis, tenants_kwh: Vector, operator_kwh: Vector, rented_kwh: Vector, usable_kwh: float) -> go.Figure:
     """Show whose energy is in the shared storage, how much of it is rented out, and its size. Arrays (T,). [kWh]"""
     traces = [
-        _area(axis, tenants_kwh, "Tenants", "store", group="inside"),
-        _area(axis, np.maximum(operator_kwh, 0.0), "Operator", "store-t", group="inside"),
+        area(axis, tenants_kwh, "Tenants", "store", group="inside"),
+        area(axis, np.maximum(operator_kwh, 0.0), "Operator", "store-t", group="inside"),
         {"type": "scatter", "mode": "lines", "name": "Rented out", "line": {"color": INK2, "width": 1.2, "dash": "dot", "shape": "hv"}, **axis.trace(rented_kwh)},
     ]
     last = rented_kwh[np.isfinite(rented_kwh)]
-    notes = [_note(f"usable {number(usable_kwh)}", xref="paper", x=1.005, y=usable_kwh, xanchor="left", yanchor="bottom")]
+    notes = [note(f"usable {number(usable_kwh)}", xref="paper", x=1.005, y=usable_kwh, xanchor="left", yanchor="bottom")]
     if last.size and last[-1] > 0:
-        notes.append(_note("rented out", xref="paper", x=1.005, y=float(last[-1]), xanchor="left", yanchor="top"))
+        notes.append(note("rented out", xref="paper", x=1.005, y=float(last[-1]), xanchor="left", yanchor="top"))
     top = max(usable_kwh, float((tenants_kwh + operator_kwh).max()), float(last.max()) if last.size else 0.0)
-    return _time_figure(traces, 270, axis, "kWh", yaxis={"range": [0, top * 1.08]}, margin={"r": 84}, shapes=[_level(usable_kwh)], annotations=notes)
+    return time_figure(traces, 270, axis, "kWh", yaxis={"range": [0, top * 1.08]}, margin={"r": 84}, shapes=[level(usable_kwh)], annotations=notes)
 
 
 def waterfall(names: Sequence[str], amounts: Vector, total_name: str, currency: str) -> go.Figure:
@@ -372,7 +262,7 @@ def waterfall(names: Sequence[str], amounts: Vector, total_name: str, currency: 
         "type": "waterfall",
         "orientation": "h",
         "y": [*names, total_name],
-        "x": [*_plain(amounts, 2), round(total, 2)],
+        "x": [*rounded(amounts, 2), round(total, 2)],
         "measure": ["relative"] * len(names) + ["total"],
         "text": [*(money(v, currency, signed=True, unit=False) for v in amounts), money(total, currency, unit=False)],
         "textposition": "outside",
@@ -384,7 +274,7 @@ def waterfall(names: Sequence[str], amounts: Vector, total_name: str, currency: 
         "connector": {"line": {"color": "var(--axis)", "width": 1}},
         "hoverinfo": "skip",
     }
-    return _figure(
+    return figure(
         [bars], 50 + 30 * (len(names) + 1),
         margin={"l": 150, "r": 30, "t": 4},
         yaxis={"autorange": "reversed", "showgrid": False, "tickfont": {"color": INK}, "ticksuffix": "  ", "nticks": 20},
@@ -412,7 +302,7 @@ def _ranked(names: Sequence[str], values: Vector, role: str, said: Sequence[str]
     bars = {
         "type": "bar",
         "x": list(range(n)),
-        "y": _plain(values, 2),
+        "y": rounded(values, 2),
         "customdata": list(names),
         "text": list(said),
         "textposition": "none",
@@ -422,7 +312,7 @@ def _ranked(names: Sequence[str], values: Vector, role: str, said: Sequence[str]
     named: dict[str, Any] = {"showticklabels": False}
     if n <= NAMES_ON_AXIS:
         named = {"tickvals": list(range(n)), "ticktext": [_short(name, 12) for name in names], "tickangle": -60, "tickfont": {"size": 11}}
-    return _figure(
+    return figure(
         [bars], 240,
         bargap=0.25, margin={"b": 64 if n <= NAMES_ON_AXIS else 14},
         yaxis={"ticksuffix": suffix, "nticks": 5, "rangemode": "tozero", "automargin": True},
@@ -444,8 +334,8 @@ def duration(curves: Mapping[str, Vector]) -> go.Figure:
         if known.size > 1500:  # the eye cannot tell: every k-th point, the ends kept
             kept = np.unique(np.linspace(0, known.size - 1, 1500).round().astype(np.intp))
             known, at = known[kept], at[kept]
-        traces.append({"type": "scatter", "mode": "lines", "name": name, "x": _plain(at, 2), "y": _plain(known, 1), "line": line, "hovertemplate": f"{name} %{{y:.0f}} kW<extra></extra>"})
-    return _figure(
+        traces.append({"type": "scatter", "mode": "lines", "name": name, "x": rounded(at, 2), "y": rounded(known, 1), "line": line, "hovertemplate": f"{name} %{{y:.0f}} kW<extra></extra>"})
+    return figure(
         traces, 260,
         xaxis={"ticksuffix": " %", "fixedrange": True, "range": [0, 100], "nticks": 6},
         yaxis={"zeroline": True, "zerolinecolor": INK, "nticks": 8},
@@ -465,14 +355,14 @@ def calendar(values: Vector, days: Sequence[int], labels: Sequence[str], steps_a
     hours = [0, 6, 12, 18]
     heat = {
         "type": "heatmap",
-        "z": [_plain(row, 1) for row in sheet],
+        "z": [rounded(row, 1) for row in sheet],
         "zmin": -span,
         "zmax": span,
         "colorscale": [[0, "var(--peer)"], [0.5, "var(--wash)"], [1, "var(--retail)"]],
         "showscale": False,
         "hovertemplate": f"%{{z:.0f}} {unit}<extra></extra>",
     }
-    return _figure(
+    return figure(
         [heat], 300,
         xaxis={"tickvals": months, "ticktext": [labels[k].split()[-1] for k in months], "fixedrange": True},
         yaxis={"tickvals": [h * steps_a_day / 24 for h in hours], "ticktext": [f"{h:02d}:00" for h in hours], "autorange": "reversed", "showgrid": False},
@@ -493,12 +383,11 @@ def clearings(axis: TimeAxis, slot: Vector, iterations: Vector, stage: Sequence[
         "type": "scatter",
         "mode": "markers",
         "name": "iterations",
-        "x": _plain(slot, 2),
+        "x": rounded(slot, 2),
         "y": [int(v) for v in iterations],
         "customdata": list(names),
         "marker": marker,
         "hovertemplate": "%{y} iterations<extra></extra>",
     }
     low = min(0.0, float(slot.min()) if slot.size else 0.0)
-    figure = _figure([dots], 190, xaxis={**axis.layout, "range": [low - 0.01 * axis.steps, axis.steps]}, yaxis={"rangemode": "tozero", "nticks": 4})
-    return figure
+    return figure([dots], 190, xaxis={**axis.layout, "range": [low - 0.01 * axis.steps, axis.steps]}, yaxis={"rangemode": "tozero", "nticks": 4})

@@ -57,7 +57,7 @@ def number(value: float, digits: int = 0, *, signed: bool = False) -> str:
     """Return a number with a fixed count of digits.
 
     >>> number(-1234.5, 1), number(-0.001, 2), number(3, signed=True), number(float("nan"))
-    ('−1\\u202f234.5', '0.00', '+3', '–')
+    ('−1\u202f234.5', '0.00', '+3', '–')
     """
     if not math.isfinite(value):
         return DASH
@@ -72,10 +72,10 @@ def _with_unit(text: str, unit: str) -> str:
 
 
 def money(value: float, currency: str, *, signed: bool = False, unit: bool = True) -> str:
-    """Return an amount: two digits, none from 1000 on.
+    r"""Return an amount: two digits, none from 1000 on.
 
     >>> money(-12.345, "eur"), money(4321.9, "eur", signed=True)
-    ('−12.35\\xa0€', '+4\\u202f322\\xa0€')
+    ('−12.35\xa0€', '+4\u202f322\xa0€')
     """
     # round() of a binary 12.345 may fall either way; half a millionth decides it the way people expect
     nudged = value + math.copysign(5e-7, value) if math.isfinite(value) else value
@@ -84,13 +84,12 @@ def money(value: float, currency: str, *, signed: bool = False, unit: bool = Tru
 
 
 def percent(value: float, *, signed: bool = False, unit: bool = True) -> str:
-    """Return a percentage: no digit, one below 10.
+    r"""Return a percentage: no digit, one below 10.
 
     >>> percent(48.7), percent(-5.54, signed=True), percent(0.0)
-    ('49\\xa0%', '−5.5\\xa0%', '0\\xa0%')
+    ('49\xa0%', '−5.5\xa0%', '0\xa0%')
     """
-    text = number(value, 1 if 0 < abs(value) < 9.95 else 0, signed=signed)
-    text = "0" if text == "0.0" else text
+    text = number(value, 1 if 0.05 <= abs(value) < 9.95 else 0, signed=signed)
     return _with_unit(text, "%") if unit else text
 
 
@@ -108,46 +107,46 @@ def points(value: float) -> str:
     if not math.isfinite(value):
         return DASH
     size = percent(abs(value), unit=False)
-    if size in {"0", "0.0"}:
+    if size == "0":
         return "no change"
     return f"{size} point{'' if size == '1.0' else 's'} {'more' if value > 0 else 'less'}"
 
 
 def power(value_kw: float, *, unit: bool = True) -> str:
-    """Return a power: no digit, one below 10. [kW]
+    r"""Return a power: no digit, one below 10. [kW]
 
     >>> power(231.4), power(4.26)
-    ('231\\xa0kW', '4.3\\xa0kW')
+    ('231\xa0kW', '4.3\xa0kW')
     """
-    text = number(value_kw, 1 if 0 < abs(value_kw) < 9.95 else 0)
+    text = number(value_kw, 1 if 0.05 <= abs(value_kw) < 9.95 else 0)
     return _with_unit(text, "kW") if unit else text
 
 
 def energy(value_kwh: float) -> str:
-    """Return an energy: kWh without digits (one below 10), MWh with one from 10 000 kWh on.
+    r"""Return an energy: kWh without digits (one below 10), MWh with one from 10 000 kWh on.
 
     >>> energy(10843.0), energy(588.2), energy(0.42)
-    ('10.8\\xa0MWh', '588\\xa0kWh', '0.4\\xa0kWh')
+    ('10.8\xa0MWh', '588\xa0kWh', '0.4\xa0kWh')
     """
     if abs(value_kwh) >= 9999.5:
         return _with_unit(number(value_kwh / 1000.0, 1), "MWh")
-    return _with_unit(number(value_kwh, 1 if 0 < abs(value_kwh) < 9.95 else 0), "kWh")
+    return _with_unit(number(value_kwh, 1 if 0.05 <= abs(value_kwh) < 9.95 else 0), "kWh")
 
 
 def price(value_per_kwh: float, currency: str, *, per: str = "kWh") -> str:
-    """Return a price in the hundredth part of the currency, one digit.
+    r"""Return a price in the hundredth part of the currency, one digit.
 
     >>> price(0.1253, "eur"), price(0.1253, "sek")
-    ('12.5\\xa0ct/kWh', '0.13\\xa0SEK/kWh')
+    ('12.5\xa0ct/kWh', '0.13\xa0SEK/kWh')
     """
     name, factor = minor_unit(currency)
     return _with_unit(number(value_per_kwh * factor, 1 if factor > 1 else 2), f"{name}/{per}")
 
 
 def voltage(value_pu: float) -> str:
-    """Return a voltage as its distance from nominal, signed, one digit.
+    r"""Return a voltage as its distance from nominal, signed, one digit.
 
     >>> voltage(1.0253), voltage(0.961)
-    ('+2.5\\xa0%', '−3.9\\xa0%')
+    ('+2.5\xa0%', '−3.9\xa0%')
     """
     return _with_unit(number((value_pu - 1.0) * 100.0, 1, signed=True), "%")

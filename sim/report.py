@@ -15,7 +15,6 @@ import base64
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 from sim import palette
 from sim.report_charts import charts

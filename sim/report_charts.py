@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim import figures
+from sim.figure_base import TimeAxis
 from sim.number_format import currency_sign, minor_unit
 from sim.report_data import WORLD_NAMES, Grid, Story
 from sim.report_live import LONGEST_WHOLE, Window, choose_windows, convergence, live
@@ -36,19 +37,19 @@ class Charts:
     live: dict[str, Any]
     windows: list[Window]
     notes: tuple[str, ...]
-    axis: figures.TimeAxis
+    axis: TimeAxis
 
     def height(self, name: str) -> int:
         return int(self.figures[name]["layout"]["height"])
 
 
-def time_axis(story: Story) -> figures.TimeAxis:
+def time_axis(story: Story) -> TimeAxis:
     """Return the axis of the time charts: every interval up to a month, hours beyond."""
     clock = story.clock
     days = clock.days()
     labels = tuple(f"{at:%a} {at.day}" if clock.steps <= LONGEST_WHOLE else f"{at.day} {at:%b}" for at in map(clock.local, days))
     block = 1 if clock.steps <= LONGEST_WHOLE else max(1, round(1 / clock.dt_h))
-    return figures.TimeAxis(clock.steps, tuple(days), labels, block)
+    return TimeAxis(clock.steps, tuple(days), labels, block)
 
 
 def held_back(story: Story) -> NDArray[np.intp]:
@@ -78,7 +79,7 @@ def _json(figure: go.Figure) -> dict[str, Any]:
     return found
 
 
-def _figures(story: Story, axis: figures.TimeAxis) -> dict[str, Callable[[], go.Figure]]:
+def _figures(story: Story, axis: TimeAxis) -> dict[str, Callable[[], go.Figure]]:
     """Return what is to be drawn, by name; a chart without anything to show is left out."""
     clock, who, currency, saving = story.clock, story.members, story.currency, story.saving
     has_bills = bool(np.isfinite(saving).any())

@@ -293,8 +293,11 @@ def figures(tables: RunTables, world: str = "run") -> dict[str, Figure]:
     """Return the key figures of the community by name."""
     if not tables.any(world, "kpis"):
         return {}
+    def known(value: float | None) -> float:
+        return math.nan if value is None else float(value)
+
     return {
-        str(name): Figure(str(name), *(math.nan if v is None else float(v) for v in (value, reference)), str(unit), str(boundary))
+        str(name): Figure(str(name), known(value), known(reference), str(unit), str(boundary))
         for name, value, reference, unit, boundary in tables.rows(
             f"SELECT kpi, value, reference, unit, boundary FROM {world}.kpis WHERE scope = 'community' AND period = 'run' ORDER BY kpi"
         )
@@ -338,12 +341,18 @@ def price_curves(tables: RunTables) -> PriceCurves | None:
     rent = {"space": np.full(tables.clock.steps, np.nan), "power": np.full(tables.clock.steps, np.nan)}
     if tables.any("run", "rights"):
         rent = _rents(tables)
-    reserve = [
-        float(ess.get(key, 0.0)) if isinstance(ess, dict) else 0.0
-        for ess in ((tables.scenario.get("storage") or [{}])[0],)
-        for key in ("rent_energy_eur_per_kwh_day", "rent_power_eur_per_kw_day")
-    ]
-    return PriceCurves(local, retail["buy"], retail["sell"], _local_charge(tables), rent["space"], rent["power"], *reserve, tariffs)
+    first: dict[str, float] = (tables.scenario.get("storage") or [{}])[0]
+    return PriceCurves(
+        local=local,
+        buy=retail["buy"],
+        sell=retail["sell"],
+        local_charge=_local_charge(tables),
+        rent_space=rent["space"],
+        rent_power=rent["power"],
+        reserve_space=float(first.get("rent_energy_eur_per_kwh_day", 0.0)),
+        reserve_power=float(first.get("rent_power_eur_per_kw_day", 0.0)),
+        tariffs=tariffs,
+    )
 
 
 def _rents(tables: RunTables) -> dict[str, Vector]:

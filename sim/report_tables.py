@@ -173,10 +173,11 @@ class RunTables:
         """Return the columns of a query as arrays; a missing number is NaN."""
         found: dict[str, NDArray[Any]] = {}
         for name, column in self._connection.execute(sql).fetchnumpy().items():
-            values = column
             if isinstance(column, np.ma.MaskedArray):
-                values = column.filled(np.nan) if column.dtype.kind == "f" else column.astype(object).filled(None)
-            found[name] = np.asarray(values)
+                missing: Any = np.nan if column.dtype.kind == "f" else None
+                found[name] = np.asarray(np.ma.filled(column if column.dtype.kind == "f" else column.astype(object), missing))
+            else:
+                found[name] = np.asarray(column)
         return found
 
     def series(self, sql: str, fill: float = 0.0) -> dict[str, NDArray[np.float64]]:

@@ -176,7 +176,7 @@ def lede(outcome: Outcome, clock: Clock, currency: str) -> Sentence:
                 ]
             else:
                 spans.append(Span(f"The feeder stayed inside its limits {who}, too"))
-            if outcome.held_back_percent > 0:
+            if outcome.held_back_percent >= 0.05:
                 spans += [Span("; the envelopes curtailed "), Span(f"{percent(outcome.held_back_percent)} of the solar energy", "b")]
             spans.append(Span("."))
     return tuple(spans)

@@ -411,8 +411,7 @@ class _World:
             rows.append((f"hour-{k:04d}", "intraday", self.times[0] + np.timedelta64(k * 60 - 5, "m"), max(20, int(rng.normal(90, 25)))))
         failed = {len(rows) - 1 - k for k in range(self.m.unconverged)}
         for name, _stage, _at, count in rows:
-            for i in range(20, count + 20, 20):
-                history.append((name, min(i, count), 0.3 * 0.96**i + 5e-4, 0.5 * 0.955**i + 4e-4, 10.0))
+            history += [(name, min(i, count), 0.3 * 0.96**i + 5e-4, 0.5 * 0.955**i + 4e-4, 10.0) for i in range(20, count + 20, 20)]
         ok = np.array([k not in failed for k in range(len(rows))])
         cost = np.full(len(rows), 20.0)
         gap = rng.uniform(0, 2e-3, len(rows))

@@ -120,7 +120,7 @@ const homeAt = new Map(); L.members.bus.forEach((bus, k) => { if (bus >= 0 && !h
 const namesAt = new Map(); L.members.bus.forEach((bus, k) => { if (bus >= 0) namesAt.set(bus, [...(namesAt.get(bus) ?? []), k]); });
 const solarAt = bus => (namesAt.get(bus) ?? []).reduce((sum, k) => sum + L.members.pv[k], 0);
 const middle = v => (Math.min(...v) + Math.max(...v)) / 2;
-const aside = (values, value, name, where = "middle") => value > middle(values) ? {text: [`${esc(name)}\u2002`], textposition: `${where} left`} : {text: [`\u2002${esc(name)}`], textposition: `${where} right`};
+const label = (x, y, xs, ys) => { const left = x > middle(xs), low = y < middle(ys); return {x, y, text: esc(L.members.id[S.who]), showarrow: false, xanchor: left ? "right" : "left", xshift: left ? -13 : 13, yshift: low ? 13 : -13, bgcolor: "var(--bg)", opacity: 0.92, borderpad: 1, font: {size: 12, color: "var(--ink)"}}; };
 const extremesOf = new Map(); // lowest and highest of every bus in a world and window
 function extremes(world) {
   const key = `${world}/${win}`;
@@ -150,11 +150,12 @@ const charts = {
     const beside = i => i ? 0 : (Math.max(...grid.x) - Math.min(...grid.x)) * 0.045; // a storage at the busbar stands beside the transformer
     if (S.run === 0 && grid.storage.length) traces.push({x: grid.storage.map(i => grid.x[i] + beside(i)), y: grid.storage.map(i => grid.y[i]), mode: "markers", marker: {symbol: "diamond", size: 16, color: "var(--store)", line: {color: "var(--bg)", width: 1.5}}, hovertemplate: "Shared storage<extra></extra>"});
     const bus = L.members.bus[S.who];
-    if (bus >= 0) traces.push({x: [grid.x[bus]], y: [grid.y[bus]], mode: "markers+text", ...aside(grid.x, grid.x[bus], L.members.id[S.who]), textfont: {color: "var(--ink)", size: 12}, marker: {symbol: "circle-open", size: 19, color: "var(--ink)", line: {width: 1.6}}, hoverinfo: "skip"});
+    if (bus >= 0) traces.push({x: [grid.x[bus]], y: [grid.y[bus]], mode: "markers", marker: {symbol: "circle-open", size: 19, color: "var(--ink)", line: {width: 1.6}}, hoverinfo: "skip"});
     const x0 = Math.min(...grid.x), y0 = Math.min(...grid.y), span = Math.max(...grid.x) - x0, height = Math.max(...grid.y) - y0;
     const bar = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].filter(m => m <= Math.max(span, height) / 3).pop(), drop = height * 0.045;
-    const ruler = grid.metres && bar ? {shapes: [{type: "line", x0, x1: x0 + bar, y0: y0 - drop, y1: y0 - drop, line: {color: "var(--ink2)", width: 1.5}}], annotations: [note(`${bar} m`, {x: x0 + bar / 2, y: y0 - drop, yanchor: "top"})]} : {};
-    if (now.every(v => v === NO_VALUE)) ruler.annotations = [...(ruler.annotations ?? []), note("the power flow has no result at this moment", {xref: "paper", yref: "paper", x: 0.5, y: 0, yanchor: "bottom", font: {size: 13, color: "var(--limit-i)"}})];
+    const marks = bus >= 0 ? [label(grid.x[bus], grid.y[bus], grid.x, grid.y)] : [];
+    const ruler = grid.metres && bar ? {shapes: [{type: "line", x0, x1: x0 + bar, y0: y0 - drop, y1: y0 - drop, line: {color: "var(--ink2)", width: 1.5}}], annotations: [...marks, note(`${bar} m`, {x: x0 + bar / 2, y: y0 - drop, yanchor: "top"})]} : {annotations: marks};
+    if (now.every(v => v === NO_VALUE)) ruler.annotations.push(note("the power flow has no result at this moment", {xref: "paper", yref: "paper", x: 0.5, y: 0, yanchor: "bottom", font: {size: 13, color: "var(--limit-i)"}}));
     return [traces, layout(500, {margin: {l: 2, r: 2, t: 4, b: 4}, dragmode: "pan", xaxis: {visible: false, ...(grid.metres ? {scaleanchor: "y"} : {})}, yaxis: {visible: false}, ...ruler})];
   },
   profile() {
@@ -167,7 +168,7 @@ const charts = {
       {x: grid.distance, y: now.map(y), mode: "markers", customdata: grid.bus.map((_, i) => homeAt.get(i) ?? -1), text: grid.bus.map((id, i) => esc(namesAt.has(i) ? L.members.id[homeAt.get(i)] : id)), marker: {size: 6.5, opacity: 1, color: now.map(clip), cmin: z0, cmax: z1, colorscale: scale, line: {width: 0.8, color: now.map(v => outside(v) ? "var(--limit)" : "var(--ink2)")}}, hovertemplate: `<b>%{text}</b> %{y:.1f} % at %{x:.0f} ${grid.unit}<extra></extra>`},
     ];
     const bus = L.members.bus[S.who];
-    if (bus >= 0 && now[bus] !== NO_VALUE) traces.push({x: [grid.distance[bus]], y: [y(now[bus])], mode: "markers+text", ...aside(grid.distance, grid.distance[bus], L.members.id[S.who], "bottom"), textfont: {color: "var(--ink)", size: 12}, marker: {symbol: "circle-open", size: 17, color: "var(--ink)", line: {width: 1.6}}, hoverinfo: "skip"});
+    if (bus >= 0 && now[bus] !== NO_VALUE) traces.push({x: [grid.distance[bus]], y: [y(now[bus])], mode: "markers", marker: {symbol: "circle-open", size: 17, color: "var(--ink)", line: {width: 1.6}}, hoverinfo: "skip"});
     const all = voltage.flatMap((_, w) => extremes(w)).flat().filter(Number.isFinite), room = (hi - lo) * 0.09;
     const span = [Math.min(lo, ...all) - room, Math.max(hi, ...all) + room].map(v => v / 100), far = Math.max(...grid.distance, 1);
     const limit = (v, text, anchor) => ({xref: "paper", x: 1, xanchor: "right", y: v / 100, yanchor: anchor, text, showarrow: false, font: {color: "var(--limit-i)", size: 11}});
@@ -175,7 +176,7 @@ const charts = {
       xaxis: axis({ticksuffix: ` ${grid.unit === "m" ? "m" : ""}`, range: [-0.02 * far, 1.1 * far], fixedrange: true, nticks: 6}),
       yaxis: {range: span, gridcolor: "var(--grid)", zeroline: true, zerolinecolor: "var(--axis)", ticksuffix: " %", fixedrange: true},
       shapes: [hi, lo].map(v => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: v / 100, y1: v / 100, line: {color: "var(--limit)", width: 1.4, dash: "dash"}})),
-      annotations: [limit(hi, `upper limit ${num(hi / 100, 0, true)} %`, "bottom"), limit(lo, `lower limit ${num(lo / 100, 0, true)} %`, "top")],
+      annotations: [...(bus >= 0 && now[bus] !== NO_VALUE ? [label(grid.distance[bus], y(now[bus]), grid.distance, [hi / 100, lo / 100])] : []), limit(hi, `upper limit ${num(hi / 100, 0, true)} %`, "bottom"), limit(lo, `lower limit ${num(lo / 100, 0, true)} %`, "top")],
     })];
   },
   heat() {
@@ -415,6 +416,7 @@ if (select) {
   for (const k of L.order) { const o = element("option", `${L.members.id[k]} · ${L.members.text[k]}`); o.value = String(k); select.append(o); }
   select.onchange = () => setWho(+select.value);
   const search = $("#find");
+  if (search) for (const id of L.members.id) { const o = element("option"); o.value = id; $("#names").append(o); }
   if (search) search.onchange = () => { const k = L.members.id.indexOf(search.value.trim()); if (k >= 0) setWho(k); };
 }
 $$("[data-pick]").forEach(b => { b.onclick = () => setWho(L.order[{best: 0, median: L.order.length >> 1, worst: L.order.length - 1}[b.dataset.pick]]); });
@@ -427,8 +429,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", retheme);
 const dark = () => document.documentElement.dataset.theme === "dark" || (document.documentElement.dataset.theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
 $("#theme").onclick = () => { document.documentElement.dataset.theme = dark() ? "light" : "dark"; retheme(); };
 let theme;
-addEventListener("beforeprint", () => { theme = document.documentElement.dataset.theme; document.documentElement.dataset.theme = "light"; retheme(); });
-addEventListener("afterprint", () => { document.documentElement.dataset.theme = theme; retheme(); });
+addEventListener("beforeprint", () => { theme ??= document.documentElement.dataset.theme; document.documentElement.dataset.theme = "light"; retheme(); });
+addEventListener("afterprint", () => { document.documentElement.dataset.theme = theme ?? "auto"; theme = undefined; retheme(); });
 addEventListener("hashchange", () => { read(); setRun(S.run); setWho(S.who); });
 let resize;
 addEventListener("resize", () => { clearTimeout(resize); resize = setTimeout(() => drawn.forEach(el => { if (el.clientWidth && Math.abs(el.clientWidth - el._fullLayout.width) > 1) draw(el); }), 120); });
