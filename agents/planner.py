@@ -47,6 +47,8 @@ class SharedStorage:
     net_max_kw: Vector
     account_kwh: Vector
     """Energy each row holds at the beginning, shape (rows,); the operator's row has the residual."""
+    final_kwh: float
+    """What the operator's row shall hold at the end."""
     right_energy_kwh: Vector | None = None
     """Rights already let, shape (rows,); None while they are being cleared."""
     right_power_kw: Vector | None = None
@@ -137,11 +139,14 @@ def _rented(shared: SharedStorage | None, rows: int, steps: int) -> dict[str, An
     power_rent = np.full((1, rows), offer.rent_power_eur_per_kw)
     energy_rent[0, -1], power_rent[0, -1] = offer.own_rent_energy_eur_per_kwh, offer.own_rent_power_eur_per_kw
     final = np.zeros((1, rows))
-    final[0, -1] = offer.keep_kwh
-    fixed = shared.right_energy_kwh is not None and shared.right_power_kw is not None
+    final[0, -1] = shared.final_kwh
+    energy_right, power_right = shared.right_energy_kwh, shared.right_power_kw
+    # once rights are let, the operator may use what is idle: then the bounds of the net alone protect the box
+    energy_kwh = offer.energy_kwh if energy_right is None else max(offer.energy_kwh, float(energy_right.sum()))
+    power_kw = offer.power_kw if power_right is None else max(offer.power_kw, float(power_right.sum()))
     return {
-        "ess_energy_offer_kwh": np.array([offer.energy_kwh]),
-        "ess_power_offer_kw": np.array([offer.power_kw]),
+        "ess_energy_offer_kwh": np.array([energy_kwh]),
+        "ess_power_offer_kw": np.array([power_kw]),
         "ess_efficiency_charge": np.array([box.efficiency_charge]),
         "ess_efficiency_discharge": np.array([box.efficiency_discharge]),
         "ess_retention": np.ones(1),  # what leaks is the operator's loss, not the tenants'
@@ -152,6 +157,6 @@ def _rented(shared: SharedStorage | None, rows: int, steps: int) -> dict[str, An
         "ess_net_max_kw": shared.net_max_kw[None, :],
         "rented_initial_kwh": shared.account_kwh[None, :],
         "rented_final_kwh": final,
-        "right_energy_kwh": shared.right_energy_kwh[None, :] if fixed and shared.right_energy_kwh is not None else None,
-        "right_power_kw": shared.right_power_kw[None, :] if fixed and shared.right_power_kw is not None else None,
+        "right_energy_kwh": None if energy_right is None else energy_right[None, :],
+        "right_power_kw": None if power_right is None else power_right[None, :],
     }

@@ -1,6 +1,6 @@
 """The operator of a shared storage: what it offers, what it promises the grid, and what it keeps for itself.
 
-Before the gate the operator offers its box in kWh and kW at reserve rents per delivery day. The rest of the box it uses itself, as one more
+Before the gate the operator offers its box, all but a small part, in kWh and kW at reserve rents per delivery day. The rest of the box it uses itself, as one more
 holder with the same rules; its own use must earn a higher rent than a tenant pays, so tenants come first. Its account
 is the residual of the box (the energy in the box less the tenants'), so what netting gains it sells and what leaks it buys.
 
@@ -24,6 +24,9 @@ Vector = NDArray[np.float64]
 
 FIRM_SHARE_OF_BOX = 0.8
 """κ of (1)."""
+
+KEPT_BACK = 0.05
+"""Share of the box that is not let: room for what netting gains, and for the rest of a promise that tenants leave open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Offer:
 
     energy_kwh: float
     power_kw: float
+    back_kwh: float
+    """Kept back from renting, for the operator's own use during the day."""
     rent_energy_eur_per_kwh: float
     rent_power_eur_per_kw: float
     own_rent_energy_eur_per_kwh: float
@@ -67,8 +72,10 @@ def offer(box: Box, day_h: float) -> Offer:
     days = day_h / 24.0
     keep_kwh = min(0.1 * box.energy_kwh, box.self_discharge_per_h * box.energy_kwh * day_h)
     energy, power = box.rent_energy_eur_per_kwh_day * days, box.rent_power_eur_per_kw_day * days
+    back_kwh = KEPT_BACK * box.energy_kwh
     return Offer(
-        energy_kwh=box.energy_kwh,
+        energy_kwh=box.energy_kwh - back_kwh,
+        back_kwh=back_kwh,
         power_kw=min(box.charge_kw, box.discharge_kw),
         rent_energy_eur_per_kwh=energy,
         rent_power_eur_per_kw=power,

@@ -310,16 +310,28 @@ class Community:
         if ahead:
             account = np.zeros(self.rows)
             account[-1] = self._level_kwh(book.day, book.offer)
-            return SharedStorage(box, book.offer, net_min, net_max, account)
+            return SharedStorage(box, book.offer, net_min, net_max, account, book.offer.keep_kwh)
         assert book.right_energy_kwh is not None
+        assert book.right_power_kw is not None
         account = np.maximum(
             accounts.holders_kwh, 0.0
         )  # rounding; and what leaked is bought again by the end of the day
         right_energy = book.right_energy_kwh.copy()
         account[:-1] = np.minimum(account[:-1], right_energy[:-1])
-        # what netting gains is the operator's, beyond the space it kept for itself
-        right_energy[-1] = max(right_energy[-1], account[-1])
-        return SharedStorage(box, book.offer, net_min, net_max, account, right_energy, book.right_power_kw)
+        # what netting gains is the operator's, beyond the space it kept for itself; it may use whatever power is idle
+        right_energy[-1] = max(right_energy[-1] + book.offer.back_kwh, account[-1])
+        right_power = book.right_power_kw.copy()
+        right_power[-1] = max(right_power[-1], book.offer.power_kw)
+        final_kwh = self._final_kwh(box, account, book.offer.keep_kwh, net_min, net_max)
+        return SharedStorage(box, book.offer, net_min, net_max, account, final_kwh, right_energy, right_power)
+
+    def _final_kwh(self, box: Box, account: Vector, keep_kwh: float, net_min: Vector, net_max: Vector) -> float:
+        """Return what the operator shall hold when the day ends: what it wants to keep, as near as the box can still come to it."""
+        dt_h = self.clock.dt_h
+        out = float(np.maximum(-net_min, 0.0).sum()) * dt_h / box.efficiency_discharge
+        into = float(net_max.sum()) * dt_h * box.efficiency_charge
+        stuck = max(float(account.sum()) - out, 0.0)
+        return float(np.clip(keep_kwh, min(stuck, account[-1]), account[-1] + into))
 
     def _level_kwh(self, day: Day, offered: Offer) -> float:
         """Return the energy that the shared storage is expected to hold when a day begins; all of it is the operator's."""
