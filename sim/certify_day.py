@@ -20,6 +20,9 @@ Vector = NDArray[np.float64]
 MWH = 1e6
 """Milli-watt-hours in a kilowatt-hour."""
 
+PRICE = 1e-12
+"""Sums of four prices differ by less, in whatever order they are added. [eur/kWh]"""
+
 
 @dataclass(frozen=True, slots=True)
 class Right:
@@ -96,7 +99,7 @@ class Day:
 
     def moment(self, step: Any) -> str:
         """Return an interval's start as a person reads it."""
-        return str(np.datetime64(int(self.times_us[int(step)]), "us").astype("datetime64[s]")) + "Z"
+        return _moment(self.times_us[int(step)])
 
 
 def read_day(evidence: Evidence, physical: Evidence, name: str, first: int, last: int, steps: int) -> Day:
@@ -137,6 +140,7 @@ def read_day(evidence: Evidence, physical: Evidence, name: str, first: int, last
         charge, discharge = (
             grid.whole("positions", column, "settled") for column in ("rented_charge_kw", "rented_discharge_kw")
         )
+    tariffs = {name: components(evidence.scenario, name, times_us, series) for name in _tariffs_first(evidence, people)}
     return Day(
         name=name,
         times_us=times_us,
@@ -144,10 +148,7 @@ def read_day(evidence: Evidence, physical: Evidence, name: str, first: int, last
         is_storage=storage,
         tariff_of=[row[1] for row in people],
         aggregator_of=[row[2] for row in people],
-        tariffs={
-            tariff: components(evidence.scenario, tariff, times_us, series)
-            for tariff in _tariffs_first(evidence, people)
-        },
+        tariffs=tariffs,
         meter=grid.whole("meters", "meter_kw"),
         day_ahead=day_ahead,
         intraday=intraday,
@@ -155,7 +156,7 @@ def read_day(evidence: Evidence, physical: Evidence, name: str, first: int, last
         settled_grid=settled_grid,
         charge=charge,
         discharge=discharge,
-        price_of=_prices(evidence, span, times_us) if positions else {},
+        price_of=_prices(evidence, span, times_us, tariffs) if positions else {},
         boxes=_boxes(evidence, agents, times_us, span, charge, discharge) if positions else [],
         losses=_losses(physical, span, steps),
     )
@@ -217,21 +218,54 @@ def _series(physical: Evidence, span: str, steps: int) -> dict[str, Vector]:
     return {name: np.array(values) for name, values in found.items() if len(values) == steps}
 
 
-def _prices(evidence: Evidence, span: str, times_us: Counts) -> dict[str, Vector]:
-    """Return the energy price of every stage, the same whatever the tariff."""
+def _prices(evidence: Evidence, span: str, times_us: Counts, tariffs: dict[str, Components]) -> dict[str, Vector]:
+    """Return the energy price of every stage; check that it is one for all tariffs, beside each tariff's own prices."""
     table = evidence.table("prices")
     evidence.none_of(
         "prices: one stage has two energy prices in an interval",
         f"SELECT stage, time FROM {table} WHERE {span} GROUP BY ALL HAVING count(DISTINCT energy_eur_per_kwh) > 1",
         ("stage", "time"),
     )
-    place = {int(moment): t for t, moment in enumerate(times_us.tolist())}
     prices: dict[str, Vector] = {}
-    for stage, moment, price in evidence.all(
-        f"SELECT stage, epoch_us(time), any_value(energy_eur_per_kwh) FROM {table} WHERE {span} GROUP BY ALL"
-    ):
-        prices.setdefault(stage, np.full(len(times_us), np.nan))[place[moment]] = np.nan if price is None else price
+    for (stage,) in evidence.all(f"SELECT DISTINCT stage FROM {table} WHERE {span} ORDER BY 1"):
+        for name, tariff in tariffs.items():
+            only = f"{span} AND stage = '{stage}' AND tariff_id = {_text(name)}"
+            rows = evidence.all(
+                f"SELECT epoch_us(time), energy_eur_per_kwh, retail_buy_eur_per_kwh, retail_sell_eur_per_kwh FROM {table} WHERE {only} ORDER BY 1"
+            )
+            if [row[0] for row in rows] != times_us.tolist():
+                raise Wrong(
+                    f"prices: stage {stage}, tariff_id {name} does not have a row in every interval from {_moment(times_us[0])}"
+                )
+            told = np.array([[np.nan if cell is None else cell for cell in row[1:]] for row in rows], dtype=np.float64)
+            for says, stored, wanted in (
+                ("retail_buy", told[:, 1], tariff.buy),
+                ("retail_sell", told[:, 2], tariff.feed_in),
+            ):
+                wrong = np.flatnonzero(~(np.abs(stored - wanted) <= PRICE))
+                if wrong.size:
+                    t = wrong[0]
+                    raise Wrong(
+                        f"prices: {says}_eur_per_kwh is the tariff's: stage {stage}, time {_moment(times_us[t])}, tariff_id {name}: "
+                        f"{stored[t]:.9g}, expected {wanted[t]:.9g}"
+                    )
+            prices[stage] = told[:, 0]
+    evidence.none_of(
+        "prices: a tariff that the scenario does not have",
+        f"SELECT stage, time, tariff_id FROM {table} WHERE {span} AND tariff_id NOT IN ({', '.join(_text(name) for name in tariffs)})",
+        ("stage", "time", "tariff_id"),
+    )
     return prices
+
+
+def _text(name: str) -> str:
+    """Return a name as an SQL literal."""
+    return "'" + name.replace("'", "''") + "'"
+
+
+def _moment(time_us: Any) -> str:
+    """Return a time as a person reads it."""
+    return str(np.datetime64(int(time_us), "us").astype("datetime64[s]")) + "Z"
 
 
 def _boxes(

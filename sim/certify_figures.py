@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from sim.certify_evidence import Evidence, Wrong, shown
+from sim.certify_evidence import Evidence, Law, Wrong, shown
 
 __all__ = ["key_figures"]
 
@@ -21,6 +21,20 @@ ABSOLUTE = 1e-6
 GRID = "('over_voltage', 'under_voltage', 'overload', 'not_converged')"
 
 
+VIRTUAL, PHYSICAL, MEMBER, BTM = "community virtual", "community physical", "member meter", "behind the meter"
+
+MEASURED = {
+    "community_cost_eur": ("eur", MEMBER), "members_better_off": ("members", MEMBER), "worst_regret_eur": ("eur", MEMBER),
+    "self_consumption_rate": ("1", VIRTUAL), "self_sufficiency": ("1", VIRTUAL), "peak_import_kw": ("kW", PHYSICAL),
+    "peak_export_kw": ("kW", PHYSICAL), "losses_kwh": ("kWh", PHYSICAL), "curtailed_kwh": ("kWh", BTM), "curtailment_rate": ("1", BTM),
+    "intervals_outside_limits": ("intervals", PHYSICAL), "v_max_pu": ("pu", PHYSICAL), "v_min_pu": ("pu", PHYSICAL),
+    "max_loading_percent": ("%", PHYSICAL), "traded_kwh": ("kWh", MEMBER), "mean_trade_price_eur_per_kwh": ("eur/kWh", MEMBER),
+    "ess_cycles": ("1", BTM), "ess_energy_rented_share": ("1", BTM), "operator_margin_eur": ("eur", MEMBER),
+    "welfare_gain_eur": ("eur", PHYSICAL),
+}  # fmt: skip
+"""Unit and meter boundary of each figure."""
+
+
 def key_figures(evidence: Evidence) -> str:
     """Recompute the headline figures of a folder and compare value, reference, difference and percent."""
     evidence.count("kpis")
@@ -31,6 +45,13 @@ def key_figures(evidence: Evidence) -> str:
             f"SELECT kpi, value, reference, difference, percent FROM {evidence.table('kpis')} WHERE scope = 'community'"
         )
     }
+    for kpi, unit, boundary, entity, period in evidence.all(
+        f"SELECT kpi, unit, boundary, entity, period FROM {evidence.table('kpis')} WHERE scope = 'community' ORDER BY kpi"
+    ):
+        if (unit, boundary) != MEASURED.get(kpi) or (entity, period) != ("community", "run"):
+            raise Wrong(
+                f"kpis: {kpi} is told in {unit}, at the {boundary}, of {entity} in {period}; expected {MEASURED.get(kpi)} of the community in the run"
+            )
     if set(told) != set(this):
         raise Wrong(f"kpis: the headline figures are {', '.join(sorted(told))}, expected {', '.join(sorted(this))}")
     for name, value in this.items():
@@ -49,7 +70,31 @@ def key_figures(evidence: Evidence) -> str:
         ):
             if not _same(stored, wanted, scale):
                 raise Wrong(f"kpis: {name}: {column} is {shown(stored)}, expected {shown(wanted)}")
-    return f"{len(this)} headline figures agree with SQL"
+    _members(evidence)
+    return f"{len(this)} headline figures agree with SQL, and every member's bill with them"
+
+
+def _members(evidence: Evidence) -> None:
+    """Check the bills of members and the costs of periods that stand beside the headline figures."""
+    world = (
+        evidence
+        if evidence.holds("agents")
+        else Evidence(evidence.connection, evidence.folder, "tables", evidence.scenario, evidence.dt_h)
+    )
+    kpis, bills = evidence.table("kpis"), evidence.table("bills")
+    billed = f"(FROM {bills} SEMI JOIN (FROM {world.table('agents')} WHERE role = 'prosumer') USING (agent_id))"
+    for says, told, of, name in (
+        ("a member's bill_eur is the sum of its bills", "kpi = 'bill_eur' AND scope = 'member'", "entity", "agent_id"),
+        (
+            "a day's community_cost_eur is the sum of its bills",
+            "kpi = 'community_cost_eur' AND scope = 'day'",
+            "period",
+            "period",
+        ),
+    ):
+        source = f"""(SELECT {of}, k.value, b.amount FROM (FROM {kpis} WHERE {told}) k
+            FULL JOIN (SELECT {name} AS {of}, sum(amount_eur) AS amount FROM {billed} GROUP BY ALL) b USING ({of}))"""
+        evidence.uphold([Law(says, source, (of,), "value", "amount", ABSOLUTE)])
 
 
 def _same(stored: float | None, wanted: float, scale: float) -> bool:

@@ -14,6 +14,8 @@ from sim.schema import TABLES, Column, Table, tables_of
 
 __all__ = ["check"]
 
+STAGES = ("day_ahead", "intraday", "settled")
+
 
 def check(evidence: Evidence) -> str:
     """Check that the tables of a folder are as :mod:`sim.schema` declares them, with every row that belongs there."""
@@ -101,8 +103,13 @@ def _complete(evidence: Evidence) -> None:
     _every(evidence, "meters", "agent_id", f"(SELECT agent_id FROM {places} WHERE bus_id <> '')", steps)
     if home is None:
         return
-    settled = f"(FROM {evidence.table('positions')} WHERE stage = 'settled')"
-    _every(evidence, "positions", "agent_id", f"(SELECT DISTINCT agent_id FROM {meters})", steps, settled)
+    positions, connected = evidence.table("positions"), f"(SELECT DISTINCT agent_id FROM {meters})"
+    for stage in dict.fromkeys(
+        ["settled", *(row[0] for row in evidence.all(f"SELECT DISTINCT stage FROM {positions} ORDER BY 1"))]
+    ):
+        if stage not in STAGES:
+            raise Wrong(f"table positions has the stage {stage}, which is none of {', '.join(STAGES)}")
+        _every(evidence, "positions", "agent_id", connected, steps, f"(FROM {positions} WHERE stage = '{stage}')")
     _every(evidence, "bus_voltages", "bus_id", f"(SELECT bus_id FROM {evidence.table('buses')})", steps)
     _every(evidence, "branch_flows", "branch_id", f"(SELECT branch_id FROM {evidence.table('branches')})", steps)
     envelopes = f"(SELECT DISTINCT time, agent_id FROM {evidence.table('envelopes')})"

@@ -12,13 +12,13 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.certify_evidence import Evidence, Law, Wrong
+from sim.certify_feeder import GridModel, described, grid_model
 
 __all__ = ["power_flow"]
 
@@ -39,25 +39,11 @@ BATCH = 2_000
 """Intervals in one batch: the outputs of a feeder of a thousand buses then take a hundred megabytes."""
 
 
-@dataclass(slots=True)
-class _Feeder:
-    """The feeder as power-grid-model takes it, with the order of the tables' ids."""
-
-    buses: list[str]
-    branches: list[str]
-    kinds: list[str]
-    agents: list[str]
-    input_data: dict[Any, Any]
-    load_ids: NDArray[np.int32]
-    source_id: int
-    source_bus: str
-
-
 def power_flow(evidence: Evidence) -> str:
     """Recompute every interval and compare."""
     rows = evidence.count("bus_voltages") + evidence.count("branch_flows")
     _only_balanced(evidence)
-    feeder = _feeder(evidence)
+    feeder = grid_model(evidence)
     times = [
         row[0] for row in evidence.all(f"SELECT DISTINCT epoch_us(time) FROM {evidence.table('meters')} ORDER BY 1")
     ]
@@ -78,136 +64,7 @@ def _only_balanced(evidence: Evidence) -> None:
         )
 
 
-def _feeder(evidence: Evidence) -> _Feeder:
-    """Build the input of power-grid-model."""
-    static = _static(evidence)
-    buses = static.all(f"SELECT bus_id, v_nominal_v, is_source, source_v_pu, source_short_circuit_va, source_rx_ratio FROM {static.table('buses')} ORDER BY bus_id")  # fmt: skip
-    node = {row[0]: k for k, row in enumerate(buses)}
-    sources = [row for row in buses if row[2]]
-    if len(sources) != 1:
-        raise Wrong(f"table buses has {len(sources)} sources, expected 1")
-    columns = "branch_id kind in_service from_bus to_bus r1_ohm x1_ohm c1_nf rating_a sn_kva v_from_v v_to_v uk_percent pk_kw i0_percent p0_kw clock tap_side tap_position tap_step_percent"
-    branches = [
-        dict(zip(columns.split(), row, strict=True))
-        for row in static.all(f"SELECT {', '.join(columns.split())} FROM {static.table('branches')} ORDER BY branch_id")
-    ]
-    for branch in branches:
-        for end in ("from_bus", "to_bus"):
-            if branch[end] not in node:
-                raise Wrong(f"table branches: branch_id {branch['branch_id']}: {end} {branch[end]} is no bus")
-    places = dict(static.all(f"SELECT agent_id, bus_id FROM {static.table('agents')} WHERE bus_id <> ''"))
-    agents = [row[0] for row in evidence.all(f"SELECT DISTINCT agent_id FROM {evidence.table('meters')} ORDER BY 1")]
-    for agent in agents:
-        if places.get(agent) not in node:
-            raise Wrong(f"table agents: agent_id {agent} stands at {places.get(agent)}, which is no bus")
-    return _arrays(buses, branches, agents, [node[places[agent]] for agent in agents], node, sources[0])
-
-
-def _static(evidence: Evidence) -> Evidence:
-    """Return where feeder and people are described; the unmanaged picture has those of the reference."""
-    if evidence.holds("buses"):
-        return evidence
-    return Evidence(evidence.connection, evidence.folder, "reference", evidence.scenario, evidence.dt_h)
-
-
-def _arrays(
-    buses: list[tuple[Any, ...]],
-    branches: list[dict[str, Any]],
-    agents: list[str],
-    places: list[int],
-    node: dict[str, int],
-    source: tuple[Any, ...],
-) -> _Feeder:
-    """Fill power-grid-model's arrays; ids count buses, then branches, then the source, then the meters."""
-    from power_grid_model import initialize_array
-
-    n, m = len(buses), len(branches)
-    nodes = initialize_array("input", "node", n)
-    nodes["id"], nodes["u_rated"] = range(n), [row[1] for row in buses]
-    lines = [(n + k, b) for k, b in enumerate(branches) if b["kind"] == "line"]
-    trafos = [(n + k, b) for k, b in enumerate(branches) if b["kind"] == "transformer"]
-    if len(lines) + len(trafos) < m:
-        odd = next(b for b in branches if b["kind"] not in {"line", "transformer"})
-        raise Wrong(f"table branches: branch_id {odd['branch_id']}: kind {odd['kind']} is neither line nor transformer")
-    line = initialize_array("input", "line", len(lines))
-    trafo = initialize_array("input", "transformer", len(trafos))
-    for array, rows in ((line, lines), (trafo, trafos)):
-        array["id"] = [k for k, _ in rows]
-        array["from_node"], array["to_node"] = (
-            [node[b["from_bus"]] for _, b in rows],
-            [node[b["to_bus"]] for _, b in rows],
-        )
-        array["from_status"] = array["to_status"] = [b["in_service"] for _, b in rows]
-    for name, column, factor in (
-        ("r1", "r1_ohm", 1.0),
-        ("x1", "x1_ohm", 1.0),
-        ("c1", "c1_nf", 1e-9),
-        ("i_n", "rating_a", 1.0),
-    ):
-        line[name] = [b[column] * factor for _, b in lines]
-    line["tan1"] = 0.0
-    for name, column, factor in (
-        ("u1", "v_from_v", 1.0), ("u2", "v_to_v", 1.0), ("sn", "sn_kva", 1e3), ("uk", "uk_percent", 1e-2), ("pk", "pk_kw", 1e3),
-        ("i0", "i0_percent", 1e-2), ("p0", "p0_kw", 1e3), ("clock", "clock", 1),
-    ):  # fmt: skip
-        trafo[name] = [b[column] * factor for _, b in trafos]
-    for k, (_, b) in enumerate(trafos):
-        _tap(trafo, k, b)
-    sources = initialize_array("input", "source", 1)
-    sources["id"], sources["node"], sources["status"] = n + m, node[source[0]], 1
-    sources["u_ref"], sources["sk"], sources["rx_ratio"] = source[3], source[4], source[5]
-    loads = initialize_array("input", "sym_load", len(agents))
-    loads["id"], loads["node"], loads["status"], loads["type"] = range(n + m + 1, n + m + 1 + len(agents)), places, 1, 0
-    loads["p_specified"] = loads["q_specified"] = 0.0
-    _numbers({"line": line, "transformer": trafo, "source": sources, "node": nodes}, [b[0] for b in buses], branches)
-    return _Feeder(
-        buses=[row[0] for row in buses],
-        branches=[b["branch_id"] for b in branches],
-        kinds=[b["kind"] for b in branches],
-        agents=agents,
-        input_data={"node": nodes, "line": line, "transformer": trafo, "source": sources, "sym_load": loads},
-        load_ids=np.asarray(loads["id"]),
-        source_id=n + m,
-        source_bus=str(source[0]),
-    )
-
-
-def _tap(array: Any, k: int, branch: dict[str, Any]) -> None:
-    """Set the tap of one transformer; the tables count positions from the neutral one."""
-    from_side = branch["tap_side"] != "to"
-    rated = branch["v_from_v"] if from_side else branch["v_to_v"]
-    position = 0 if np.isnan(branch["tap_position"]) else round(branch["tap_position"])
-    step = 0.0 if np.isnan(branch["tap_step_percent"]) else branch["tap_step_percent"]
-    reach = max(abs(position), 1)
-    array["tap_side"][k], array["tap_pos"][k], array["tap_nom"][k] = 0 if from_side else 1, position, 0
-    array["tap_min"][k], array["tap_max"][k] = -reach, reach
-    array["tap_size"][k] = 0.0 if not branch["tap_side"] else step / 100.0 * rated
-    odd = int(branch["clock"]) % 2
-    array["winding_from"][k], array["winding_to"][k] = (2, 1) if odd else (1, 1)  # a delta turns by odd clock numbers
-
-
-def _numbers(arrays: dict[str, Any], buses: list[str], branches: list[dict[str, Any]]) -> None:
-    """Refuse a feeder with a figure that is none: power-grid-model would take a NaN for its own default."""
-    wanted = {
-        "node": ("u_rated",),
-        "line": ("r1", "x1", "c1", "i_n"),
-        "transformer": ("u1", "u2", "sn", "uk", "pk", "i0", "p0"),
-        "source": ("u_ref", "sk", "rx_ratio"),
-    }
-    for component, names in wanted.items():
-        for name in names:
-            bad = np.flatnonzero(~np.isfinite(arrays[component][name]))
-            if bad.size:
-                number = int(arrays[component]["id"][bad[0]])
-                who = (
-                    buses[number]
-                    if number < len(buses)
-                    else (branches[number - len(buses)]["branch_id"] if component != "source" else "source")
-                )
-                raise Wrong(f"the {component} {who} has no figure for {name}")
-
-
-def _compare(evidence: Evidence, feeder: _Feeder, times_us: NDArray[np.int64]) -> None:
+def _compare(evidence: Evidence, feeder: GridModel, times_us: NDArray[np.int64]) -> None:
     """Calculate one batch of intervals and compare all of it."""
     from power_grid_model import PowerGridModel, initialize_array
     from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]  # not in its list, but documented
@@ -240,7 +97,7 @@ def _compare(evidence: Evidence, feeder: _Feeder, times_us: NDArray[np.int64]) -
 
 def _agree(
     evidence: Evidence,
-    feeder: _Feeder,
+    feeder: GridModel,
     result: Any,
     times_us: NDArray[np.int64],
     ok: NDArray[np.intp],
@@ -352,7 +209,7 @@ def _read(
 
 def _source_voltage(evidence: Evidence, span: tuple[int, int], steps: int) -> Vector | None:
     """Return the voltage of the grid above, where the run has it as a series."""
-    static = _static(evidence)
+    static = described(evidence)
     rows = static.all(
         f"SELECT value FROM {static.table('series')} WHERE series_id = 'source_voltage' AND epoch_us(time) BETWEEN {span[0]} AND {span[1]} ORDER BY time"
     )
@@ -365,9 +222,9 @@ def _source_voltage(evidence: Evidence, span: tuple[int, int], steps: int) -> Ve
     return np.array([row[0] for row in rows], dtype=np.float64)
 
 
-def _source(evidence: Evidence, feeder: _Feeder) -> None:
+def _source(evidence: Evidence, feeder: GridModel) -> None:
     """Check that what enters at the source is what the meters and the losses take."""
-    static = _static(evidence)
+    static = described(evidence)
     source = f"""(
         SELECT time, entering + at_source AS source_kw, metered + lost AS taken_kw FROM (
             SELECT f.time, sum(f.loss_kw) AS lost,
@@ -392,7 +249,7 @@ def _source(evidence: Evidence, feeder: _Feeder) -> None:
 
 def _violations(evidence: Evidence) -> None:
     """Check that every voltage and loading beyond the scenario's limits stands in violations, and nothing else does."""
-    grid, static = evidence.scenario["grid"], _static(evidence)
+    grid, static = evidence.scenario["grid"], described(evidence)
     low, high, most = (float(grid[name]) for name in ("v_min_pu", "v_max_pu", "loading_max_percent"))
     voltages, flows, told = evidence.table("bus_voltages"), evidence.table("branch_flows"), evidence.table("violations")
     monitored = f"bus_id IN (SELECT bus_id FROM {static.table('buses')} WHERE is_monitored)"

@@ -25,6 +25,9 @@ KW = 1e-6
 KWH = 1e-6
 """A milliwatt-hour, the smallest unit of the ledger. [kWh]"""
 
+EUR = 1e-6
+"""A micro-euro. [eur]"""
+
 
 def balance(evidence: Evidence) -> str:
     """Check (1) in every row of ``meters``."""
@@ -86,6 +89,7 @@ def _boxes(evidence: Evidence) -> None:
     source = f"""(
         SELECT s.*, e.energy_kwh AS capacity_kwh, e.charge_kw AS most_charge_kw, e.discharge_kw AS most_discharge_kw, e.initial_kwh,
             lead(s.energy_kwh) OVER w AS next_kwh, row_number() OVER w AS n, m.meter_kw, m.battery_kwh,
+            CASE WHEN a.bus_id = e.bus_id AND a.phase = e.phase AND a.role = 'storage' THEN 1 ELSE 0 END AS same_place,
             m.battery_charge_kw - m.battery_discharge_kw AS metered_kw,
             s.energy_kwh * (1 - e.self_discharge_per_h * {dt})
                 + {dt} * (e.efficiency_charge * s.charge_kw - s.discharge_kw / e.efficiency_discharge) AS reached_kwh,
@@ -93,10 +97,12 @@ def _boxes(evidence: Evidence) -> None:
                 + s.energy_kwh * e.self_discharge_per_h * {dt} AS lost_kwh
         FROM {evidence.table("storage")} s JOIN {evidence.table("ess")} e USING (ess_id)
         LEFT JOIN {evidence.table("meters")} m ON m.agent_id = s.ess_id AND m.time = s.time
+        LEFT JOIN {evidence.table("agents")} a ON a.agent_id = s.ess_id
         WINDOW w AS (PARTITION BY s.ess_id ORDER BY s.time))"""
     keys = ("time", "ess_id")
     evidence.uphold(
         [
+            Law("agents and ess tell the same bus and phase of the ESS", f"(FROM {source} WHERE n = 1)", keys, "same_place", "1", 0.0),
             Law("the ESS begins as ess says", f"(FROM {source} WHERE n = 1)", keys, "energy_kwh", "initial_kwh", KWH),
             Law("the ESS follows its state equation into the next interval", f"(FROM {source} WHERE next_kwh IS NOT NULL)", keys, "next_kwh", "reached_kwh", KWH),
             Law("the ESS holds no more than its capacity", source, keys, "greatest(energy_kwh, reached_kwh)", "capacity_kwh", KWH, "<="),
@@ -105,11 +111,21 @@ def _boxes(evidence: Evidence) -> None:
             Law("the ESS charges within its rating", source, keys, "charge_kw", "most_charge_kw", KW, "<="),
             Law("the ESS discharges within its rating", source, keys, "discharge_kw", "most_discharge_kw", KW, "<="),
             Law("loss_kwh is what conversion and self-discharge take", source, keys, "loss_kwh", "lost_kwh", KWH),
+            Law("wear_eur is the scenario's rate times what went in and out", source, keys, "wear_eur", f"{_rate(evidence)} * {dt} * (charge_kw + discharge_kw)", EUR),
             Law("the meter of the ESS shows its flow", source, keys, "metered_kw", "charge_kw - discharge_kw", KW),
             Law("the meter of the ESS shows nothing else", source, keys, "meter_kw", "charge_kw - discharge_kw", KW),
             Law("the meter of the ESS shows its energy", source, keys, "battery_kwh", "energy_kwh", KWH),
         ]
     )  # fmt: skip
+
+
+def _rate(evidence: Evidence) -> str:
+    """Return the wear of each ESS as SQL, null for one that the scenario does not know. [eur/kWh]"""
+    told = [
+        (str(spec["id"]).replace("'", "''"), float(spec["wear_eur_per_kwh"]))
+        for spec in evidence.scenario.get("storage") or ()
+    ]
+    return "CASE ess_id " + " ".join(f"WHEN '{name}' THEN {rate!r}" for name, rate in [*told, ("", 0.0)]) + " END"
 
 
 def _holders(evidence: Evidence) -> None:
