@@ -54,22 +54,16 @@ def key_figures(evidence: Evidence) -> str:
             )
     if set(told) != set(this):
         raise Wrong(f"kpis: the headline figures are {', '.join(sorted(told))}, expected {', '.join(sorted(this))}")
-    for name, value in this.items():
-        reference = other[name]
-        difference = value - reference
-        percent = 100.0 * difference / abs(reference) if reference else math.nan
-        # a difference of two large numbers is as exact as they are, and a percentage inherits the error of both
-        size = sum(abs(number) for number in (value, reference) if not math.isnan(number))
-        share = 100.0 * size / abs(reference) if reference and not math.isnan(reference) else 1.0
-        for column, stored, wanted, scale in zip(
-            ("value", "reference", "difference", "percent"),
-            told[name],
-            (value, reference, difference, percent),
-            (size, size, size, share),
-            strict=True,
-        ):
-            if not _same(stored, wanted, scale):
-                raise Wrong(f"kpis: {name}: {column} is {shown(stored)}, expected {shown(wanted)}")
+    for name, wanted in this.items():
+        value, reference, difference, percent = (math.nan if cell is None else cell for cell in told[name])
+        for column, stored, expected in (("value", value, wanted), ("reference", reference, other[name])):
+            if not _same(stored, expected):
+                raise Wrong(f"kpis: {name}: {column} is {shown(stored)}, expected {shown(expected)}")
+        # both numbers are confirmed: what stands beside them must follow from them as they stand
+        relative = 100.0 * (value - reference) / abs(reference) if reference else math.nan
+        for column, stored, expected in (("difference", difference, value - reference), ("percent", percent, relative)):
+            if not _same(stored, expected):
+                raise Wrong(f"kpis: {name}: {column} is {shown(stored)}, expected {shown(expected)}")
     _members(evidence)
     return f"{len(this)} headline figures agree with SQL, and every member's bill with them"
 
@@ -97,13 +91,11 @@ def _members(evidence: Evidence) -> None:
         evidence.uphold([Law(says, source, (of,), "value", "amount", ABSOLUTE)])
 
 
-def _same(stored: float | None, wanted: float, scale: float) -> bool:
+def _same(stored: float, wanted: float) -> bool:
     """Whether two numbers agree; a NaN agrees with a NaN alone."""
-    if stored is None:
-        return False
     if math.isnan(wanted) or math.isnan(stored):
         return math.isnan(wanted) and math.isnan(stored)
-    return abs(stored - wanted) <= ABSOLUTE + RELATIVE * scale
+    return abs(stored - wanted) <= ABSOLUTE + RELATIVE * abs(wanted)
 
 
 def _figures(evidence: Evidence, section: str) -> dict[str, float]:
