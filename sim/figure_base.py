@@ -35,6 +35,11 @@ class TimeAxis:
     block: int = 1
     """Intervals per drawn point: 1 draws every interval, 4 the mean of four."""
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether a point is at least about half a pixel wide."""
+        return self.steps / self.block <= 1500
+
     def mean(self, values: Vector) -> Vector:
         """Return the mean of every block; a block with a gap is a gap."""
         return np.asarray(self._blocks(values).mean(axis=1))
@@ -116,7 +121,7 @@ def area(axis: TimeAxis, values: Vector, name: str, colour: str, *, group: str, 
         "dx": axis.block,
         "y": shown if sign > 0 else [None if v is None else -v + 0.0 for v in shown],
         "customdata": None if sign > 0 else shown,
-        "line": {"width": 0.6, "color": "var(--bg)"},
+        "line": {"width": 0.6 if axis.is_sparse else 0, "color": "var(--bg)"},  # outlines of many points would hide the areas
         "fillcolor": fill,
         "fillpattern": {"shape": hatch, "fgcolor": fill, "bgcolor": "var(--bg)", "size": 5, "solidity": 0.5, "fillmode": "replace"} if hatch else None,
     }  # fmt: skip

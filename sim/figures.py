@@ -58,7 +58,7 @@ def week(axis: TimeAxis, demand_kw: Vector, sources: Mapping[str, Vector], uses:
         band = {"type": "scatter", "mode": "lines", "x0": 0, "dx": axis.block, "line": {"width": 0}}
         traces.append({**band, "y": low, "name": "Demand, lowest"})
         traces.append({**band, "y": high, "name": "Demand, highest", "fill": "tonexty", "fillcolor": "rgba(128,128,128,0.35)"})
-    traces.append({"type": "scatter", "mode": "lines", "name": "Demand", "line": {"color": INK, "width": 1.3}, **axis.trace(demand_kw)})
+    traces.append({"type": "scatter", "mode": "lines", "name": "Demand", "line": {"color": INK, "width": 1.3 if axis.is_sparse else 0.5}, **axis.trace(demand_kw)})
     corner = {"xref": "paper", "yref": "paper", "x": 0, "xanchor": "left", "xshift": 6, "bgcolor": "var(--bg)"}
     return time_figure(
         traces, 420, axis, "kW",

@@ -177,9 +177,10 @@ def collect(tables: RunTables) -> Story:
     breached = 0
     if tables.has("run", "violations"):
         breached = int(tables.rows("SELECT count(*) FROM run.violations WHERE kind = 'envelope'")[0][0])
-    checks = _checks(tables, grid, held)
+    unbalanced = _unbalanced(tables)
+    checks = _checks(tables, grid, held, unbalanced)
     by_envelopes = float(caused[0] / caused[1]) if caused[1] else math.nan
-    outcome = _outcome(tables, who, found, flows, grid, held, by_envelopes if has_envelopes else math.nan)
+    outcome = _outcome(tables, who, found, flows, grid, held, by_envelopes if has_envelopes else math.nan, unbalanced)
     return Story(
         clock=clock,
         currency=str(tables.manifest.get("currency", "eur")),
@@ -254,7 +255,14 @@ def _clearings(tables: RunTables) -> Clearings:
 
 
 def _outcome(
-    tables: RunTables, who: Members, found: dict[str, Bills | None], flows: EnergyFlows, grid: Grid | None, held: Clearings, by_envelopes: float
+    tables: RunTables,
+    who: Members,
+    found: dict[str, Bills | None],
+    flows: EnergyFlows,
+    grid: Grid | None,
+    held: Clearings,
+    by_envelopes: float,
+    unbalanced: int,
 ) -> Outcome:
     now, before = found["run"], found["reference"]
     saving = before.total - now.total if now is not None and before is not None else np.full(who.n, np.nan)
@@ -272,7 +280,7 @@ def _outcome(
         failed=int(grid.breaches["run"].failed.sum()) if grid else 0,
         clearings=len(held.clearing_id),
         unconverged=int((~held.converged).sum()),
-        unbalanced=_unbalanced(tables),
+        unbalanced=unbalanced,
         held_back_percent=flows.curtailed_share * by_envelopes if math.isfinite(flows.curtailed_share * by_envelopes) else 0.0,
         same_reference=_same_reference(tables),
     )
@@ -304,7 +312,7 @@ def _same_reference(tables: RunTables) -> bool:
     return all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9) for a, b in zip(*sums, strict=True))
 
 
-def _checks(tables: RunTables, grid: Grid | None, held: Clearings) -> list[Check]:
+def _checks(tables: RunTables, grid: Grid | None, held: Clearings, unbalanced: int) -> list[Check]:
     """Recompute the balances from the tables; a check of what the run does not have is left out."""
     def number(sql: str) -> float:
         value = tables.rows(sql)[0][0]
@@ -337,7 +345,7 @@ def _checks(tables: RunTables, grid: Grid | None, held: Clearings) -> list[Check
     if tables.any("run", "ledger"):
         unit = "µ" + currency_sign(str(tables.manifest.get("currency", "eur")))
         found.append(Check("Money in is money out", abs(number("SELECT sum(amount_micro_eur) FROM run.ledger")), unit, 0.0))
-        found.append(Check("Transactions that do not sum to zero", float(_unbalanced(tables)), "", 0.0))
+        found.append(Check("Transactions that do not sum to zero", float(unbalanced), "", 0.0))
     if grid is not None:
         found.append(Check("Power from above is the meters and the losses", worst("m + l - p", """
             (SELECT time, sum(meter_kw) AS m FROM run.meters GROUP BY 1)

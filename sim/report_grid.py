@@ -235,10 +235,11 @@ def breaches(tables: RunTables, world: str) -> Breaches:
 
 
 def extremes(tables: RunTables, world: str, feeder: FeederMap, limit: Limits) -> Extremes | None:
-    """Return the highest and lowest voltage and the heaviest loadings of a world."""
+    """Return the highest and lowest voltage where voltages are limited, and the heaviest loadings of a world."""
     if not tables.any(world, "bus_voltages"):
         return None
-    drawn = ", ".join(f"'{_quoted(bus)}'" for bus in feeder.bus_id)
+    limited = {str(row[0]) for row in tables.rows("SELECT bus_id FROM run.buses WHERE is_monitored")} if tables.has("run", "buses", "is_monitored") else set()
+    drawn = ", ".join(f"'{_quoted(bus)}'" for bus in feeder.bus_id if not limited or bus in limited)
     (high, high_bus, high_slot, low, low_bus, low_slot) = tables.rows(
         f"SELECT max(v_pu), arg_max(bus_id, v_pu), slot(arg_max(time, v_pu)), "
         f"min(v_pu), arg_min(bus_id, v_pu), slot(arg_min(time, v_pu)) "
