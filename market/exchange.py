@@ -17,7 +17,7 @@ from market.bound import Bound, bound
 from market.feasible import Infeasible, attainable, check_feasible
 from market.problem import Exchange, Problem, ProblemError
 from market.repair import Plan, repair
-from market.splitting import Outcome, Warm, split
+from market.splitting import Outcome, Splitting, Warm
 
 __all__ = ["Clearing", "Exchange", "Infeasible", "Problem", "ProblemError", "Warm", "attainable", "clear", "clearing"]
 
@@ -80,7 +80,13 @@ class Clearing:
 
 
 def clear(
-    problem: Problem, *, warm: Warm | None = None, tolerance: float = 1e-3, max_iterations: int = 4000, threads: int = 1
+    problem: Problem,
+    *,
+    warm: Warm | None = None,
+    tolerance: float = 1e-3,
+    max_iterations: int = 4000,
+    gap: float | None = None,
+    threads: int = 1,
 ) -> Clearing:
     """Clear the exchange.
 
@@ -94,6 +100,8 @@ def clear(
         Largest relative residual, primal and dual, at which the iteration stops.
     max_iterations
         When it gives up; the plan is exact even then, and its gap says how good it is.
+    gap
+        Goes on, with smaller and smaller tolerances, until the certified gap is below this too.
     threads
         Threads for the agents' part of an iteration.  More than one pays from some thousand agents on.
 
@@ -115,9 +123,14 @@ def clear(
     if not 0.0 < tolerance < 1.0:
         raise ProblemError(f"tolerance is {tolerance}; give a number between 0 and 1, such as 1e-3.")
     check_feasible(problem)
-    outcome = split(problem, warm, tolerance, max_iterations, threads)
-    plan = repair(problem, outcome.draft, outcome.duals.price_eur_per_kwh)
-    return clearing(plan, outcome, bound(problem, plan, outcome.duals))
+    splitting = Splitting(problem, warm, threads)
+    while True:
+        outcome = splitting.run(tolerance, max_iterations)
+        plan = repair(problem, outcome.draft, outcome.duals.price_eur_per_kwh)
+        certificate = bound(problem, plan, outcome.duals)
+        if gap is None or certificate.gap <= gap or not outcome.converged:
+            return clearing(plan, outcome, certificate)
+        tolerance *= 0.5
 
 
 def clearing(plan: Plan, outcome: Outcome, certificate: Bound) -> Clearing:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from market.problem import Problem
 
-__all__ = ["Infeasible", "attainable", "check_feasible", "total_tube"]
+__all__ = ["Infeasible", "attainable", "check_feasible"]
 
 Floats = NDArray[np.float64]
 
@@ -137,20 +137,3 @@ def _check_net(p: Problem, j: int, energy: float, power: float) -> list[str]:
     if not low - _ROUNDING_KWH <= last <= high + _ROUNDING_KWH:
         return [f"shared store {j}: at the end it holds {low:.6g} to {high:.6g} kWh, not the {last:.6g} kWh asked for."]
     return []
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def total_tube(e1: float, e2: float, keep: float, energy: float, final: float, least: Floats, most: Floats) -> Floats:
-    """Return (2, T + 1): where the sum of the contents should be so that the net's later bounds can be met.
-
-    Without opposite flows; so a guide, not a law.
-    """
-    steps = least.shape[0]
-    tube = np.empty((2, steps + 1))
-    tube[:, steps] = final
-    for t in range(steps - 1, -1, -1):
-        up = e1 * most[t] if most[t] > 0.0 else e2 * most[t]
-        down = e1 * least[t] if least[t] > 0.0 else e2 * least[t]
-        tube[0, t] = min(max((tube[0, t + 1] - up) / keep, 0.0), energy)
-        tube[1, t] = max(min((tube[1, t + 1] - down) / keep, energy), 0.0)
-    return tube

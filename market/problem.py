@@ -145,9 +145,10 @@ class Problem:
     """What was sold already (sale +), sums to zero in every interval.  Shape (n, T). [kW]"""
     breach_penalty_eur_per_kwh: float = 2.0
     """Price of leaving the envelope, which the uncontrollable load alone may force."""
-    curvature_eur_per_kw2h: float = 1e-5
-    """A term curvature/2 dt (x^2 + c^2 + d^2) that makes prices and trades unique.  It is in no reported cost: at 10 kW it
-    moves a price by 0.01 cent per kWh."""
+    curvature_eur_per_kw2h: float = 1e-6
+    """A term curvature/2 dt (x^2 + c^2 + d^2) that decides ties: of plans that cost the same, the evenest.  It is in no
+    reported cost, and at 10 kW it moves a price by a thousandth of a cent per kWh.  A tie is decided slowly, so tolerances
+    below curvature over penalty, about 1e-5 here, take thousands of iterations."""
     agent_ids: tuple[str, ...] | None = None
     """Names for messages; without them agents are called by their row."""
 

@@ -4,8 +4,7 @@ An iteration stops with residuals: contents a few watt-hours off, sums that are 
 nobody can be billed by it.  The repair keeps what was decided and makes every equation hold to rounding:
 
 1. rights are scaled into the offers;
-2. stores follow the planned flows, clipped to their tube (:func:`market.chain.tube`), and never charge and discharge at
-   once; tenants' flows are moved together where the shared store's net would leave its bounds;
+2. stores follow the planned flows inside what they can do (:mod:`market.follow`), tenants inside the shared store's net;
 3. what the envelope does not let out is curtailed, what nothing can help is a breach;
 4. given what everybody then needs, the exchange is cleared once more, exactly: in every interval the cheapest surplus
    covers the dearest need, and what remains is the retailer's.
@@ -21,13 +20,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.chain import tube
 from market.feasible import Infeasible
+from market.follow import follow_own, follow_rented
 from market.problem import Problem
+from market.restore import restore
 
 __all__ = ["Draft", "Plan", "least_rights", "plan_cost_eur", "repair"]
 
 Floats = NDArray[np.float64]
+
+_ROUNDING_KW = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,8 +50,6 @@ class Draft:
     """Shape (M, n)."""
     right_power_kw: Floats
     """Shape (M, n)."""
-    value_eur_per_kwh: Floats
-    """What a kWh is worth to the agent.  Shape (n, T)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,92 +69,6 @@ class Plan:
     rented_energy_kwh: Floats
     right_energy_kwh: Floats
     right_power_kw: Floats
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _follow(
-    e1: float, e2: float, retention: float, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats,
-    drain: Floats, initial: float, charge: Floats, discharge: Floats, energy: Floats, low: Floats, high: Floats,
-) -> None:  # fmt: skip
-    """Run one store along its planned flows, in place, inside its tube."""
-    tube(e1, e2, retention, charge_max, discharge_max, lower, upper, drain, low, high)
-    energy[0] = content = initial
-    for t in range(charge.shape[0]):
-        rest = retention * content - drain[t]
-        c = min(max(charge[t], 0.0), charge_max[t])
-        d = min(max(discharge[t], 0.0), discharge_max[t])
-        goal = min(max(rest + e1 * c - e2 * d, low[t + 1]), high[t + 1])
-        gain = goal - rest
-        charge[t] = min(gain / e1, charge_max[t]) if gain > 0.0 else 0.0
-        discharge[t] = min(-gain / e2, discharge_max[t]) if gain < 0.0 else 0.0
-        content = rest + e1 * charge[t] - e2 * discharge[t]
-        content = min(max(content, lower[t]), upper[t])  # the last digit
-        energy[t + 1] = content
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _follow_own(
-    dt_h: float, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats, drain: Floats, initial: Floats,
-    efficiency_c: Floats, efficiency_d: Floats, retention: Floats, charge: Floats, discharge: Floats, energy: Floats,
-) -> None:  # fmt: skip
-    """Run every store of everybody."""
-    stores, agents, steps = charge.shape
-    low, high = np.empty(steps + 1), np.empty(steps + 1)
-    for k in range(stores):
-        for i in range(agents):
-            _follow(dt_h * efficiency_c[k, i], dt_h / efficiency_d[k, i], retention[k, i], charge_max[k, i],
-                    discharge_max[k, i], lower[k, i], upper[k, i], drain[k, i], initial[k, i], charge[k, i],
-                    discharge[k, i], energy[k, i], low, high)  # fmt: skip
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _follow_rented(
-    e1: float, e2: float, retention: float, right_energy: Floats, right_power: Floats, initial: Floats, final: Floats,
-    net_min: Floats, net_max: Floats, charge: Floats, discharge: Floats, energy: Floats,
-) -> float:  # fmt: skip
-    """Run the tenants of one shared store together; return by how much its net could not be kept in bounds. [kW]"""
-    agents, steps = charge.shape
-    low, high = np.empty((agents, steps + 1)), np.empty((agents, steps + 1))
-    lower, upper, full, none = np.zeros(steps), np.empty(steps), np.empty(steps), np.zeros(steps)
-    for i in range(agents):
-        full[:] = right_power[i]
-        upper[:] = right_energy[i]
-        lower[steps - 1] = upper[steps - 1] = final[i]
-        tube(e1, e2, retention, full, full, lower, upper, none, low[i], high[i])
-        energy[i, 0] = initial[i]
-    net, least, most = np.empty(agents), np.empty(agents), np.empty(agents)
-    worst = 0.0
-    for t in range(steps):
-        total = room_up = room_down = 0.0
-        for i in range(agents):
-            rest = retention * energy[i, t]
-            gain = low[i, t + 1] - rest
-            least[i] = max(gain / e1 if gain > 0.0 else gain / e2, -right_power[i])
-            gain = high[i, t + 1] - rest
-            most[i] = max(min(gain / e1 if gain > 0.0 else gain / e2, right_power[i]), least[i])
-            gain = e1 * min(max(charge[i, t], 0.0), right_power[i]) - e2 * min(
-                max(discharge[i, t], 0.0), right_power[i]
-            )
-            net[i] = min(max(gain / e1 if gain > 0.0 else gain / e2, least[i]), most[i])
-            total += net[i]
-            room_up += most[i] - net[i]
-            room_down += net[i] - least[i]
-        share = 0.0
-        if total < net_min[t]:
-            short = net_min[t] - total
-            share = min(short / room_up, 1.0) if room_up > 0.0 else 0.0
-            worst = max(worst, short - room_up)
-        elif total > net_max[t]:
-            excess = total - net_max[t]
-            share = -min(excess / room_down, 1.0) if room_down > 0.0 else 0.0
-            worst = max(worst, excess - room_down)
-        for i in range(agents):
-            power = net[i] + (share * (most[i] - net[i]) if share > 0.0 else share * (net[i] - least[i]))
-            charge[i, t] = max(power, 0.0)
-            discharge[i, t] = max(-power, 0.0)
-            content = retention * energy[i, t] + e1 * charge[i, t] - e2 * discharge[i, t]
-            energy[i, t + 1] = min(max(content, 0.0), right_energy[i])  # the last digit
-    return worst
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -223,26 +137,20 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
         Where a shared store's net cannot be kept inside its bounds.
     """
     p = problem
-    energy_right, power_right = _rights(p, draft)
     charge, discharge = draft.charge_kw.copy(), draft.discharge_kw.copy()
     energy = np.empty((p.stores, p.n, p.steps + 1))
-    _follow_own(p.dt_h, p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh,
-                p.store_drain_kwh, p.store_initial_kwh, p.store_efficiency_charge, p.store_efficiency_discharge,
-                p.store_retention, charge, discharge, energy)  # fmt: skip
-    rented_charge, rented_discharge = draft.rented_charge_kw.copy(), draft.rented_discharge_kw.copy()
-    rented_energy = np.empty((p.shared, p.n, p.steps + 1))
-    for j in range(p.shared):
-        worst = _follow_rented(p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j],
-                               p.ess_retention[j], energy_right[j], power_right[j], p.rented_initial_kwh[j],
-                               p.rented_final_kwh[j], p.ess_net_min_kw[j], p.ess_net_max_kw[j], rented_charge[j],
-                               rented_discharge[j], rented_energy[j])  # fmt: skip
-        if worst > 1e-9:
-            raise Infeasible(f"shared store {j}: short {worst}")
+    follow_own(
+        p.dt_h, p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh,
+        p.store_drain_kwh, p.store_initial_kwh, p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention,
+        charge, discharge, energy,
+    )  # fmt: skip
+    energy_right, power_right, rented_charge, rented_discharge, rented_energy = _rented(p, draft)
     own = (charge - discharge).sum(axis=0)
     uncurtailed = p.load_kw - p.pv_kw + own
     needed = np.clip(-p.export_limit_kw - uncurtailed, 0.0, p.pv_kw)
     wanted = np.minimum(draft.curtailed_kw, np.maximum(p.import_limit_kw - uncurtailed, 0.0))
-    curtailed = np.where(draft.value_eur_per_kwh > 0.0, needed, np.clip(wanted, needed, p.pv_kw))
+    willing = np.clip(wanted, needed, p.pv_kw)
+    curtailed = np.where(p.sell_eur_per_kwh < 0.0, willing, needed)  # nobody gives away what the retailer pays for
     meter = uncurtailed + curtailed
     breach = np.maximum(np.maximum(meter - p.import_limit_kw, -p.export_limit_kw - meter), 0.0)
     need = meter + (rented_charge - rented_discharge).sum(axis=0)
@@ -255,6 +163,31 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
                      price_eur_per_kwh, exchange)  # fmt: skip
     return Plan(need + exchange, exchange, meter, curtailed, breach, charge, discharge, energy, rented_charge,
                 rented_discharge, rented_energy, energy_right, power_right)  # fmt: skip
+
+
+def _rented(p: Problem, draft: Draft) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Return rights to energy and power, charge, discharge and contents of the rented spaces."""
+    energy_right, power_right = _rights(p, draft)
+    charge, discharge = draft.rented_charge_kw.copy(), draft.rented_discharge_kw.copy()
+    energy = np.empty((p.shared, p.n, p.steps + 1))
+    for j in range(p.shared):
+        for attempt in range(2):
+            off = follow_rented(
+                p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j], p.ess_retention[j],
+                energy_right[j], power_right[j], p.rented_initial_kwh[j], p.rented_final_kwh[j],
+                np.stack([p.ess_net_min_kw[j], p.ess_net_max_kw[j]]), charge[j], discharge[j], energy[j],
+            )  # fmt: skip
+            if off <= (_ROUNDING_KW, 1e-6)[attempt]:  # a linear program is as exact as its tolerance
+                break
+            if attempt == 1:
+                raise Infeasible(
+                    f"shared store {j}: its net would leave its bounds by {off:.3g} kW, unless tenants charge and discharge "
+                    "at once. Ask for a smaller firm charge, or offer more space."
+                )
+            energy_right[j], power_right[j], charge[j], discharge[j] = restore(
+                p, j, energy_right[j], power_right[j], draft.rented_charge_kw[j], draft.rented_discharge_kw[j]
+            )
+    return energy_right, power_right, charge, discharge, energy
 
 
 def _rights(p: Problem, draft: Draft) -> tuple[Floats, Floats]:

@@ -24,7 +24,7 @@ from market.prox import prox_exchange, prox_net
 from market.repair import Draft
 from market.tiles import METER, RELAX, RETAIL, Found, State, take_copy
 
-__all__ = ["Outcome", "Warm", "split"]
+__all__ = ["Outcome", "Splitting", "Warm", "cold_start"]
 
 Floats = NDArray[np.float64]
 
@@ -77,29 +77,28 @@ class Outcome:
     warm: Warm
 
 
-def split(problem: Problem, warm: Warm | None, tolerance: float, max_iterations: int, threads: int) -> Outcome:
-    """Iterate until the mean's residuals are below the tolerance, or until the iterations are used up."""
-    return _Splitting(problem, warm, threads).run(tolerance, max_iterations)
-
-
 def _first_penalty(p: Problem) -> float:
     """Return a penalty of the right size: what energy costs per how much of it is moved. [eur/kW^2 h]"""
+    if p.n == 0:
+        return 1.0
     price = float(np.abs(p.buy_eur_per_kwh).mean() + np.abs(p.sell_eur_per_kwh).mean())
     power = float((np.abs(p.load_kw) + p.pv_kw).mean())
     return 0.35 * (price if price > 0 else 1.0) / (power if power > 0 else 1.0)
 
 
-def _cold(p: Problem) -> Warm:
+def cold_start(p: Problem) -> Warm:
     """Return the start that knows nothing: no flows, and a price between those of the retailer."""
-    price = 0.5 * (p.sell_eur_per_kwh.max(axis=0) + p.buy_eur_per_kwh.min(axis=0))
+    price = np.zeros(p.steps)
+    if p.n > 0:
+        price = 0.5 * (p.sell_eur_per_kwh.max(axis=0) + p.buy_eur_per_kwh.min(axis=0))
     agent, store = np.zeros((4, p.n, p.steps)), np.zeros((3, p.stores + p.shared, p.n, p.steps))
     return Warm(
         _first_penalty(p), agent, store, np.zeros((p.shared, p.n, p.steps)), np.zeros((4, p.shared, p.n)), price
     )
 
 
-class _Splitting:
-    """One run; holds the arrays."""
+class Splitting:
+    """One clearing under way."""
 
     def __init__(self, problem: Problem, warm: Warm | None, threads: int) -> None:
         p = self.problem = problem
@@ -108,7 +107,7 @@ class _Splitting:
         self.data = self.layout.data(p)
         self.factors = self.layout.factors(p.steps)
         if warm is None:
-            warm = _cold(p)
+            warm = cold_start(p)
         elif (warm.store.shape[1:], warm.net.shape[0]) != ((p.stores + p.shared, p.n, p.steps), p.shared):
             given, here = warm.store.shape[1:], (p.stores + p.shared, p.n, p.steps)
             raise ProblemError(
@@ -120,6 +119,8 @@ class _Splitting:
         self.found = self.layout.found(p, warm.price_eur_per_kwh, warm.right[2:])
         self.work = take_copy(self.state)
         self.weights, self.metric = self._weighted()
+        self.looks: list[tuple[float, float, float, float]] = []
+        self.older, self.newer, self.renew, self.done = _Mean(), _Mean(), _EVERY, 0
 
     def _weighted(self) -> tuple[Floats, State]:
         """Return the weights at the present penalty, factor for them, and say what they are for every variable."""
@@ -148,28 +149,29 @@ class _Splitting:
                 prox_net(data, s, w, found, weights)
 
     def run(self, tolerance: float, max_iterations: int) -> Outcome:
-        """Iterate."""
-        looks: list[tuple[float, float, float, float]] = []
-        older, newer, renew, done = _Mean(), _Mean(), _EVERY, 0
+        """Iterate until the mean's residuals are below the tolerance, or until the iterations are used up.
+
+        May be called again with a smaller tolerance; it goes on where it stopped.
+        """
         while True:
-            goal = min(done + _EVERY, max(max_iterations, 1))
-            while done < goal:
-                count = min(_SAMPLE, goal - done)
+            goal = min(self.done + _EVERY, max(max_iterations, self.done + 1))
+            while self.done < goal:
+                count = min(_SAMPLE, goal - self.done)
                 self._iterate(count)
-                newer.add(self.state)
-                done += count
-            mean = older.and_(newer)
+                self.newer.add(self.state)
+                self.done += count
+            mean = self.older.and_(self.newer)
             moved, found = self._look(mean)
             primal, dual, ratio = self._residuals(mean, moved)
-            looks.append((done, primal, dual, self.penalty))
-            if max(primal, dual) <= tolerance or done >= max_iterations:
-                break
-            if done >= renew:  # the way from nowhere, done before the first renewal, is no part of the mean
-                older, newer, renew = newer if done > _EVERY else _Mean(), _Mean(), done + max(_EVERY, done // 5)
-            if done in _BALANCE and not 0.5 < ratio < 2.0:
+            self.looks.append((self.done, primal, dual, self.penalty))
+            converged = max(primal, dual) <= tolerance
+            if converged or self.done >= max_iterations:
+                return self._outcome(converged, mean, moved, found)
+            if self.done >= self.renew:  # the way from nowhere, before the first renewal, is no part of the mean
+                self.older, self.newer = self.newer if self.done > _EVERY else _Mean(), _Mean()
+                self.renew = self.done + max(_EVERY, self.done // 5)
+            if self.done in _BALANCE and not 0.5 < ratio < 2.0:
                 self._balance(min(max(ratio, 0.2), 5.0), mean)
-                older, newer = _Mean(), _Mean()
-        return self._outcome(max(primal, dual) <= tolerance, done, np.array(looks), mean, moved, found)
 
     def _look(self, mean: State) -> tuple[State, Found]:
         """Return where one step without relaxation moves the mean; its projection is left in ``work``."""
@@ -186,15 +188,16 @@ class _Splitting:
             squares(rho.ravel(), s.ravel(), w.ravel(), after.ravel(), sums)
         change, w_size, z_size, dual = np.sqrt(sums)
         size = max(w_size, z_size, 1e-9)
-        return float(change / size), float(change / max(dual, 1e-6 * size)), float(dual / size)
+        return float(change / size), float(change / max(dual, 1e-2 * size)), float(dual / size)
 
     def _balance(self, factor_: float, mean: State) -> None:
         """Change the penalty and start again from the mean, its dual part rescaled."""
         self.penalty *= factor_
         self.weights, self.metric = self._weighted()
         self.state = State(*(w + (s - w) / factor_ for s, w in zip(mean, self.work, strict=True)))
+        self.older, self.newer = _Mean(), _Mean()
 
-    def _outcome(self, converged: bool, done: int, looks: Floats, mean: State, moved: State, found: Found) -> Outcome:
+    def _outcome(self, converged: bool, mean: State, moved: State, found: Found) -> Outcome:
         """Return plan and prices as columns."""
         p, dt, lay = self.problem, self.problem.dt_h, self.layout
         s, w, after = lay.columns(mean), lay.columns(self.work), lay.columns(moved)
@@ -207,11 +210,11 @@ class _Splitting:
         store = w.store + after.store - s.store
         curtailed = w.agent[2] + after.agent[2] - s.agent[2]
         own, rented = store[:, : p.stores], store[:, p.stores :]
-        draft = Draft(curtailed, own[0], own[1], rented[0], rented[1], held[0], held[1], nu)
+        draft = Draft(curtailed, own[0], own[1], rented[0], rented[1], held[0], held[1])
         w_net = w.store[0, p.stores :] - w.store[1, p.stores :]
         net = np.where(self.data.bound_net[:, None, :], s.net, w_net)
         warm = Warm(self.penalty, s.agent, s.store, net, np.concatenate([s.right, held]), price)
-        return Outcome(converged, done, looks, draft, duals, warm)
+        return Outcome(converged, self.done, np.array(self.looks), draft, duals, warm)
 
 
 class _Mean:

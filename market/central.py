@@ -1,0 +1,272 @@
+"""The same problem, solved centrally: the yardstick that knows everything about everybody.
+
+One convex quadratic program for the whole community, stated as in :mod:`market.problem` and solved by Clarabel through
+CVXPY.  What nobody could run among neighbours is exactly what one wants beside a market: its optimum.  A day of a hundred
+homes takes some ten seconds.
+
+The answer is repaired and certified like that of :func:`market.exchange.clear` and has the same columns, so that the two
+can be compared field by field.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market.bound import Duals, bound
+from market.exchange import Clearing, clearing
+from market.feasible import Infeasible, check_feasible
+from market.problem import Problem
+from market.repair import Draft, repair
+from market.splitting import Outcome, cold_start
+
+__all__ = ["CentralProblem", "solve"]
+
+Floats = NDArray[np.float64]
+Expression = Any  # CVXPY's own types do not tell expressions from booleans
+Constraint = Any
+
+
+def _cvxpy() -> Any:
+    """Return CVXPY, which takes seconds to import."""
+    import cvxpy
+
+    return cvxpy
+
+
+class CentralProblem:
+    """min retail + charges + wear + penalties + reserve rents, subject to everybody's limits and the three couplings."""
+
+    def __init__(self, problem: Problem) -> None:
+        cp = _cvxpy()
+        self.p = p = problem
+        shape = (p.n, p.steps)
+        self.bought_kw = cp.Variable(shape, "bought_kw", nonneg=True)
+        self.sold_kw = cp.Variable(shape, "sold_kw", nonneg=True)
+        self.exchange_kw = cp.Variable(shape, "exchange_kw")
+        self.purchase_kw = cp.Variable(shape, "purchase_kw", nonneg=True)
+        self.meter_kw = cp.Variable(shape, "meter_kw")
+        self.curtailed_kw = cp.Variable(shape, "curtailed_kw", nonneg=True)
+        self.breach_kw = cp.Variable(shape, "breach_kw", nonneg=True)
+        own, shared = range(p.stores), range(p.shared)
+        self.charge_kw = [cp.Variable(shape, f"charge_kw_{k}", nonneg=True) for k in own]
+        self.discharge_kw = [cp.Variable(shape, f"discharge_kw_{k}", nonneg=True) for k in own]
+        self.content_kwh = [cp.Variable(shape, f"content_kwh_{k}") for k in own]
+        self.rented_charge_kw = [cp.Variable(shape, f"rented_charge_kw_{j}", nonneg=True) for j in shared]
+        self.rented_discharge_kw = [cp.Variable(shape, f"rented_discharge_kw_{j}", nonneg=True) for j in shared]
+        self.rented_kwh = [cp.Variable(shape, f"rented_kwh_{j}", nonneg=True) for j in shared]
+        self.right_energy_kwh = [cp.Variable(p.n, f"right_energy_kwh_{j}", nonneg=True) for j in shared]
+        self.right_power_kw = [cp.Variable(p.n, f"right_power_kw_{j}", nonneg=True) for j in shared]
+
+    def net_kw(self, j: int) -> Expression:
+        """What each agent puts into shared store j, net."""
+        return self.rented_charge_kw[j] - self.rented_discharge_kw[j]
+
+    def commercial_balance(self) -> Constraint:
+        """G - x - sum (c_v - d_v) = m."""
+        rented = sum(self.net_kw(j) for j in range(self.p.shared))
+        return self.bought_kw - self.sold_kw - self.exchange_kw - rented - self.meter_kw == 0
+
+    def meter_balance(self) -> Constraint:
+        """M = load - (pv - curtailed) + sum (c - d)."""
+        own = sum(c - d for c, d in zip(self.charge_kw, self.discharge_kw, strict=True))
+        return self.meter_kw - self.curtailed_kw - own == self.p.load_kw - self.p.pv_kw
+
+    def curtailment(self) -> Constraint:
+        """Curtailed <= pv."""
+        return self.curtailed_kw <= self.p.pv_kw
+
+    def envelope(self) -> list[Constraint]:
+        """-export - breach <= m <= import + breach, where there is a limit."""
+        p, limits = self.p, []
+        for limit, sign in ((p.import_limit_kw, 1.0), (p.export_limit_kw, -1.0)):
+            finite = np.nonzero(np.isfinite(limit))
+            if finite[0].size:
+                limits.append(sign * self.meter_kw[finite] - self.breach_kw[finite] <= limit[finite])
+        return limits
+
+    def purchases(self) -> Constraint:
+        """What is bought from the exchange bears its charge: purchase >= -x."""
+        return self.purchase_kw >= -self.exchange_kw
+
+    def store_dynamics(self, k: int) -> list[Constraint]:
+        """e[t] = retention e[t-1] + dt (eta_c c - d / eta_d) - drain."""
+        p, e = self.p, self.content_kwh[k]
+        into = _scaled(p.dt_h * p.store_efficiency_charge[k], self.charge_kw[k])
+        gain = into - _scaled(p.dt_h / p.store_efficiency_discharge[k], self.discharge_kw[k]) - p.store_drain_kwh[k]
+        first = p.store_retention[k] * p.store_initial_kwh[k]
+        return [e[:, 0] == first + gain[:, 0], e[:, 1:] == _scaled(p.store_retention[k], e[:, :-1]) + gain[:, 1:]]
+
+    def store_limits(self, k: int) -> list[Constraint]:
+        """Bounds on flows and contents."""
+        p = self.p
+        return [
+            self.charge_kw[k] <= p.store_charge_max_kw[k],
+            self.discharge_kw[k] <= p.store_discharge_max_kw[k],
+            self.content_kwh[k] >= p.store_energy_min_kwh[k],
+            self.content_kwh[k] <= p.store_energy_max_kwh[k],
+        ]
+
+    def rented_dynamics(self, j: int) -> list[Constraint]:
+        """As a store's; the last content is given."""
+        p, e, kept = self.p, self.rented_kwh[j], self.p.ess_retention[j]
+        gain = p.dt_h * p.ess_efficiency_charge[j] * self.rented_charge_kw[j]
+        gain -= p.dt_h / p.ess_efficiency_discharge[j] * self.rented_discharge_kw[j]
+        return [
+            e[:, 0] == kept * p.rented_initial_kwh[j] + gain[:, 0],
+            e[:, 1:] == kept * e[:, :-1] + gain[:, 1:],
+            e[:, -1] == p.rented_final_kwh[j],
+        ]
+
+    def rights(self, j: int) -> list[Constraint]:
+        """e_v <= right_energy; c_v, d_v <= right_power; the first content fits; given rights are kept."""
+        p, energy, power = self.p, self.right_energy_kwh[j], self.right_power_kw[j]
+        limits = [
+            self.rented_kwh[j] <= energy[:, None],
+            self.rented_charge_kw[j] <= power[:, None],
+            self.rented_discharge_kw[j] <= power[:, None],
+            energy >= p.rented_initial_kwh[j],
+        ]
+        if p.right_energy_kwh is not None and p.right_power_kw is not None:
+            return [*limits, energy == p.right_energy_kwh[j], power == p.right_power_kw[j]]
+        shut = np.flatnonzero(~p.access[j])
+        return [*limits, energy[shut] == 0, power[shut] == 0] if shut.size else limits
+
+    def offers(self, j: int) -> list[Constraint]:
+        """The sum of the rights is what is offered, at most: the scarcity rents."""
+        p = self.p
+        if p.rights_fixed:
+            return []
+        return [
+            _sum(self.right_energy_kwh[j]) <= p.ess_energy_offer_kwh[j],
+            _sum(self.right_power_kw[j]) <= p.ess_power_offer_kw[j],
+        ]
+
+    def net_limits(self, j: int) -> tuple[Constraint | None, Constraint | None]:
+        """ess_net_min <= sum (c_v - d_v) <= ess_net_max, where they are finite."""
+        net, least, most = _sum(self.net_kw(j), axis=0), self.p.ess_net_min_kw[j], self.p.ess_net_max_kw[j]
+        low, high = np.isfinite(least), np.isfinite(most)
+        return (net[low] >= least[low]) if low.any() else None, (net[high] <= most[high]) if high.any() else None
+
+    def exchange_clears(self) -> Constraint:
+        """Sum x = 0: the price; or x as it is given."""
+        if self.p.exchange == "free":
+            return _sum(self.exchange_kw, axis=0) == 0
+        given = self.p.pinned_exchange_kw if self.p.exchange == "pinned" else None
+        return self.exchange_kw == (np.zeros((self.p.n, self.p.steps)) if given is None else given)
+
+    def flows_eur(self) -> Expression:
+        """Retail, charges, wear, penalties."""
+        p = self.p
+        rate = _sum(_times(p.buy_eur_per_kwh, self.bought_kw) - _times(p.sell_eur_per_kwh, self.sold_kw))
+        rate += _sum(_times(p.exchange_charge_eur_per_kwh, self.purchase_kw))
+        rate += p.breach_penalty_eur_per_kwh * _sum(self.breach_kw)
+        for k in range(p.stores):
+            rate += _sum(_scaled(p.store_wear_eur_per_kwh[k], self.charge_kw[k] + self.discharge_kw[k]))
+        for j in range(p.shared):
+            rate += p.ess_wear_eur_per_kwh[j] * _sum(self.rented_charge_kw[j] + self.rented_discharge_kw[j])
+            rate += _sum(_times(p.rented_charge_eur_per_kwh, self.rented_discharge_kw[j]))
+        return p.dt_h * rate
+
+    def rents_eur(self) -> Expression:
+        """Reserve rents."""
+        p, shared = self.p, range(self.p.shared)
+        energy = sum(p.rent_energy_eur_per_kwh[j] @ self.right_energy_kwh[j] for j in shared)
+        return energy + sum(p.rent_power_eur_per_kw[j] @ self.right_power_kw[j] for j in shared)
+
+    def curvature(self) -> Expression:
+        """curvature/2 dt (x^2 + c^2 + d^2), which makes prices unique and is in no reported cost."""
+        flows = [
+            self.exchange_kw,
+            *self.charge_kw,
+            *self.discharge_kw,
+            *self.rented_charge_kw,
+            *self.rented_discharge_kw,
+        ]
+        return 0.5 * self.p.curvature_eur_per_kw2h * self.p.dt_h * sum(_cvxpy().sum_squares(flow) for flow in flows)
+
+    def solve(self) -> tuple[Draft, Duals, int]:
+        """Return the optimum, its prices, and how many iterations it took.
+
+        Raises
+        ------
+        Infeasible
+            Where there is none.
+        """
+        cp, p, dt = _cvxpy(), self.p, self.p.dt_h
+        balance, meter, market = self.commercial_balance(), self.meter_balance(), self.exchange_clears()
+        constraints = [balance, meter, market, self.curtailment(), self.purchases(), *self.envelope()]
+        for k in range(p.stores):
+            constraints += [*self.store_dynamics(k), *self.store_limits(k)]
+        offers, nets = [self.offers(j) for j in range(p.shared)], [self.net_limits(j) for j in range(p.shared)]
+        for j in range(p.shared):
+            constraints += [
+                *self.rented_dynamics(j),
+                *self.rights(j),
+                *offers[j],
+                *(c for c in nets[j] if c is not None),
+            ]
+        goal = cp.Minimize(self.flows_eur() + self.rents_eur() + self.curvature())
+        problem = cp.Problem(goal, constraints)
+        problem.solve(solver=cp.CLARABEL)
+        if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+            raise Infeasible(f"no plan exists: the central solver reports {problem.status!r} for {p.n} agents.")
+        free = p.exchange == "free"
+        price = -market.dual_value / dt if free else np.full(p.steps, np.nan)
+        value, at_meter = -balance.dual_value / dt, -meter.dual_value / dt
+        rents = np.array([[c.dual_value for c in pair] or [0.0, 0.0] for pair in offers]).reshape(p.shared, 2)
+        net_price = np.zeros((p.shared, p.steps))
+        for j, (low, high) in enumerate(nets):
+            if low is not None:
+                net_price[j, np.isfinite(p.ess_net_min_kw[j])] += low.dual_value / dt
+            if high is not None:
+                net_price[j, np.isfinite(p.ess_net_max_kw[j])] -= high.dual_value / dt
+        duals = Duals(price, value, at_meter, net_price, rents[:, 0], rents[:, 1])
+        draft = Draft(
+            self.curtailed_kw.value,
+            _values(self.charge_kw, p.n, p.steps),
+            _values(self.discharge_kw, p.n, p.steps),
+            _values(self.rented_charge_kw, p.n, p.steps),
+            _values(self.rented_discharge_kw, p.n, p.steps),
+            _values(self.right_energy_kwh, p.n),
+            _values(self.right_power_kw, p.n),
+        )
+        return draft, duals, int(problem.solver_stats.num_iters)
+
+
+def solve(problem: Problem) -> Clearing:
+    """Return the central optimum as a clearing.
+
+    ``residuals`` is empty and ``iterations`` counts the solver's; ``warm`` is a cold start.
+
+    Raises
+    ------
+    Infeasible
+        Where a store's need or a shared store's firm charge cannot be met.
+    """
+    check_feasible(problem)
+    draft, duals, iterations = CentralProblem(problem).solve()
+    plan = repair(problem, draft, np.nan_to_num(duals.price_eur_per_kwh))
+    outcome = Outcome(True, iterations, np.zeros((0, 4)), draft, duals, cold_start(problem))
+    return clearing(plan, outcome, bound(problem, plan, duals))
+
+
+def _sum(expression: Expression, axis: int | None = None) -> Expression:
+    """Sum over an axis, or over everything."""
+    return _cvxpy().sum(expression, axis=axis)
+
+
+def _times(numbers: Floats, expression: Expression) -> Expression:
+    return _cvxpy().multiply(numbers, expression)
+
+
+def _scaled(per_agent: Floats, expression: Expression) -> Expression:
+    """Return every agent's row times its own number."""
+    return _times(np.broadcast_to(per_agent[:, None], expression.shape), expression)
+
+
+def _values(variables: list[Any], *shape: int) -> Floats:
+    """Return the values of a list of variables as one array."""
+    return np.array([v.value for v in variables]).reshape(len(variables), *shape)
