@@ -449,6 +449,7 @@ def test_paper_is_light(window, tmp_path):
     opened = window(scheme="dark").all_drawn()
     opened.js("() => dispatchEvent(new Event('beforeprint'))")
     opened.page.wait_for_function(f"({FILL})() === '{rgb(palette.LIGHT['store'])}'")
+    assert max(opened.js("[...document.querySelectorAll('.chart .main-svg')].map(e => e.clientWidth)")) <= 690  # A4 less its margins
     opened.page.emulate_media(media="print")
     assert not opened.page.locator("nav").is_visible()
     assert opened.page.pdf(format="A4", print_background=True)[:5] == b"%PDF-"

@@ -68,6 +68,8 @@ const paint = o => {
   return o;
 };
 const narrow = () => innerWidth < 640;
+const PAPER = 680; // A4 less its margins, in CSS pixels
+let printing = false;
 
 // --- axes -------------------------------------------------------------------------------------------------------------
 const dayOf = d => Math.floor(d.getTime() / 864e5);
@@ -76,7 +78,7 @@ function timeTicks(lo, hi, width) { // labels in the middle of days, or at round
   if (days > 2.2) {
     let begin = Math.max(0, Math.floor(lo));
     const spans = [];
-    for (let t = begin + 1; t <= Math.min(C.steps, Math.ceil(hi)); t++) if (t === C.steps || dayOf(local(t)) !== dayOf(local(begin))) { spans.push([begin, t]); begin = t; }
+    for (let t = begin + 1; t <= Math.min(C.steps, Math.ceil(hi) + 1); t++) if (t === C.steps || dayOf(local(t)) !== dayOf(local(begin))) { spans.push([begin, t]); begin = t; }
     const each = Math.ceil(spans.length / room);
     spans.forEach(([a, b], k) => {
       const d = local(a);
@@ -236,7 +238,7 @@ const drawn = new Set();
 const isTime = el => el.hasAttribute("data-time");
 const spec = el => { if (el.dataset.live) return charts[el.dataset.live](); const f = structuredClone(figures[el.dataset.fig]); return [f.data, f.layout]; };
 function fit(el, f) {
-  f.width = el.clientWidth;
+  f.width = printing ? PAPER : el.clientWidth;
   if (narrow()) {
     const m = f.margin ?? {};
     f.margin = {...m, l: Math.min(m.l ?? 46, el.hasAttribute("data-names") ? 132 : 36), r: Math.min(m.r ?? 14, el.hasAttribute("data-names") ? 30 : 8)};
@@ -424,16 +426,17 @@ $$("[data-run]").forEach(b => { b.onclick = () => setRun(+b.dataset.run); });
 $$("[data-window]").forEach(b => { b.onclick = () => { shown = null; setT(windows[+b.dataset.window].start + (windows[+b.dataset.window].steps >> 1)); }; });
 $$("[data-csv]").forEach(a => { a.onclick = () => { a.href = "data:text/csv;charset=utf-8," + encodeURIComponent(csvOf(a.dataset.csv)); }; });
 if (grid) { $("#slider").oninput = event => setT(+event.target.value); $("#play").onclick = play; }
-const retheme = () => { style = getComputedStyle(document.documentElement); known = {}; return Promise.all([...drawn].map(draw)); };
+const repaint = () => { style = getComputedStyle(document.documentElement); known = {}; };
+const retheme = () => { repaint(); return Promise.all([...drawn].map(draw)); };
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", retheme);
 const dark = () => document.documentElement.dataset.theme === "dark" || (document.documentElement.dataset.theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
 $("#theme").onclick = () => { document.documentElement.dataset.theme = dark() ? "light" : "dark"; retheme(); };
-let theme;
-addEventListener("beforeprint", () => { theme ??= document.documentElement.dataset.theme; document.documentElement.dataset.theme = "light"; retheme(); });
-addEventListener("afterprint", () => { document.documentElement.dataset.theme = theme ?? "auto"; theme = undefined; retheme(); });
+let theme; // paper is light, one column wide, and has all charts, not only those that somebody scrolled to
+addEventListener("beforeprint", () => { theme ??= document.documentElement.dataset.theme; document.documentElement.dataset.theme = "light"; printing = true; repaint(); all(); });
+addEventListener("afterprint", () => { document.documentElement.dataset.theme = theme ?? "auto"; theme = undefined; printing = false; retheme(); });
 addEventListener("hashchange", () => { read(); setRun(S.run); setWho(S.who); });
 let resize;
-addEventListener("resize", () => { clearTimeout(resize); resize = setTimeout(() => drawn.forEach(el => { if (el.clientWidth && Math.abs(el.clientWidth - el._fullLayout.width) > 1) draw(el); }), 120); });
+addEventListener("resize", () => { clearTimeout(resize); resize = setTimeout(() => drawn.forEach(el => { if (!printing && el.clientWidth && Math.abs(el.clientWidth - el._fullLayout.width) > 1) draw(el); }), 120); });
 const near = new IntersectionObserver(entries => entries.forEach(e => { if (e.isIntersecting) { near.unobserve(e.target); draw(e.target); } }), {rootMargin: "500px"});
 const all = () => Promise.all($$(".chart").map(el => { near.unobserve(el); return draw(el); }));
 const rail = new IntersectionObserver(entries => entries.forEach(e => { if (e.isIntersecting) $$("nav a").forEach(a => a.classList.toggle("on", a.hash === `#${e.target.id}`)); }), {rootMargin: "-20% 0px -70% 0px"});
