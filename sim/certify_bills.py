@@ -275,24 +275,7 @@ def _aggregators(evidence: Evidence, day: Day, out: Expected) -> None:
 
 def _compare(evidence: Evidence, day: Day, expected: Expected) -> int:
     """Compare the books of one day with what they must hold; return how many cells hold something."""
-    span = f"epoch_us(time) BETWEEN {day.times_us[0]} AND {day.times_us[-1]}"
-    rows = evidence.all(
-        f"SELECT kind, rule, account, epoch_us(time), sum(amount_micro_eur), sum(energy_milliwatt_hour) FROM {evidence.table('ledger')} "
-        f"WHERE {span} GROUP BY ALL ORDER BY ALL"
-    )
-    place = {int(moment): t for t, moment in enumerate(day.times_us.tolist())}
-    amount = {key: np.zeros(day.steps, dtype=np.int64) for key in expected.amount}
-    energy = {key: np.zeros(day.steps, dtype=np.int64) for key in expected.amount}
-    for kind, rule, account, moment, money, moved in rows:
-        key = (kind, rule, account)
-        if key not in amount:
-            raise Wrong(
-                f"ledger: a posting that nothing explains: time {day.moment(place.get(moment, 0))}, account {account}, kind {kind}, rule {rule}: {money} micro-euro"
-            )
-        if moment not in place:
-            raise Wrong(f"ledger: a posting beyond the run: account {account}, kind {kind}")
-        amount[key][place[moment]] += int(money)
-        energy[key][place[moment]] += int(moved)
+    amount, energy = _booked(evidence, day, expected)
     _losses_booked(day, expected, amount, energy)
     for key in sorted(expected.amount):
         for says, unit, stored, wanted, allowed in (
@@ -308,6 +291,36 @@ def _compare(evidence: Evidence, day: Day, expected: Expected) -> int:
                     + (f" ({wrong.size} intervals are wrong)" if wrong.size > 1 else "")
                 )
     return sum(int((values != 0).sum()) for values in amount.values())
+
+
+def _booked(
+    evidence: Evidence, day: Day, expected: Expected
+) -> tuple[dict[tuple[str, str, str], Counts], dict[tuple[str, str, str], Counts]]:
+    """Return amounts and energies of the books of a day, by kind, rule and account, arrays of shape (T,)."""
+    rows = evidence.arrow(
+        f"SELECT kind, rule, account, list(epoch_us(time)) AS time_us, list(amount_micro_eur) AS money, list(energy_milliwatt_hour) AS moved "
+        f"FROM {evidence.table('ledger')} WHERE epoch_us(time) BETWEEN {day.times_us[0]} AND {day.times_us[-1]} "
+        "GROUP BY kind, rule, account ORDER BY kind, rule, account"
+    )
+    amount = {key: np.zeros(day.steps, dtype=np.int64) for key in expected.amount}
+    energy = {key: np.zeros(day.steps, dtype=np.int64) for key in expected.amount}
+    keys = zip(*(rows[name].to_pylist() for name in ("kind", "rule", "account")), strict=True)
+    lists = [rows[name].combine_chunks() for name in ("time_us", "money", "moved")]
+    offsets = lists[0].offsets.to_numpy()
+    times_us, money, moved = (column.values.to_numpy(zero_copy_only=False) for column in lists)
+    step = np.searchsorted(day.times_us, times_us)
+    if not np.array_equal(day.times_us[np.minimum(step, day.steps - 1)], times_us):
+        raise Wrong(f"ledger: a posting on {day.name} stands in no interval of the run")
+    for key, first, last in zip(keys, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        if key not in amount:
+            kind, rule, account = key
+            raise Wrong(
+                f"ledger: a posting that nothing explains: time {day.moment(step[first])}, account {account}, kind {kind}, rule {rule}: "
+                f"{money[first]} micro-euro"
+            )
+        np.add.at(amount[key], step[first:last], money[first:last])
+        np.add.at(energy[key], step[first:last], moved[first:last])
+    return amount, energy
 
 
 def _losses_booked(

@@ -7,7 +7,7 @@ breaks it too, and never passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from sim.query import view_name
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 __all__ = ["Check", "Evidence", "Law", "Wrong", "shown"]
 
@@ -89,11 +90,9 @@ class Evidence:
         row = self.connection.execute(sql, list(parameters)).fetchone()
         return None if row is None else row[0]
 
-    def stream(self, sql: str, rows: int = 100_000) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query without holding them all; ask nothing else meanwhile."""
-        result = self.connection.execute(sql)
-        while batch := result.fetchmany(rows):
-            yield from batch
+    def arrow(self, sql: str) -> pa.Table:
+        """Return the rows of a query as an Arrow table: for many rows."""
+        return self.connection.sql(sql).to_arrow_table()
 
     def count(self, name: str) -> int:
         """Return the number of rows of a table, and count them as looked at."""

@@ -120,10 +120,14 @@ def _array(column: Any) -> Any:
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
-        return column.indices.to_numpy(zero_copy_only=False), np.array(column.dictionary.to_pylist(), dtype=object)
+        return np.from_dlpack(column.indices), np.array(column.dictionary.to_pylist(), dtype=object)
+    if column.null_count:
+        raise ResultsError("The key figures met a row without a figure; run `commonwatt certify` on this run.")
     if pa.types.is_timestamp(column.type):
-        return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    return column.to_numpy(zero_copy_only=False)
+        return np.from_dlpack(column.cast(pa.int64()))
+    if pa.types.is_boolean(column.type):
+        return np.array(column.to_pylist(), dtype=bool)
+    return np.from_dlpack(column)  # pyarrow's own way would import pandas
 
 
 def _whole(folder: Path, table: str, columns: tuple[str, ...]) -> dict[str, Any]:

@@ -358,8 +358,8 @@ class Run:
 
         file = self.path / section / f"{name}.parquet"
         try:
-            # No partitioning: a folder called price=0.2 is a folder, not a column.
-            return pq.read_table(file, partitioning=None)
+            with pq.ParquetFile(file) as parquet:  # a folder called price=0.2 is a folder, not a column
+                return parquet.read()
         except FileNotFoundError:
             raise ResultsError(f"The run {self.path} has no table '{name}' in '{section}'.") from None
         except (OSError, pa.ArrowException) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from sim.schema import TABLES, Column, Table, arrow_schema, arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 __all__ = ["ResultsError", "Sink", "arrow_table", "blocks"]
 
@@ -55,10 +55,12 @@ def blocks(times: NDArray[Any], ids: Sequence[str], id_column: str = "agent_id",
 
     n, steps = len(ids), len(times)
     # One small dictionary and an index per row: a year of ids costs no string per row until it is written.
-    index = pa.array(np.tile(np.arange(n, dtype=np.int32), steps))
+    names = _texts([str(name) for name in ids])
+    index = np.tile(np.arange(n, dtype=np.int32), steps)
+    coded = pa.Array.from_buffers(pa.int32(), len(index), [None, pa.py_buffer(index)])
     rows: dict[str, Any] = {
         "time": np.repeat(np.asarray(times), n),
-        id_column: pa.DictionaryArray.from_arrays(index, pa.array([str(name) for name in ids], pa.string())),
+        id_column: pa.DictionaryArray.from_arrays(coded, names),
     }
     for name, values in columns.items():
         array = np.asarray(values)
@@ -98,15 +100,16 @@ def arrow_table(name: str, columns: Mapping[str, Any]) -> pa.Table:
     arrays = []
     for column in table.columns:
         try:
-            array = _array(column, columns.get(column.name, _nothing(column)), rows)
-        except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
-            mistakes.append(f"column '{column.name}' must hold {column.kind}: {str(error).splitlines()[0]}")
-            continue
-        arrays.append(array)
-        mistakes += _values(column, array)
+            arrays.append(_array(column, columns.get(column.name, _nothing(column)), rows))
+        except _Refused as refused:
+            mistakes.append(f"column '{column.name}' {refused}")
     if mistakes:
         raise ResultsError(f"Table '{name}': {'; '.join(mistakes)}.")
     return pa.Table.from_arrays(arrays, schema=arrow_schema(table))
+
+
+class _Refused(ValueError):
+    """What is wrong with the values of a column."""
 
 
 def _names(table: Table, columns: Mapping[str, Any]) -> list[str]:
@@ -123,7 +126,7 @@ def _length(values: Any) -> int | None:
     """Return the number of rows, or None for a scalar."""
     if values is None or isinstance(values, str | bytes | datetime) or not hasattr(values, "__len__"):
         return None
-    return None if np.ndim(values) == 0 else len(values)
+    return None if isinstance(values, np.ndarray) and values.ndim == 0 else len(values)
 
 
 def _nothing(column: Column) -> Any:
@@ -132,66 +135,124 @@ def _nothing(column: Column) -> Any:
 
 
 def _array(column: Column, values: Any, rows: int) -> pa.Array:
-    """Return the column as an Arrow array of its type; never a silent change of a value."""
+    """Return the column as an Arrow array of its type; never a silent change of a value.
+
+    Arrays are made from NumPy's buffers: ``pyarrow.array`` would import pandas, a second that a short run notices.
+    """
     import pyarrow as pa
 
-    kind = arrow_type(column)
-    if _length(values) is None:
-        scalar = _array(column, np.asarray([values]) if values is not None else [None], 1)
-        return pa.repeat(scalar[0], rows)
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    if isinstance(values, pa.Array):
-        return values if values.type == kind else values.cast(kind)
-    if column.kind == "float64":
-        return pa.array(_floats(values), kind)
-    if column.kind == "int64":
-        return pa.array(_integers(values), kind)
-    array = np.asarray(values) if not hasattr(values, "tz") else values
-    if column.kind == "bool" and array.dtype != np.bool_:
-        raise TypeError(f"given {array.dtype}")
-    if column.kind == "string" and array.dtype.kind not in "UO":
-        raise TypeError(f"given {array.dtype}")
+    if isinstance(values, pa.ChunkedArray | pa.Array):
+        return _taken_over(column, values)
+    scalar = _length(values) is None
+    if column.kind == "string":
+        return _texts([values] if scalar else values, rows if scalar else 1)
+    array = (
+        np.asarray([values] if scalar else values) if not hasattr(values, "tz") else values.tz_convert(None).to_numpy()
+    )
     if column.kind == "time":
-        if isinstance(array, np.ndarray) and array.dtype.kind == "M":
-            array = array.astype("datetime64[us]")
-        elif isinstance(array, np.ndarray) and array.dtype.kind != "O":
-            raise TypeError(f"given {array.dtype}")
-    return pa.array(array, kind)
+        array = _times(column, array)
+    elif column.kind == "float64":
+        array = _floats(column, array)
+    elif column.kind == "bool" and array.dtype != np.bool_:
+        raise _Refused(f"must hold true or false; given {array.dtype}")
+    elif column.kind == "int64":
+        if array.dtype.kind not in "iu" and array.size:
+            raise _Refused(f"must hold whole numbers (int64); given {array.dtype}")
+        array = array.astype(np.int64)
+    return _of_buffers(column, np.repeat(array, rows) if scalar else array)
 
 
-def _floats(values: ArrayLike) -> NDArray[np.float64]:
-    """Return float64, refusing text and truth values."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiuO":
-        raise TypeError(f"given {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.float64)
+def _of_buffers(column: Column, array: NDArray[Any]) -> pa.Array:
+    """Return numbers, truth values or times as an Arrow array on the same memory."""
+    import pyarrow as pa
+
+    missing = None
+    if column.kind == "time":
+        gone = np.isnat(array)
+        missing = pa.py_buffer(np.packbits(~gone, bitorder="little")) if gone.any() else None
+        array = array.astype(np.int64)
+    elif column.kind == "bool":
+        return pa.Array.from_buffers(
+            pa.bool_(), len(array), [None, pa.py_buffer(np.packbits(array, bitorder="little"))]
+        )
+    return pa.Array.from_buffers(arrow_type(column), len(array), [missing, pa.py_buffer(np.ascontiguousarray(array))])
 
 
-def _integers(values: ArrayLike) -> NDArray[np.int64]:
-    """Return int64, refusing what is not a whole number."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"given {array.dtype}")
-    return array.astype(np.int64)
+def _texts(values: Any, repeat: int = 1) -> pa.Array:
+    """Return texts as an Arrow array."""
+    import pyarrow as pa
+
+    texts = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    wrong = next((k for k, text in enumerate(texts) if not isinstance(text, str)), None)
+    if wrong is not None:
+        if texts[wrong] is None:
+            raise _Refused(f"is empty in row {wrong}")
+        raise _Refused(f"must hold text (string); given {texts[wrong]!r} in row {wrong}")
+    joined = "".join(texts)
+    sizes = map(len, texts) if joined.isascii() else (len(text.encode()) for text in texts)
+    offsets = np.zeros(len(texts) + 1, dtype=np.int32)
+    np.cumsum(np.fromiter(sizes, dtype=np.int64, count=len(texts)), out=offsets[1:])
+    array = pa.Array.from_buffers(pa.string(), len(texts), [None, pa.py_buffer(offsets), pa.py_buffer(joined.encode())])
+    if repeat == 1:
+        return array
+    index = pa.Array.from_buffers(pa.int32(), repeat, [None, pa.py_buffer(np.zeros(repeat, dtype=np.int32))])
+    return pa.DictionaryArray.from_arrays(index, array).cast(pa.string())
 
 
-def _values(column: Column, array: pa.Array) -> list[str]:
-    """Return what is wrong with the values of a column: the first forbidden null, NaN or infinity."""
-    if column.numbers == "nan":
-        if column.kind == "float64" and np.isinf(array.to_numpy(zero_copy_only=False)).any():
-            return [f"column '{column.name}' is infinite"]
-        return []
-    if array.null_count:
-        return [f"column '{column.name}' is empty in row {array.is_null().to_pylist().index(True)}"]
-    if column.kind != "float64":
-        return []
-    numbers = array.to_numpy(zero_copy_only=False)
-    bad = np.isnan(numbers) if column.numbers == "inf" else ~np.isfinite(numbers)
-    if not bad.any():
-        return []
-    row = int(np.flatnonzero(bad)[0])
-    return [f"column '{column.name}' is {numbers[row]} in row {row}, {int(bad.sum())} of {len(numbers)} rows"]
+def _floats(column: Column, values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return float64, refusing text, truth values, and what the column may not hold."""
+    if values.dtype.kind not in "fiuO":
+        raise _Refused(f"must hold numbers (float64); given {values.dtype}")
+    try:
+        array = values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise _Refused(f"must hold numbers (float64): {error}") from None
+    wrong = np.isnan(array) if column.numbers == "inf" else np.isinf(array)
+    if column.numbers == "finite":
+        wrong |= np.isnan(array)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        what = "infinite" if np.isinf(array[row]) else array[row]
+        raise _Refused(f"is {what} in row {row}, {int(wrong.sum())} of {len(array)} rows")
+    return array
+
+
+def _times(column: Column, values: NDArray[Any]) -> NDArray[Any]:
+    """Return microseconds in UTC, refusing what is no time, and a missing one where the column needs one."""
+    if values.dtype.kind == "O":
+        values = np.array([_naive(moment) for moment in values], dtype="datetime64[us]")
+    elif values.dtype.kind != "M":
+        raise _Refused(f"must hold times; given {values.dtype}")
+    array = values.astype("datetime64[us]")
+    missing = np.isnat(array)
+    if missing.any() and column.numbers != "nan":
+        raise _Refused(f"is empty in row {int(np.flatnonzero(missing)[0])}")
+    return array
+
+
+def _naive(moment: Any) -> Any:
+    """Return a Python time as NumPy takes it: UTC without saying so."""
+    if moment is None:
+        return np.datetime64("NaT", "us")
+    if not isinstance(moment, datetime):
+        raise _Refused(f"must hold times; given {moment!r}")
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _taken_over(column: Column, values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return an Arrow array in the column's type, if it holds what the column may hold."""
+    import pyarrow as pa
+
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    try:
+        array = array if array.type == arrow_type(column) else array.cast(arrow_type(column))
+    except pa.ArrowException as error:
+        raise _Refused(f"must hold {column.kind}: {str(error).splitlines()[0]}") from None
+    if array.null_count and column.numbers != "nan":
+        raise _Refused(f"is empty in row {array.is_null().to_pylist().index(True)}")
+    if column.kind == "float64" and not array.null_count:
+        _floats(column, np.from_dlpack(array))
+    return array
 
 
 @dataclass(slots=True)

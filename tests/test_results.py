@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -355,10 +357,10 @@ def test_a_table_of_another_shape_is_not_taken_over(tmp_path):
         ({"v_pu": None}, "column v_pu missing"),
         ({"volts": [1, 2, 3, 4]}, "it has no column volts"),
         ({"v_pu": np.ones(3)}, "different lengths: time 4, bus_id 4, v_pu 3"),
-        ({"v_pu": ["a", "b", "c", "d"]}, "column 'v_pu' must hold float64"),
-        ({"bus_id": [1, 2, 3, 4]}, "column 'bus_id' must hold string"),
+        ({"v_pu": ["a", "b", "c", "d"]}, "column 'v_pu' must hold numbers (float64); given <U1"),
+        ({"bus_id": [1, 2, 3, 4]}, "column 'bus_id' must hold text (string); given 1 in row 0"),
         ({"bus_id": ["a", None, "c", "d"]}, "column 'bus_id' is empty in row 1"),
-        ({"time": [0, 1, 2, 3]}, "column 'time' must hold time"),
+        ({"time": [0, 1, 2, 3]}, "column 'time' must hold times; given int64"),
         ({"time": np.array(["NaT"] * 4, dtype="datetime64[s]")}, "column 'time' is empty in row 0"),
         ({"v_pu": [1.0, np.inf, 1.0, 1.0]}, "column 'v_pu' is infinite"),
     ],
@@ -433,6 +435,70 @@ def test_what_is_written_is_read(tmp_path_factory, values):
     assert table["value"].to_pylist() == values
     assert set(table["series_id"].to_pylist()) <= {"ä,\n'"}
     assert table.schema.field("time").type == pa.timestamp("us", tz="UTC")
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        np.datetime64("2030-01-01T00:00", "s"),
+        datetime(2030, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))),
+        datetime(2030, 1, 1),  # noqa: DTZ001 - without a zone it is UTC
+        [np.datetime64("2030-01-01T00:00", "ns")],
+        pa.array([datetime(2030, 1, 1)], pa.timestamp("s", tz="UTC")),  # noqa: DTZ001
+        pd.DatetimeIndex(["2030-01-01T01:00"], tz="Europe/Berlin"),
+    ],
+    ids=["numpy", "offset", "naive", "list", "arrow", "pandas"],
+)
+def test_times_in_any_dress_are_the_same_moment(tmp_path, moment):
+    """NumPy, Python, Arrow and pandas times all become microseconds in UTC."""
+    with Writer(tmp_path / "run", "id", scenario_yaml="") as writer:
+        writer.append("tables", "series", {"time": moment, "series_id": "s", "value": 1.0, "unit": "1"})
+        table = writer.finish(MANIFEST).table("series")
+
+    assert table["time"].to_pylist() == [datetime(2030, 1, 1, tzinfo=UTC)]
+
+
+def test_lost_messages_have_no_time_of_arrival(tmp_path):
+    """NaT becomes null where a time may be missing, and truth values and counts come back as written."""
+    arrival = np.array(["2030-01-01T00:00:01", "NaT"], dtype="datetime64[s]")
+    message = {
+        "sent_at": TIMES[0],
+        "sender": "a",
+        "receiver": ["b", "ç"],
+        "kind": "price",
+        "bytes": [12, 13],
+        "lost": np.array([False, True]),
+    }
+    with Writer(tmp_path / "run", "id", scenario_yaml="") as writer:
+        writer.append("tables", "messages", {**message, "delivered_at": arrival})
+        rows = writer.finish(MANIFEST).table("messages").to_pylist()
+
+    assert [row["delivered_at"] for row in rows] == [datetime(2030, 1, 1, 0, 0, 1, tzinfo=UTC), None]
+    assert [(row["receiver"], row["bytes"], row["lost"]) for row in rows] == [("b", 12, False), ("ç", 13, True)]
+
+
+WITHOUT_PANDAS = """
+import sys
+from pathlib import Path
+import numpy as np
+from sim import kpis
+from sim.results import Run, Writer, blocks
+with Writer(Path(sys.argv[1]) / "run", "id", scenario_yaml="") as writer:
+    times = np.array(["2030-01-01"], dtype="datetime64[s]")
+    writer.append("tables", "bus_voltages", blocks(times, ["b"], "bus_id", phase="abc", v_pu=np.ones((1, 1))))
+    run = writer.finish({"outcome": "ok", "seed": 1, "interval_minutes": 15, "time_zone": "UTC", "currency": "eur"})
+assert run.table("bus_voltages").num_rows == 1
+print("pandas" in sys.modules)
+"""
+
+
+def test_writing_a_run_does_not_load_pandas(tmp_path):
+    """A short run would wait a second for it."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PANDAS, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+
+    assert done.stdout == "False\n"
 
 
 # --- manifest and log -------------------------------------------------------------------------------------------------
