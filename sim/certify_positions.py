@@ -103,7 +103,10 @@ def envelopes(evidence: Evidence) -> str:
     rows, table = evidence.count("envelopes"), evidence.table("envelopes")
     if not rows:
         if evidence.scenario.get("dso", {}).get("envelopes") is not False:
-            raise Wrong("the scenario has envelopes, and table envelopes is empty")
+            held = "pv_kw_peak > 0 OR battery_kwh > 0 OR ev_count > 0 OR heat_pump_kw > 0 OR role = 'storage'"
+            if evidence.one(f"SELECT count(*) FROM {evidence.table('agents')} WHERE {held}"):
+                raise Wrong("the scenario has envelopes, and table envelopes is empty")
+            return "nobody has a device that an envelope could hold"
         return "the scenario has no envelopes"
     issued = f"(SELECT *, max(issued_at) FILTER (WHERE issued_at <= time) OVER (PARTITION BY time, agent_id) AS last FROM {table})"
     source = f"""(

@@ -187,9 +187,9 @@ class Closer:
         if sharing and book.day_ahead is not None:
             traded = {
                 "day_ahead_kw": book.day_ahead.exchange_kw,
-                "day_ahead_price_eur_per_kwh": book.day_ahead_price_eur_per_kwh,
+                "day_ahead_price_eur_per_kwh": _price(book.day_ahead_price_eur_per_kwh),
                 "intraday_kw": plan.exchange_kw,
-                "intraday_price_eur_per_kwh": book.intraday_price_eur_per_kwh,
+                "intraday_price_eur_per_kwh": _price(book.intraday_price_eur_per_kwh),
             }
         rented: dict[str, Any] = {}
         if box is not None:
@@ -229,7 +229,8 @@ class Closer:
         assert book.account_end_kwh is not None
         left = (book.account_end_kwh - book.account_start_kwh)[:-1]
         who = np.flatnonzero(np.abs(left) >= 0.5e-6)
-        price = 0.0 if book.intraday_price_eur_per_kwh is None else float(book.intraday_price_eur_per_kwh[-1])
+        prices = _price(book.intraday_price_eur_per_kwh)
+        price = 0.0 if prices is None else float(prices[-1])
         ids = self.community.people.agent_id
         right_of = {} if book.rights is None else dict(zip(book.rights.agent_id, book.rights.right_id, strict=True))
         return Handovers(
@@ -266,6 +267,11 @@ class Closer:
     def _write_books(self, append: Append, book: DayBook, settled: Settled) -> None:
         append("ledger", settled.ledger.columns())
         append("bills", bills(settled.ledger, book.times[:1], [book.day.name]).columns())
+
+
+def _price(price_eur_per_kwh: Vector | None) -> Vector | None:
+    """Return the price at which positions are paid; where nobody can trade there are no positions, and any number will do."""
+    return None if price_eur_per_kwh is None else np.nan_to_num(price_eur_per_kwh)
 
 
 def _without_positions(delivery: Delivery) -> Delivery:

@@ -243,7 +243,8 @@ class Community:
         clearing = self._clear(book, at, self.fleet.energy_kwh, load, solar, "intraday", now)
         book.plan.renew(at, clearing)
         assert book.intraday_price_eur_per_kwh is not None
-        book.intraday_price_eur_per_kwh[at:] = clearing.price_eur_per_kwh
+        if np.isfinite(clearing.price_eur_per_kwh).all():  # there is none where what was sold is kept
+            book.intraday_price_eur_per_kwh[at:] = clearing.price_eur_per_kwh
         return clearing
 
     def _clear(
