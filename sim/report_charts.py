@@ -15,7 +15,7 @@ from sim.figure_base import TimeAxis
 from sim.number_format import currency_sign, minor_unit
 from sim.report_data import WORLD_NAMES, Grid, Story
 from sim.report_live import LONGEST_WHOLE, Window, choose_windows, convergence, live
-from sim.report_money import GROUPS, LINE_NAMES, Bills
+from sim.report_money import GROUPS, LINE_NAMES, Bills, line_group
 from sim.report_tables import RunTables, find_key
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _carried(story: Story, tables: RunTables, windows: list[Window]) -> dict[str
         },
         "bill": _bill_data(story),
         "worlds": [WORLD_NAMES[w] for w in story.grid.worlds] if story.grid else ["With sharing"],
-        "limits": {"v_min_pu": 0.9, "v_max_pu": 1.1},
+        "limits": {"v_min_pu": 0.9, "v_max_pu": 1.1, "loading": 100.0},
         "grid": None,
         "source": [],
         "outside": [],
@@ -225,7 +225,7 @@ def _grid_data(grid: Grid, windows: list[Window], tables: RunTables) -> dict[str
         return [round(float(v), digits) if np.isfinite(v) else None for v in values]
 
     return {
-        "limits": {"v_min_pu": grid.limits.v_min_pu, "v_max_pu": grid.limits.v_max_pu},
+        "limits": {"v_min_pu": grid.limits.v_min_pu, "v_max_pu": grid.limits.v_max_pu, "loading": grid.limits.loading_max_percent},
         "grid": {
             "bus": list(f.bus_id),
             "x": rounded(f.x_m, 2),
@@ -238,6 +238,7 @@ def _grid_data(grid: Grid, windows: list[Window], tables: RunTables) -> dict[str
             "from": [int(v) for v in f.branch_from],
             "to": [int(v) for v in f.branch_to],
             "storage": [place[bus] for bus in boxes if bus in place],
+            "below": bool(f.transformer_ids),
         },
         "source": [[rounded(grid.source_kw[w][v.start : v.start + v.steps], 1) for v in windows] for w in grid.worlds],
         "outside": [
@@ -259,6 +260,7 @@ def _bill_data(story: Story) -> dict[str, Any]:
 
     return {
         "lines": [LINE_NAMES.get(name, name.replace("_", " ").capitalize()) for name in lines],
+        "groups": [line_group(name) for name in lines],
         "run": [cents(run.line(name)) for name in lines],
         "reference": [cents(reference.line(name)) for name in lines],
         "total": cents(run.total),

@@ -68,11 +68,12 @@ class Clearings:
     slot: Vector
     converged: NDArray[np.bool_]
     iterations: Vector
-    gap: Vector
+    above_bound: Vector
+    """Cost above the best possible: a percentage would mean nothing where purchases and sales nearly cancel. [currency]"""
 
     @property
-    def worst_gap(self) -> float:
-        known = self.gap[np.isfinite(self.gap)]
+    def worst_above_bound(self) -> float:
+        known = self.above_bound[np.isfinite(self.above_bound)]
         return float(known.max()) if known.size else math.nan
 
 
@@ -241,7 +242,7 @@ def _clearings(tables: RunTables) -> Clearings:
         return Clearings((), (), np.zeros(0), np.zeros(0, dtype=bool), np.zeros(0), np.zeros(0))
     clock = tables.clock
     found = tables.columns(
-        f"SELECT clearing_id, stage, (epoch_us(opened_at) / 1e6 - {clock.start_s}) / {clock.step_s} AS slot, converged, iterations, gap "
+        f"SELECT clearing_id, stage, (epoch_us(opened_at) / 1e6 - {clock.start_s}) / {clock.step_s} AS slot, converged, iterations, cost_eur - bound_eur AS above "
         "FROM run.clearings ORDER BY opened_at, clearing_id"
     )
     return Clearings(
@@ -250,7 +251,7 @@ def _clearings(tables: RunTables) -> Clearings:
         found["slot"].astype(float),
         found["converged"].astype(bool),
         found["iterations"].astype(float),
-        found["gap"].astype(float),
+        found["above"].astype(float),
     )
 
 
@@ -357,8 +358,8 @@ def _checks(tables: RunTables, grid: Grid | None, held: Clearings, unbalanced: i
         found.append(Check(f"{tables.clock.interval(2).capitalize()} without a power flow", float(grid.breaches["run"].failed.sum()), "", 0.0))
     if held.clearing_id:
         found.append(Check("Clearings that did not converge", float((~held.converged).sum()), "", 0.0))
-        if math.isfinite(held.worst_gap):
-            found.append(Check("Cost above the best possible, worst clearing", 100.0 * held.worst_gap, "%", math.nan))
+        if math.isfinite(held.worst_above_bound):
+            found.append(Check("Cost above the best possible, worst clearing", held.worst_above_bound, currency_sign(str(tables.manifest.get("currency", "eur"))), math.nan))
     tolerance = find_key(tables.scenario, "tolerance")
     if held.clearing_id and tolerance is not None and tables.any("run", "clearings"):
         residual = number("SELECT max(greatest(primal_residual, dual_residual)) FROM run.clearings WHERE converged")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sim.report_tables import RunTables, find_key
 
-__all__ = ["Breaches", "FeederMap", "Limits", "breaches", "extremes", "feeder_map", "limits", "loading_window", "source_power", "voltage_window"]  # fmt: skip
+__all__ = ["Breaches", "Extremes", "FeederMap", "Limits", "breaches", "extremes", "feeder_map", "limits", "loading_of", "loading_window", "source_power", "voltage_window"]  # fmt: skip
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -294,6 +294,18 @@ def loading_window(tables: RunTables, world: str, feeder: FeederMap, start: int,
         f"WHERE slot(time) BETWEEN {start} AND {start + steps - 1} GROUP BY 1, 2"
     )
     return _scatter(found, "branch_id", feeder.branch_id, "v", start, steps)
+
+
+def loading_of(tables: RunTables, world: str, branch_ids: tuple[str, ...], start: int, steps: int) -> Vector:
+    """Return the heaviest loading among some branches, NaN without any. Shape (1, steps). [%]"""
+    if not branch_ids:
+        return np.full((1, steps), np.nan)
+    listed = ", ".join(f"'{_quoted(branch)}'" for branch in branch_ids)
+    found = tables.columns(
+        f"SELECT slot(time) AS t, 'all' AS who, max(loading_percent) AS v FROM {world}.branch_flows "
+        f"WHERE branch_id IN ({listed}) AND slot(time) BETWEEN {start} AND {start + steps - 1} GROUP BY 1"
+    )
+    return _scatter(found, "who", ("all",), "v", start, steps)
 
 
 def _scatter(found: dict[str, NDArray[np.generic]], key: str, names: tuple[str, ...], value: str, start: int, steps: int) -> Vector:

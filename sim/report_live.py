@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.report_grid import FeederMap, loading_window, voltage_window
+from sim.report_grid import FeederMap, loading_of, loading_window, voltage_window
 from sim.report_tables import Clock, RunTables
 
 __all__ = ["BUDGET_BYTES", "LONGEST_WHOLE", "Envelopes", "Live", "Window", "choose_windows", "convergence", "envelopes", "live"]
@@ -113,7 +113,7 @@ def _fill(found: dict[str, NDArray[Any]], row: Mapping[str, int], **into: Vector
 def convergence(tables: RunTables, clock: Clock) -> dict[str, Any]:
     """Return every clearing and the residual history of the worst ones."""
     found = tables.columns(
-        f"SELECT clearing_id, stage, (epoch_us(opened_at) / 1e6 - {clock.start_s}) / {clock.step_s} AS slot, converged, iterations, gap "
+        f"SELECT clearing_id, stage, (epoch_us(opened_at) / 1e6 - {clock.start_s}) / {clock.step_s} AS slot, converged, iterations, cost_eur - bound_eur AS above "
         "FROM run.clearings ORDER BY opened_at, clearing_id"
     )
     count = len(found["clearing_id"])
@@ -133,7 +133,7 @@ def convergence(tables: RunTables, clock: Clock) -> dict[str, Any]:
         "slot": [round(float(v), 2) for v in found["slot"]],
         "converged": [bool(v) for v in found["converged"]],
         "iterations": [int(v) for v in found["iterations"]],
-        "gap": [_significant(v) for v in found["gap"]],
+        "above": [_significant(v) for v in found["above"]],
         "history": history,
     }
 
@@ -172,11 +172,13 @@ def live(
     else:  # pragma: no cover - the last rung always breaks
         raise AssertionError
     carried = list(ranked_members[:shown])
-    data: dict[str, Any] = {"block": block, "voltage": [], "loading": [], "envelope": [], "envelope_members": carried}
+    data: dict[str, Any] = {"block": block, "voltage": [], "loading": [], "transformer": [], "envelope": [], "envelope_members": carried}
     for world in worlds if feeder is not None else ():
         assert feeder is not None
         v = [_coarse(voltage_window(tables, world, feeder, w.start, w.steps), block, centre=1.0) for w in windows]
         i = [_coarse(loading_window(tables, world, feeder, w.start, w.steps), block, centre=0.0) for w in windows]
+        above = [_coarse(loading_of(tables, world, feeder.transformer_ids, w.start, w.steps), block, centre=0.0) for w in windows]
+        data["transformer"].append([_packed(np.clip(one, 0, 254), "u1") for one in above])
         data["voltage"].append([_packed((one - 1.0) * 1e4, "<i2") for one in v])
         data["loading"].append([_packed(np.clip(one, 0, 254), "u1") for one in i])
     for window in windows:

@@ -26,6 +26,7 @@ __all__ = [
     "StorageAccount",
     "bills",
     "figures",
+    "line_group",
     "members",
     "parties",
     "price_curves",
@@ -57,6 +58,21 @@ LINE_NAMES = {
     "aggregator_fee": "Aggregator",
 }
 """What the lines of a bill are called on the page; a line that is not here shows its own name."""
+
+
+def line_group(line: str) -> str:
+    """Return what a line of a bill is about, so that its changes can be told together.
+
+    Purchases and sales are one group: what is bought from neighbours is not bought from the retailer, what is sold to
+    them is not fed in.
+
+    >>> line_group("retail_vat"), line_group("rent_power"), line_group("aggregator_fee")
+    ('energy, bought less sold', 'shared storage', 'aggregator')
+    """
+    if line in {"rent_energy", "rent_power", "throughput_fee", "handover", "rented_flow"}:
+        return "shared storage"
+    return "aggregator" if line == "aggregator_fee" else "energy, bought less sold"
+
 
 
 @dataclass(frozen=True, slots=True, eq=False)

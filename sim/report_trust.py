@@ -24,7 +24,8 @@ def trust_section(story: Story) -> dict[str, Any]:
         int((~held.converged).sum()),
         float(np.median(iterations)) if iterations.size else math.nan,
         int(iterations.max()) if iterations.size else 0,
-        held.worst_gap,
+        held.worst_above_bound,
+        story.currency,
     )
     failed = [check for check in story.checks if not check.ok]
     verdict = (say.Span("Every check passed. ", "b"),)

@@ -11,6 +11,7 @@ from sim import sentences as say
 from sim.number_format import energy, money, number, percent, power, share, voltage
 from sim.report_charts import HELD_BACK_PERCENT, Charts, held_back
 from sim.report_data import WORLD_NAMES, Grid, Story
+from sim.report_grid import Extremes, Limits
 from sim.report_money import Figure
 from sim.report_sections import Table
 
@@ -61,6 +62,7 @@ def grid_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
         (grid.limits.v_min_pu, grid.limits.v_max_pu),
         run.line_max_percent,
         run.transformer_max_percent,
+        _broken(grid.extremes["unmanaged"], grid.limits) if "unmanaged" in grid.extremes else (),
     )
     styles = (("line", "peer"), ("dots", "ink2"), ("dots", "limit-i"))
     keys = []
@@ -74,6 +76,7 @@ def grid_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
         "low": f"{number(low, signed=True)}\u00a0%",
         "high": f"{number(high, signed=True)}\u00a0%",
         "has_coordinates": grid.feeder.has_coordinates,
+        "has_transformer": bool(grid.feeder.transformer_ids),
         "distance_words": "" if grid.feeder.distance_unit == "m" else ", counted in branches",
         "step": clock.interval(1),
         "failed": any(b.failed.any() for b in grid.breaches.values()),
@@ -81,6 +84,17 @@ def grid_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
         "duration_legend": keys,
         "table": _extremes_table(story, grid),
     }
+
+
+def _broken(worst: Extremes, limit: Limits) -> tuple[str, ...]:
+    """Return what left its limits, and how far."""
+    found = [
+        (worst.transformer_max_percent > limit.loading_max_percent, f"the transformer reached {percent(worst.transformer_max_percent)}"),
+        (worst.line_max_percent > limit.loading_max_percent, f"a line reached {percent(worst.line_max_percent)}"),
+        (worst.v_max_pu > limit.v_max_pu, f"the voltage reached {voltage(worst.v_max_pu)}"),
+        (worst.v_min_pu < limit.v_min_pu, f"the voltage fell to {voltage(worst.v_min_pu)}"),
+    ]
+    return tuple(words for is_broken, words in found if is_broken)
 
 
 def _extremes_table(story: Story, grid: Grid) -> Table:

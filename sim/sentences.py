@@ -348,9 +348,15 @@ def storage_answer(
 
 def grid_answer(
     outcome: Outcome, clock: Clock, highest_pu: float, lowest_pu: float, limits_pu: tuple[float, float],
-    line_percent: float, transformer_percent: float,
+    line_percent: float, transformer_percent: float, broken_before: tuple[str, ...] = (),
 ) -> Sentence:  # fmt: skip
-    """Return whether the grid held, its extremes, and the pictures before."""
+    """Return whether the grid held, its extremes, and the pictures before.
+
+    Parameters
+    ----------
+    broken_before
+        What went how far beyond its limit without envelopes, such as ``"the transformer reached 116 %"``.
+    """
     steps = clock.steps
     if outcome.failed:
         verdict = Span(f"Not proven: the power flow has no result in {number(outcome.failed)} of {number(steps)} {clock.interval(steps)}.", "bad")
@@ -367,7 +373,7 @@ def grid_answer(
     counts = [("in this run", outcome.outside), ("in the reference", outcome.reference_outside), ("without envelopes", outcome.unmanaged_outside)]
     told = [f"{number(count)} {name}" for name, count in counts if count is not None]
     if len(told) > 1:
-        said.append(Span(f" {clock.interval(2).capitalize()} outside a limit: {', '.join(told)}."))
+        said.append(Span(f" {clock.interval(2).capitalize()} outside a limit: {', '.join(told)}{'; there ' + ' and '.join(broken_before) if broken_before else ''}."))
     return tuple(said)
 
 
@@ -392,8 +398,8 @@ def envelope_answer(
     return tuple(said)
 
 
-def convergence(clearings: int, unconverged: int, median_iterations: float, most_iterations: int, worst_gap: float) -> Sentence:
-    """Return how the market was found, and how far from the optimum it may be."""
+def convergence(clearings: int, unconverged: int, median_iterations: float, most_iterations: int, worst_above: float, currency: str) -> Sentence:
+    """Return how the market was found, and how much more than the best possible it may cost."""
     if not clearings:
         return (Span("There was no market to clear."),)
     if unconverged:
@@ -401,8 +407,9 @@ def convergence(clearings: int, unconverged: int, median_iterations: float, most
     else:
         said = [Span("Every clearing converged" if clearings > 1 else "The only clearing converged", "b")]
         said.append(Span(f", in {number(median_iterations)} iterations (median; most {number(most_iterations)})" if clearings > 1 else f", in {number(most_iterations)} iterations"))
-    if math.isfinite(worst_gap):
-        said.append(Span(f"{' They end' if unconverged else ', and ends'} at most {number(worst_gap * 100, 2)}\u00a0% from the best possible cost."))
+    if math.isfinite(worst_above):
+        begins = " Each costs" if unconverged and clearings > 1 else " It costs" if unconverged else ", and costs"
+        said.append(Span(f"{begins} at most {money(max(worst_above, 0.0), currency)} more than the best possible."))
     elif not unconverged:
         said.append(Span("."))
     return tuple(said)

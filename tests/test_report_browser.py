@@ -268,6 +268,9 @@ def test_the_player_colours_the_nodes_outside_limits(window, folder):
 
     assert counts[worst] >= 3
     assert opened.js(RED, [2, worst]) == counts[worst]
+    use = table(folder, "branch_flows", "unmanaged").query("branch_id == 'T1'").sort_values("time").loading_percent.iloc[worst]
+    assert f"transformer {round(use)}\u00a0%" in opened.js("document.querySelector('#now').textContent")
+    assert opened.js("document.querySelector('#now').className") == "bad"
     assert counts[60] == 0
     assert opened.js(RED, [2, 60]) == 0
     assert opened.js(RED, [0, worst]) == 0
@@ -335,6 +338,8 @@ def test_the_bill_of_a_member_is_the_tables(window, folder):
         assert shown() == (order.index[k], pytest.approx(totals.get(order.index[k], 0.0), abs=0.006))
         difference = re.search(r"(saves|pays) ([\d.]+)", page.locator("#bill h3").inner_text())
         assert float(difference.group(2)) == pytest.approx(abs(order.iloc[k]), abs=0.006)
+        parts = re.findall(r"([+−][\d.]+)\s€", page.locator("#bill .because").inner_text())
+        assert sum(float(part.replace("−", "-")) for part in parts) == pytest.approx(-order.iloc[k], abs=0.02)
 
     opened.all_drawn()
     page.locator("[data-fig=members]").scroll_into_view_if_needed()

@@ -256,6 +256,8 @@ def test_whether_the_grid_held():
         "Yes, in every quarter-hour. Highest voltage +2.5 % (limit +3.0 %), lowest -3.9 % (limit -4.0 %); heaviest line 71 %, transformer 58 %. "
         "Quarter-hours outside a limit: 0 in this run, 0 in the reference, 42 without envelopes."
     )
+    broken = words(say.grid_answer(GOOD, WEEK, *rest, ("the transformer reached 116 %", "the voltage reached +10.2 %")))
+    assert broken.endswith("42 without envelopes; there the transformer reached 116 % and the voltage reached +10.2 %.")
     assert words(say.grid_answer(but(outside=3), WEEK, *rest)).startswith("No: a limit was broken in 3 of 672 quarter-hours.")
     assert words(say.grid_answer(but(failed=1), WEEK, *rest)).startswith("Not proven: the power flow has no result in 1 of 672 quarter-hours.")
 
@@ -274,12 +276,12 @@ def test_what_the_envelopes_took():
 
 def test_how_the_market_converged():
     """All, some, one, none."""
-    assert words(say.convergence(168, 0, 34.0, 61, 0.0012)) == (
-        "Every clearing converged, in 34 iterations (median; most 61), and ends at most 0.12 % from the best possible cost."
+    assert words(say.convergence(168, 0, 34.0, 61, 0.123, "eur")) == (
+        "Every clearing converged, in 34 iterations (median; most 61), and costs at most 0.12 € more than the best possible."
     )
-    assert words(say.convergence(168, 3, 34.0, 4000, 0.05)).startswith("3 of 168 clearings did not converge")
-    assert words(say.convergence(1, 0, 10.0, 10, NAN)) == "The only clearing converged, in 10 iterations."
-    assert words(say.convergence(0, 0, NAN, 0, NAN)) == "There was no market to clear."
+    assert words(say.convergence(168, 3, 34.0, 4000, 0.05, "eur")).startswith("3 of 168 clearings did not converge")
+    assert words(say.convergence(1, 0, 10.0, 10, NAN, "eur")) == "The only clearing converged, in 10 iterations."
+    assert words(say.convergence(0, 0, NAN, 0, NAN, "eur")) == "There was no market to clear."
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,9 @@ if ($("#data").dataset.packed === "gzip") {
 const {figures, live: L} = JSON.parse(raw), C = L.clock;
 const NO_VALUE = -32768, NO_LIMIT = 32767;
 const int16 = text => { const b = bytes(text); return new Int16Array(b.buffer, 0, b.length >> 1); };
-const moving = L.moving ?? {block: 1, voltage: [], loading: [], envelope: [], envelope_members: []};
+const moving = L.moving ?? {block: 1, voltage: [], loading: [], transformer: [], envelope: [], envelope_members: []};
 const grid = L.grid && moving.voltage.length ? L.grid : null;
-const voltage = moving.voltage.map(world => world.map(int16)), loading = moving.loading.map(world => world.map(bytes));
+const voltage = moving.voltage.map(world => world.map(int16)), loading = moving.loading.map(world => world.map(bytes)), transformer = moving.transformer.map(world => world.map(bytes));
 const envelope = moving.envelope.map(w => Object.fromEntries(Object.entries(w).map(([k, v]) => [k, int16(v)])));
 const windows = L.windows, block = moving.block, stepsOf = w => Math.ceil(w.steps / block);
 
@@ -148,7 +148,8 @@ const charts = {
       hovertemplate: "%{text}<extra></extra>",
       marker: {opacity: 1, size: grid.bus.map((_, i) => size(i)), color: now.map(clip), cmin: z0, cmax: z1, colorscale: scale, line: {color: now.map(v => outside(v) ? "var(--limit)" : "var(--ink2)"), width: now.map((v, i) => outside(v) ? 2.4 : namesAt.has(i) ? 0.8 : 0.4)}},
     });
-    traces.push({x: [grid.x[0]], y: [grid.y[0]], mode: "markers", marker: {symbol: "square", size: 13, color: "var(--ink)"}, hovertemplate: "Transformer<extra></extra>"});
+    const use = transformer[S.run][win][k], over = use !== 255 && use > L.limits.loading;
+    traces.push({x: [grid.x[0]], y: [grid.y[0]], mode: "markers", marker: {symbol: "square", size: over ? 17 : 13, color: over ? "var(--limit)" : "var(--ink)", line: {width: over ? 2 : 0, color: "var(--ink)"}}, hovertemplate: grid.below ? `Transformer${use === 255 ? "" : `, ${use} % used`}<extra></extra>` : "The grid above<extra></extra>"});
     const beside = i => i ? 0 : (Math.max(...grid.x) - Math.min(...grid.x)) * 0.045; // a storage at the busbar stands beside the transformer
     if (S.run === 0 && grid.storage.length) traces.push({x: grid.storage.map(i => grid.x[i] + beside(i)), y: grid.storage.map(i => grid.y[i]), mode: "markers", marker: {symbol: "diamond", size: 16, color: "var(--store)", line: {color: "var(--bg)", width: 1.5}}, hovertemplate: "Shared storage<extra></extra>"});
     const bus = L.members.bus[S.who];
@@ -330,7 +331,9 @@ async function setT(t) {
   slider.min = windows[win].start; slider.max = windows[win].start + windows[win].steps - 1; slider.value = S.t; slider.setAttribute("aria-valuetext", moment(S.t));
   let low = Infinity, high = -Infinity;
   grid.bus.forEach((_, i) => { const v = at(S.run, i); if (v !== NO_VALUE) { low = Math.min(low, v); high = Math.max(high, v); } });
-  $("#now").textContent = Number.isFinite(low) ? `voltage ${num(low / 100, 1, true)} to ${num(high / 100, 1, true)}\u00a0%` : "no power flow";
+  const use = transformer[S.run][win][column()];
+  $("#now").textContent = Number.isFinite(low) ? `voltage ${num(low / 100, 1, true)} to ${num(high / 100, 1, true)}\u00a0%${use === 255 ? "" : `, transformer ${use}\u00a0%`}` : "no power flow";
+  $("#now").classList.toggle("bad", use !== 255 && use > L.limits.loading || high > hi || low < lo);
   if (moved) { spark(); await redraw(["heat", "envelope"]); $$("[data-window]").forEach(b => b.setAttribute("aria-pressed", String(+b.dataset.window === win))); }
   if (busy) { again = true; return; } // one redraw at a time; the newest moment wins
   busy = true;
@@ -357,17 +360,19 @@ async function setClearing(k) {
   if (k < 0) return;
   clearing = k;
   const c = L.clearings;
-  $("#clearing").textContent = `${c.stage[k] === "day_ahead" ? "Day ahead" : "Intraday"}, ${moment(Math.floor(c.slot[k]))}: ${c.converged[k] ? "converged" : "did not converge"} after ${num(c.iterations[k])} iterations${c.gap[k] === null ? "" : `, at most ${num(c.gap[k] * 100, 2)}\u00a0% from the optimum`}`;
+  $("#clearing").textContent = `${c.stage[k] === "day_ahead" ? "Day ahead" : "Intraday"}, ${moment(Math.floor(c.slot[k]))}: ${c.converged[k] ? "converged" : "did not converge"} after ${num(c.iterations[k])} iterations${c.above[k] === null ? "" : `, at most ${cash(Math.max(c.above[k], 0))}\u00a0${L.currency} above the best possible`}`;
   await redraw(["residuals"]);
 }
 
 // --- bill ----------------------------------------------------------------------------------------------------------------
 const nothing = v => Math.abs(v) < 0.005;
-function because(k, lines, gain) {
-  const words = [], lost = L.members.curtailed_kwh[k];
-  if (gain < -0.005 && lost > 0.5) words.push(["Envelopes held back ", 0], [`${num(lost)} kWh`, 1], [" of solar energy in this run. ", 0]);
-  const biggest = lines.map(([name, ref, now]) => [name.toLowerCase(), now - ref]).filter(r => Math.sign(-r[1]) === Math.sign(gain)).sort((p, q) => Math.abs(q[1]) - Math.abs(p[1]))[0];
-  if (biggest && !nothing(gain)) words.push([gain > 0 ? "Largest relief: " : "Largest burden: ", 0], [biggest[0], 1], [`, ${cash(biggest[1], true)} ${L.currency} on the bill.`, 0]);
+function because(k, gain) { // the change by what it is about; the parts add up to it
+  const words = [], lost = L.members.curtailed_kwh[k], parts = new Map();
+  if (gain < -0.005 && lost > 0.5) words.push(["Envelopes held back ", 0], [`${num(lost)} kWh`, 1], [" of its solar energy. ", 0]);
+  L.bill.groups.forEach((group, j) => parts.set(group, (parts.get(group) ?? 0) + L.bill.run[j][k] - L.bill.reference[j][k]));
+  const told = [...parts].filter(([, change]) => !nothing(change)).sort((p, q) => Math.abs(q[1]) - Math.abs(p[1]));
+  told.forEach(([group, change], j) => words.push([j ? "; " : "Change: ", 0], [group, 1], [` ${cash(change, true)} ${L.currency}`, 0]));
+  if (told.length) words.push([".", 0]);
   return words;
 }
 function showBill() {
@@ -375,7 +380,7 @@ function showBill() {
   if (!box) return;
   const k = S.who, lines = L.bill.lines.map((name, j) => [name, L.bill.reference[j][k], L.bill.run[j][k]]).filter(r => !nothing(r[1]) || !nothing(r[2]));
   const ref = L.bill.total_reference[k], now = L.bill.total[k], gain = ref - now, p = element("p", undefined, "because");
-  for (const [text, strong] of because(k, lines, gain)) p.append(strong ? element("b", text) : text);
+  for (const [text, strong] of because(k, gain)) p.append(strong ? element("b", text) : text);
   const table = element("table"), row = (cells, tag = "td", name) => { const tr = element("tr", undefined, name); cells.forEach((c, j) => tr.append(element(tag, c, j ? "n" : undefined))); table.append(tr); };
   row([`${L.currency} in ${L.this}`, "Reference", "With sharing"], "th");
   for (const [name, a, b] of lines) row([name, nothing(a) ? "–" : cash(a), nothing(b) ? "–" : cash(b)]);
