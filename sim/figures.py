@@ -123,7 +123,7 @@ def rents(axis: TimeAxis, series: Mapping[str, Vector], reserve: Vector, colour:
 
 def changes(names: Sequence[str], change: Vector, roles: Sequence[str], currency: str) -> go.Figure:
     """Show what each party gains or loses against the reference, the sum last. Arrays (k,). [currency]"""
-    span = max(float(np.nanmax(np.abs(change))), 1e-9) * 1.45
+    span = max(float(np.nanmax(np.abs(change))), 1e-9) * 1.65
     bars = {
         "type": "bar",
         "orientation": "h",

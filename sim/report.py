@@ -36,7 +36,7 @@ def write(run_path: Path, plain: bool = False) -> Path:
         The folder of a finished run.
     plain
         Put plotly.js and the data into the page as they are: three times as large, for browsers without
-        ``DecompressionStream`` and for people who want to read the source.
+        ``DecompressionStream`` and for people who want to read the source.  A scenario may ask for it, too.
 
     Raises
     ------
@@ -45,7 +45,8 @@ def write(run_path: Path, plain: bool = False) -> Path:
     """
     tables = RunTables(Path(run_path))
     try:
-        html = render(collect(tables), tables, plain=plain)
+        asked = bool((tables.scenario.get("report") or {}).get("plain"))
+        html = render(collect(tables), tables, plain=plain or asked)
     finally:
         tables.close()
     path = Path(run_path) / "report.html"

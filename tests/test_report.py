@@ -327,6 +327,16 @@ def test_plain_is_the_same_page_unpacked(folder, page, tmp_path):
     assert other.text.split("Can I trust")[0] == page.text.split("Can I trust")[0]
 
 
+def test_a_scenario_may_ask_for_a_plain_page(folder, tmp_path):
+    """`report: {plain: true}` holds whenever the report is written again."""
+    shutil.copytree(folder, tmp_path / "asked")
+    scenario = json.loads((tmp_path / "asked/scenario.yaml").read_text())
+    scenario["report"]["plain"] = True
+    (tmp_path / "asked/scenario.yaml").write_text(json.dumps(scenario))
+
+    assert 'data-packed="no"' in Page(tmp_path / "asked").html
+
+
 NASTY = {0: "<script>alert(1)</script>", 4: "A member whose name has forty characters", 7: "O'Hara & <b>Söhne</b>", 9: "</script><img src=x onerror=alert(2)>"}
 
 
