@@ -28,8 +28,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from market.chain import slopes, value
+from market.feasible import least_rights
 from market.problem import Problem
-from market.repair import Plan, least_rights, plan_cost_eur
+from market.repair import Plan, plan_cost_eur
 
 __all__ = ["Bound", "Duals", "bound"]
 
@@ -124,43 +125,63 @@ def _plane(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def _mix(short: Floats, long: Floats, axis: int, out: Floats) -> None:
+    """Fill ``out`` with the mean of two planes, one falling and one rising along an axis, that does neither."""
+    share = short[axis] / (short[axis] - long[axis]) if short[axis] < 0.0 <= long[axis] else 0.0
+    for q in range(3):
+        out[q] = (1.0 - share) * short[q] + share * long[q]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def _free_spaces(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: Floats, power: Floats,
-    initial: Floats, final: Floats, may: NDArray[np.bool_], rent_kwh: Floats, rent_kw: Floats, size: float,
+    initial: Floats, final: Floats, least_kw: Floats, may: NDArray[np.bool_], rent_kwh: Floats, rent_kw: Floats, size: float,
 ) -> Floats:  # fmt: skip
     """Return (n, 3): constant, cost per kWh and per kW of a plane below each agent's cost of space, rents included.
 
-    A good plane costs nobody less than nothing.  The first is taken where the agent's rights are; where it promises a
-    profit, others are tried at other ratios of power to energy, by bisection on the sign of the profit per kW.
+    A good plane falls in no direction: then nobody earns by renting more.  The first is taken where the agent's rights
+    are; where it falls, others are taken at other powers and larger energies, and mixed until they are level (a mean of
+    planes below a cost is a plane below it).
     """
     agents, steps = price_c.shape
     planes = np.zeros((agents, 3))
     slope, length = np.empty((steps, 4 * steps + 8)), np.empty((steps, 4 * steps + 8))
     ends, left, marginal = np.empty((steps, 2), np.int64), np.empty(steps), np.empty(steps)
+    now, weak, strong, level, short = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     for i in range(agents):
         if not may[i]:
             continue
-        base = max(energy[i], initial[i], final[i], 1e-3 * size)
-        ratio = power[i] / base if power[i] > 0.0 and energy[i] == base else 0.2
-        low, high = 0.0, np.inf  # ratios at which power pays and does not pay its rent
-        c_low = a_low = b_low = c_high = a_high = b_high = 0.0
-        for _ in range(16):
-            c, a, b = _plane(e1, e2, retention, price_c[i], price_d[i], base, base * ratio, initial[i], final[i], slope,
-                             length, ends, left, marginal)  # fmt: skip
-            a, b = a + rent_kwh[i], b + rent_kw[i]
-            if b < 0.0:
-                low, c_low, a_low, b_low = ratio, c, a, b
+        base, least, best = max(energy[i], initial[i], final[i], 1e-3 * size), least_kw[i] * (1.0 + 1e-6), -np.inf
+        for further in (1e-6, 1e-3, 0.03, 0.3, 2.0):  # what is exactly full has a kink there
+            room = base * (1.0 + further)
+            start = power[i] if power[i] > 0.0 and energy[i] == base else 0.2 * base
+            trial, low, high = max(start, least), 0.0, np.inf
+            for _ in range(16):
+                now[0], now[1], now[2] = _plane(e1, e2, retention, price_c[i], price_d[i], room, trial, initial[i], final[i],
+                                                slope, length, ends, left, marginal)  # fmt: skip
+                now[1] += rent_kwh[i]
+                now[2] += rent_kw[i]
+                if now[2] < 0.0:
+                    low, weak[:] = trial, now
+                else:
+                    high, strong[:] = trial, now
+                _mix(weak if low > 0.0 else strong, strong if high < np.inf else weak, 2, level)
+                if level[1] >= 0.0 and level[2] >= -1e-15:
+                    break
+                trial = 2.0 * low if high == np.inf else max(0.5 * high, least) if low == 0.0 else np.sqrt(low * high)
+                if trial > 20.0 * room or trial < 1e-4 * room or trial > 0.9999 * high:
+                    break
+            if further > 1e-6 and short[1] < 0.0 <= level[1]:
+                _mix(short, level, 1, now)
             else:
-                high, c_high, a_high, b_high = ratio, c, a, b
-            share = 0.0 if high == np.inf else 1.0 if low == 0.0 else -b_low / (b_high - b_low)
-            planes[i, 0] = (1.0 - share) * c_low + share * c_high if low > 0.0 else c_high
-            planes[i, 1] = (1.0 - share) * a_low + share * a_high if low > 0.0 else a_high
-            planes[i, 2] = (1.0 - share) * b_low + share * b_high if low > 0.0 else b_high
-            if planes[i, 1] >= 0.0 and planes[i, 2] >= 0.0:
+                now[:] = level
+            least_kwh = max(initial[i], final[i])
+            worth = now[0] + now[1] * least_kwh + min(now[1], 0.0) * size + min(now[2], 0.0) * 0.2 * size
+            if further == 1e-6 or worth > best:
+                best, planes[i] = worth, now
+            if level[1] >= 0.0 or least_kwh == 0.0:  # an empty space is a cone: a larger one says nothing new
                 break
-            ratio = 2.0 * low if high == np.inf else 0.5 * high if low == 0.0 else np.sqrt(low * high)
-            if ratio > 20.0 or ratio < 1e-4 or high < 1.0001 * low:
-                break
+            short[:] = level
     return planes
 
 
@@ -251,10 +272,10 @@ def _rented(p: Problem, plan: Plan, duals: Duals, j: int, theta: Floats) -> tupl
     offer_kwh, offer_kw = float(p.ess_energy_offer_kwh[j]), float(p.ess_power_offer_kw[j])
     scarcity_kwh, scarcity_kw = max(duals.rent_energy_eur_per_kwh[j], 0.0), max(duals.rent_power_eur_per_kw[j], 0.0)
     may = p.access[j]
-    planes = _free_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.rented_initial_kwh[j],
-                          p.rented_final_kwh[j], may, rent_kwh + scarcity_kwh, rent_kw + scarcity_kw,
-                          max(offer_kwh, 1e-6))  # fmt: skip
     least_kwh, least_kw = (column[j] for column in least_rights(p))
+    planes = _free_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.rented_initial_kwh[j],
+                          p.rented_final_kwh[j], least_kw, may, rent_kwh + scarcity_kwh, rent_kw + scarcity_kw,
+                          max(offer_kwh, 1e-6))  # fmt: skip
     at_least = planes[:, 0] + planes[:, 1] * least_kwh + planes[:, 2] * least_kw
     free_kwh, free_kw = max(offer_kwh - least_kwh.sum(), 0.0), max(offer_kw - least_kw.sum(), 0.0)
     alone = at_least + np.minimum(planes[:, 1], 0.0) * free_kwh + np.minimum(planes[:, 2], 0.0) * free_kw

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from market.problem import Problem
 
-__all__ = ["Infeasible", "attainable", "check_feasible"]
+__all__ = ["Infeasible", "attainable", "check_feasible", "least_rights"]
 
 Floats = NDArray[np.float64]
 
@@ -66,6 +66,17 @@ def attainable(problem: Problem) -> tuple[Problem, Floats, Floats]:
     return replace(problem, store_energy_min_kwh=lower, store_energy_max_kwh=upper), missing, excess
 
 
+def least_rights(p: Problem) -> tuple[Floats, Floats]:
+    """Return the least energy and power with which every rented space can reach its final content.  Shapes (M, n)."""
+    energy = np.maximum(p.rented_initial_kwh, p.rented_final_kwh)
+    kept = p.ess_retention[:, None] ** np.arange(p.steps)
+    short = p.rented_final_kwh - (p.ess_retention**p.steps)[:, None] * p.rented_initial_kwh
+    into = p.dt_h * p.ess_efficiency_charge * kept.sum(axis=1)
+    out = p.dt_h / p.ess_efficiency_discharge * kept.sum(axis=1)
+    power = np.where(short > 0.0, short / into[:, None], -short / out[:, None])
+    return energy, power
+
+
 def check_feasible(problem: Problem) -> None:
     """Raise where a store or a shared store cannot do what is asked of it.
 
@@ -96,13 +107,10 @@ def check_feasible(problem: Problem) -> None:
 
 def _check_shared(p: Problem, j: int) -> list[str]:
     """Rented spaces alone, where rights are given; then the net, in sum."""
-    e1, e2, keep = p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j], p.ess_retention[j]
     energy, power = float(p.ess_energy_offer_kwh[j]), float(p.ess_power_offer_kw[j])
     mistakes = []
     first, last = p.rented_initial_kwh[j], p.rented_final_kwh[j]
-    rest = keep**p.steps * first
-    most = (keep ** np.arange(p.steps)).sum()
-    needed = np.where(last > rest, (last - rest) / (e1 * most), (rest - last) / (e2 * most))
+    needed = least_rights(p)[1][j]
     if p.right_energy_kwh is not None and p.right_power_kw is not None:
         energy, power = float(p.right_energy_kwh[j].sum()), float(p.right_power_kw[j].sum())
         mistakes += [

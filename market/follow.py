@@ -1,7 +1,7 @@
 """Stores along planned flows: every equation exact, every bound kept.
 
-A store follows its plan clipped to its tube (:func:`market.chain.tube`), so that whatever comes later can still be met, and
-never charges and discharges at once.  The tenants of a shared store go together, because the sum of their nets has bounds
+A store follows the net of its planned flows, clipped to its tube (:func:`market.chain.tube`), so that whatever comes later
+can still be met, and never charges and discharges at once: where the iteration would burn energy, it is kept.  The tenants of a shared store go together, because the sum of their nets has bounds
 too: where it would leave them, all move alike towards the end of what each of them can do.
 """
 
@@ -34,9 +34,9 @@ def follow_own(
             energy[k, i, 0] = content = initial[k, i]
             for t in range(steps):
                 rest = kept * content - drain[k, i, t]
-                c = min(max(charge[k, i, t], 0.0), c_max[t])
-                d = min(max(discharge[k, i, t], 0.0), d_max[t])
-                gain = min(max(rest + e1 * c - e2 * d, low[t + 1]), high[t + 1]) - rest
+                net = min(max(charge[k, i, t], 0.0), c_max[t]) - min(max(discharge[k, i, t], 0.0), d_max[t])
+                gain = (e1 if net > 0.0 else e2) * net
+                gain = min(max(rest + gain, low[t + 1]), high[t + 1]) - rest
                 charge[k, i, t] = min(gain / e1, c_max[t]) if gain > 0.0 else 0.0
                 discharge[k, i, t] = min(-gain / e2, d_max[t]) if gain < 0.0 else 0.0
                 content = rest + e1 * charge[k, i, t] - e2 * discharge[k, i, t]
@@ -105,10 +105,8 @@ def follow_rented(
             least[i] = max(gain / (e1 if gain > 0.0 else e2), -right_power[i])
             gain = high[i, t + 1] - rest
             most[i] = max(min(gain / (e1 if gain > 0.0 else e2), right_power[i]), least[i])
-            gain = e1 * min(max(charge[i, t], 0.0), right_power[i]) - e2 * min(
-                max(discharge[i, t], 0.0), right_power[i]
-            )
-            net[i] = min(max(gain / (e1 if gain > 0.0 else e2), least[i]), most[i])
+            plan = min(max(charge[i, t], 0.0), right_power[i]) - min(max(discharge[i, t], 0.0), right_power[i])
+            net[i] = min(max(plan, least[i]), most[i])
         for side in range(2):  # keep the sum of the contents where the net's later bounds can be met
             goal, sign = (most, -1.0) if side == 0 else (least, 1.0)
             limit = sign * total_tube[side, t + 1]

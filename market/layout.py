@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from market.feasible import least_rights
 from market.problem import Problem
-from market.repair import least_rights
 from market.tiles import (
     CELLS,
     CONSTANTS,

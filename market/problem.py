@@ -184,8 +184,9 @@ class Problem:
     def __post_init__(self) -> None:
         """Turn the columns into arrays and refuse what cannot be meant."""
         mistakes = _take_arrays(self)
-        if not mistakes:  # the later checks need arrays that fit together
-            mistakes = _check_scalars(self) + _check_values(self) + _check_prices(self) + _check_shared(self)
+        if not mistakes:  # the others need arrays that fit together
+            mistakes = _check_numbers(self) + _check_scalars(self) + _check_values(self) + _check_prices(self)
+            mistakes += _check_shared(self)
         if mistakes:
             shown = mistakes[:20] + [f"and {len(mistakes) - 20} more"] * (len(mistakes) > 20)
             raise ProblemError(f"the exchange's problem has {len(mistakes)} mistake(s):\n  " + "\n  ".join(shown))
@@ -252,7 +253,7 @@ class Problem:
 
 
 def _take_arrays(problem: Problem) -> list[str]:
-    """Make float64 columns of everything; tell shapes that disagree and figures that are none."""
+    """Make float64 columns of everything; tell shapes that disagree."""
     load, charge, access = (np.asarray(getattr(problem, f)) for f in ("load_kw", "store_charge_max_kw", "access"))
     if load.ndim != 2 or charge.ndim != 3 or access.ndim != 2:
         shapes = f"{load.shape}, {charge.shape} and {access.shape}"
@@ -271,10 +272,19 @@ def _take_arrays(problem: Problem) -> list[str]:
         if array.shape != shape:
             mistakes.append(f"{name} has the shape {array.shape}; {shape} = ({', '.join(axes)}) was expected.")
             continue
-        if name != "access":
-            wrong = np.isnan(array) if name in _MAY_BE_INFINITE else ~np.isfinite(array)
-            mistakes += [f"{name} is {array[w]} for {_place(problem, axes, w)}; give a number." for w in _first(wrong)]
         object.__setattr__(problem, name, array)
+    return mistakes
+
+
+def _check_numbers(p: Problem) -> list[str]:
+    """NaN nowhere, infinity only where there is no limit."""
+    mistakes = []
+    for name, axes in _SHAPES.items():
+        array = getattr(p, name)
+        if array is None or name == "access":
+            continue
+        wrong = np.isnan(array) if name in _MAY_BE_INFINITE else ~np.isfinite(array)
+        mistakes += [f"{name} is {array[w]} for {_place(p, axes, w)}; give a number." for w in _first(wrong)]
     return mistakes
 
 

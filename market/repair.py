@@ -20,12 +20,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.feasible import Infeasible
+from market.feasible import Infeasible, least_rights
 from market.follow import follow_own, follow_rented
 from market.problem import Problem
 from market.restore import restore
 
-__all__ = ["Draft", "Plan", "least_rights", "plan_cost_eur", "repair"]
+__all__ = ["Draft", "Plan", "plan_cost_eur", "repair"]
 
 Floats = NDArray[np.float64]
 
@@ -205,17 +205,6 @@ def _rights(p: Problem, draft: Draft) -> tuple[Floats, Floats]:
         scale = np.where(total > free, free / np.maximum(total, 1e-300), 1.0)
         rights.append(least + above * scale[:, None])
     return rights[0], rights[1]
-
-
-def least_rights(p: Problem) -> tuple[Floats, Floats]:
-    """Return the least energy and power with which every rented space can reach its final content.  Shapes (M, n)."""
-    energy = np.maximum(p.rented_initial_kwh, p.rented_final_kwh)
-    kept = p.ess_retention[:, None] ** np.arange(p.steps)
-    short = p.rented_final_kwh - (p.ess_retention**p.steps)[:, None] * p.rented_initial_kwh
-    into = p.dt_h * p.ess_efficiency_charge * kept.sum(axis=1)
-    out = p.dt_h / p.ess_efficiency_discharge * kept.sum(axis=1)
-    power = np.where(short > 0.0, short / into[:, None], -short / out[:, None])
-    return energy, power
 
 
 def plan_cost_eur(problem: Problem, plan: Plan) -> Floats:
