@@ -22,6 +22,8 @@ AT_ONCE = 500_000
 
 EUR = 5e-7
 """Half a micro-euro: bills are whole micro-euro written as float64. [eur]"""
+EUR_OF_A_SUM = 1e-6
+"""Of a sum of some twenty of them, each rounded to float64. [eur]"""
 
 KWH = 5e-7
 """Half a milli-watt-hour, likewise. [kWh]"""
@@ -57,6 +59,8 @@ def books(evidence: Evidence) -> str:
         previous, posting = _chain(evidence, f"(FROM {ledger} WHERE {span})", previous, posting)
     _transactions(evidence)
     _bills(evidence)
+    if evidence.section == "tables":  # alone, people are billed by the retailer itself
+        _invoices(evidence)
     return f"{rows} postings balance and hang together by their hashes; bills are their sums; the last hash is {previous[:16]}…"
 
 
@@ -124,3 +128,23 @@ def _bills(evidence: Evidence) -> None:
             Law("a bill's price times its quantity is its amount", f"(FROM {source} WHERE NOT isnan(price_eur))", keys, "price_eur * quantity", "amount_eur", EUR),
         ]
     )  # fmt: skip
+
+
+def _invoices(evidence: Evidence) -> None:
+    """Check that an aggregator hands on every member's bill as it is, and keeps its fee and nothing else."""
+    evidence.count("invoices")
+    source = f"""(
+        SELECT aggregator_id, agent_id, period, i.passed_through_eur, i.fee_eur, i.total_eur, b.bill_eur, b.billed_fee_eur
+        FROM {evidence.table("invoices")} i
+        FULL JOIN (SELECT a.aggregator_id, agent_id, period, sum(amount_eur) AS bill_eur,
+            coalesce(sum(amount_eur) FILTER (WHERE line = 'aggregator_fee'), 0) AS billed_fee_eur
+            FROM {evidence.table("bills")} JOIN {evidence.table("agents")} a USING (agent_id)
+            WHERE a.aggregator_id <> '' GROUP BY ALL) b USING (aggregator_id, agent_id, period))"""
+    keys = ("aggregator_id", "agent_id", "period")
+    evidence.uphold(
+        [
+            Law("an invoice is the member's bill", source, keys, "total_eur", "bill_eur", EUR_OF_A_SUM),
+            Law("an aggregator keeps its fee", source, keys, "fee_eur", "billed_fee_eur", EUR),
+            Law("the rest is handed on", source, keys, "passed_through_eur", "bill_eur - billed_fee_eur", EUR_OF_A_SUM),
+        ]
+    )

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.aggregator import invoices
 from agents.dso import Breach, breaches
-from market.bills import bills
+from market.bills import Bills, bills
 from market.delivery import Delivery, Handovers, Rents, Sharing
 from market.ledger import Chain
 from market.settlement import Settled, settle
@@ -266,7 +267,28 @@ class Closer:
 
     def _write_books(self, append: Append, book: DayBook, settled: Settled) -> None:
         append("ledger", settled.ledger.columns())
-        append("bills", bills(settled.ledger, book.times[:1], [book.day.name]).columns())
+        billed = bills(settled.ledger, book.times[:1], [book.day.name])
+        append("bills", billed.columns())
+        people = self.community.people
+        if append is self.append and self.community.play.sharing:
+            _write_invoices(append, billed, dict(zip(people.agent_id, people.aggregator_id, strict=True)))
+
+
+def _write_invoices(append: Append, billed: Bills, aggregator_of: dict[str, str]) -> None:
+    """Let the aggregators invoice their members."""
+    written = invoices(billed, aggregator_of)
+    if written:
+        append(
+            "invoices",
+            {
+                "aggregator_id": [i.aggregator_id for i in written],
+                "agent_id": [i.agent_id for i in written],
+                "period": [i.period for i in written],
+                "passed_through_eur": np.array([i.passed_through_micro_eur / 1e6 for i in written]),
+                "fee_eur": np.array([i.fee_micro_eur / 1e6 for i in written]),
+                "total_eur": np.array([i.total_eur for i in written]),
+            },
+        )
 
 
 def _price(price_eur_per_kwh: Vector | None) -> Vector | None:

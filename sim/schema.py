@@ -325,6 +325,14 @@ _TABLES = (
         _number("amount_eur", "eur", "the amount", "to pay +, credit −"),
         _id("rule", "the tariff component or sharing rule behind it"),
     )),
+    Table("invoices", "an invoice of an aggregator", ("aggregator_id", "agent_id", "period"), (
+        _id("aggregator_id", "who sends it"),
+        _id("agent_id", "the member"),
+        _id("period", "the settlement period"),
+        _number("passed_through_eur", "eur", "the member's bill, handed on as it is", "to pay +, credit −"),
+        _number("fee_eur", "eur", "what the aggregator keeps", POSITIVE),
+        _number("total_eur", "eur", "the sum: the member's whole bill", "to pay +, credit −"),
+    )),
     Table("kpis", "a figure", ("kpi", "scope", "entity", "period"), (
         _id("kpi", "the figure (docs/kpis.md defines each)"),
         _id("scope", "headline, member, party or day"),

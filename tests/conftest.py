@@ -222,7 +222,19 @@ def delivery(meter_kw, loss_kw, prices, *, box, traded):
 
 def write_books(append, settled):
     append("ledger", settled.ledger.columns())
-    append("bills", bills(settled.ledger, TIMES[:1], [DAY]).columns())
+    billed = bills(settled.ledger, TIMES[:1], [DAY])
+    append("bills", billed.columns())
+    return billed
+
+
+def write_invoices(append, billed):
+    """Anna and Ben are invoiced by their aggregator: their bills, its fee among them."""
+    members = ("anna", "ben")
+    total, fee = ([billed.amount_eur[(billed.agent_id == who) & np.isin(billed.line, lines)].sum() for who in members] for lines in (np.unique(billed.line), ["aggregator_fee"]))
+    append("invoices", {
+        "aggregator_id": "bundler", "agent_id": list(members), "period": DAY, "total_eur": np.array(total), "fee_eur": np.array(fee),
+        "passed_through_eur": np.array(total) - np.array(fee),
+    })  # fmt: skip
 
 
 def write_positions(append, settled, agents, prices, *, traded):
@@ -262,7 +274,9 @@ def write_world(writer, section, *, box):
     ))  # fmt: skip
     prices = tuple(tariff.price(TIMES, "Europe/Berlin", {"spot": SPOT}) for tariff in TARIFFS)
     settled = settle(delivery(meter, loss, prices, box=box, traded=box), Chain())
-    write_books(append, settled)
+    billed = write_books(append, settled)
+    if box:
+        write_invoices(append, billed)
     write_positions(append, settled, ALL if box else HOMES, prices, traded=box)
     if box:
         write_storage(append)

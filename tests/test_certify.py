@@ -198,6 +198,9 @@ CELLS = [
     ("ledger", "tables", "bills", {**ANNA, "line": "rented_flow"}, "quantity", more(1e-6)),
     ("ledger", "tables", "bills", {**ANNA, "line": "rent_power"}, "price_eur", 0.03),
     ("ledger", "tables", "bills", ANNA, "period", "2030-06-04"),
+    ("ledger", "tables", "invoices", ANNA, "total_eur", more(1e-4)),
+    ("ledger", "tables", "invoices", ANNA, "fee_eur", more(1e-4)),
+    ("ledger", "tables", "invoices", ANNA, "aggregator_id", "somebody"),
     ("bills", "tables", "bills", {**BEN, "line": "rent_power"}, "unit", "kWh"),
     ("ledger", "ex_post", "ledger", {"posting_id": "7"}, "amount_micro_eur", more(1)),
     ("ledger", "reference", "bills", CLEO, "amount_eur", more(-1e-6)),
@@ -212,6 +215,8 @@ CELLS = [
     ("bills", "tables", "prices", {"stage": "intraday", "tariff_id": "dynamic"}, "tariff_id", "other"),
     ("form", "tables", "positions", {"stage": "intraday", **CLEO}, "agent_id", "nobody"),
     ("form", "tables", "positions", {"stage": "intraday", **CLEO}, "stage", "midday"),
+    ("form", "tables", "agents", CLEO, "role", "guest"),
+    ("form", "tables", "branches", {}, "kind", "cable"),
     ("bills", "tables", "positions", {"stage": "day_ahead", **BEN}, "exchange_kw", more(0.1)),
     ("bills", "tables", "positions", {"stage": "intraday", **ANNA}, "exchange_kw", more(0.1)),
     ("bills", "tables", "meters", CLEO, "meter_kw", more(1e-5)),
@@ -499,6 +504,8 @@ def test_books_cooked_with_care_are_found(run):
     store(run, "tables", "ledger", rechained(pa.Table.from_pylist(ledger, schema=schema)))
     for who, amount in (("anna", -0.001), ("ben", 0.001)):
         change(run, "tables", "bills", {"agent_id": who, "line": "retail_energy"}, "amount_eur", more(amount))
+        for column in ("passed_through_eur", "total_eur"):
+            change(run, "tables", "invoices", {"agent_id": who}, column, more(amount))
         energy = frame(run, "tables", "bills").to_pylist()
         line = next(row for row in energy if row["agent_id"] == who and row["line"] == "retail_energy")
         change(
