@@ -51,7 +51,7 @@ def browser():
     except ImportError:
         _missing("playwright is not installed")
     place = os.environ.get("COMMONWATT_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if place is None:
+    if place is None or not Path(place).is_file():
         _missing("no Chromium was found")
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=place, args=list(ARGUMENTS))
