@@ -15,6 +15,25 @@ from sim.schema import TABLES, Column, Table, tables_of
 __all__ = ["check"]
 
 STAGES = ("day_ahead", "intraday", "settled")
+PHASES = ("a", "b", "c", "abc")
+
+WORDS = {
+    ("agents", "role"): ("prosumer", "storage", "aggregator", "retailer", "dso"),
+    ("agents", "phase"): PHASES,
+    ("ess", "phase"): PHASES,
+    ("branches", "kind"): ("line", "transformer"),
+    ("branches", "tap_side"): ("from", "to", ""),
+    ("forecasts", "stage"): ("day_ahead", "last"),
+    ("positions", "stage"): STAGES,
+    ("trades", "stage"): STAGES,
+    ("prices", "stage"): STAGES,
+    ("rights", "stage"): STAGES,
+    ("clearings", "stage"): STAGES,
+    ("bus_voltages", "phase"): PHASES,
+    ("branch_flows", "phase"): PHASES,
+    ("violations", "kind"): ("over_voltage", "under_voltage", "overload", "envelope", "not_converged"),
+}
+"""Columns that hold one of a few words."""
 
 
 def check(evidence: Evidence) -> str:
@@ -45,6 +64,12 @@ def _columns(evidence: Evidence, table: Table) -> None:
             keys = [key for key in table.key if key != name] or [other for other in table.names if other != name][:3]
             evidence.none_of(f"table {table.name}: {name} is not a figure", f"FROM {view} WHERE {sql}", keys)
             raise Wrong(f"table {table.name}: {name} is not a figure in {many} rows")
+    for (name, column_name), words in WORDS.items():
+        if name == table.name:
+            known = ", ".join(f"'{word}'" for word in words)
+            other = evidence.one(f'SELECT min("{column_name}") FROM {view} WHERE "{column_name}" NOT IN ({known})')
+            if other is not None:
+                raise Wrong(f"table {name}: {column_name} is '{other}', expected one of {known}")
     if table.key:
         unique = ", ".join(f'"{name}"' for name in table.key)
         evidence.none_of(
@@ -107,8 +132,6 @@ def _complete(evidence: Evidence) -> None:
     for stage in dict.fromkeys(
         ["settled", *(row[0] for row in evidence.all(f"SELECT DISTINCT stage FROM {positions} ORDER BY 1"))]
     ):
-        if stage not in STAGES:
-            raise Wrong(f"table positions has the stage {stage}, which is none of {', '.join(STAGES)}")
         _every(evidence, "positions", "agent_id", connected, steps, f"(FROM {positions} WHERE stage = '{stage}')")
     _every(evidence, "bus_voltages", "bus_id", f"(SELECT bus_id FROM {evidence.table('buses')})", steps)
     _every(evidence, "branch_flows", "branch_id", f"(SELECT branch_id FROM {evidence.table('branches')})", steps)
