@@ -28,6 +28,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from market.chain import slopes, value
+from market.compiled import EXACT, EXACT_PART
 from market.feasible import least_rights
 from market.problem import Problem
 from market.repair import Plan, plan_cost_eur
@@ -68,7 +69,7 @@ class Bound:
     """The prices, moved where (2) can hold.  Shape (T,)."""
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def _own_stores(
     dt_h: float, meter: Floats, wear: Floats, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats,
     drain: Floats, initial: Floats, efficiency_c: Floats, efficiency_d: Floats, retention: Floats,
@@ -86,7 +87,7 @@ def _own_stores(
     return least
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def _fixed_spaces(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, right_energy: Floats, right_power: Floats,
     initial: Floats, final: Floats,
@@ -97,15 +98,15 @@ def _fixed_spaces(
     slope, length = np.empty((1, 4 * steps + 8)), np.empty((1, 4 * steps + 8))
     none, lower, upper, full = np.zeros(steps), np.zeros(steps), np.empty(steps), np.empty(steps)
     for i in range(agents):
-        full[:] = right_power[i]
-        upper[:] = right_energy[i]
+        for t in range(steps):
+            full[t], upper[t] = right_power[i], right_energy[i]
         lower[steps - 1] = upper[steps - 1] = final[i]
         least[i] = value(e1, e2, retention, price_c[i], price_d[i], full, full, lower, upper, none, initial[i], slope,
                          length)  # fmt: skip
     return least
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT_PART)
 def _plane(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: float, power: float, initial: float,
     final: float, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats, marginal: Floats,
@@ -124,7 +125,7 @@ def _plane(
     return retention * marginal[0] * initial - marginal[steps - 1] * final, per_kwh, per_kw
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT_PART)
 def _mix(short: Floats, long: Floats, axis: int, out: Floats) -> None:
     """Fill ``out`` with the mean of two planes, one falling and one rising along an axis, that does neither."""
     share = short[axis] / (short[axis] - long[axis]) if short[axis] < 0.0 <= long[axis] else 0.0
@@ -132,7 +133,7 @@ def _mix(short: Floats, long: Floats, axis: int, out: Floats) -> None:
         out[q] = (1.0 - share) * short[q] + share * long[q]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def _free_spaces(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: Floats, power: Floats,
     initial: Floats, final: Floats, least_kw: Floats, may: NDArray[np.bool_], rent_kwh: Floats, rent_kw: Floats, size: float,
@@ -161,27 +162,29 @@ def _free_spaces(
                                                 slope, length, ends, left, marginal)  # fmt: skip
                 now[1] += rent_kwh[i]
                 now[2] += rent_kw[i]
+                here = weak if now[2] < 0.0 else strong
+                for q in range(3):
+                    here[q] = now[q]
                 if now[2] < 0.0:
-                    low, weak[:] = trial, now
+                    low = trial
                 else:
-                    high, strong[:] = trial, now
+                    high = trial
                 _mix(weak if low > 0.0 else strong, strong if high < np.inf else weak, 2, level)
                 if level[1] >= 0.0 and level[2] >= -1e-15:
                     break
                 trial = 2.0 * low if high == np.inf else max(0.5 * high, least) if low == 0.0 else np.sqrt(low * high)
                 if trial > 20.0 * room or trial < 1e-4 * room or trial > 0.9999 * high:
                     break
-            if further > 1e-6 and short[1] < 0.0 <= level[1]:
-                _mix(short, level, 1, now)
-            else:
-                now[:] = level
+            _mix(short if further > 1e-6 else level, level, 1, now)
             least_kwh = max(initial[i], final[i])
             worth = now[0] + now[1] * least_kwh + min(now[1], 0.0) * size + min(now[2], 0.0) * 0.2 * size
-            if further == 1e-6 or worth > best:
-                best, planes[i] = worth, now
+            better = further == 1e-6 or worth > best
+            best = worth if better else best
+            for q in range(3):
+                planes[i, q] = now[q] if better else planes[i, q]
+                short[q] = level[q]
             if level[1] >= 0.0 or least_kwh == 0.0:  # an empty space is a cone: a larger one says nothing new
                 break
-            short[:] = level
     return planes
 
 

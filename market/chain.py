@@ -21,12 +21,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from market.compiled import EXACT, EXACT_PART
+
 __all__ = ["slopes", "tube", "value"]
 
 Floats = NDArray[np.float64]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def tube(
     e1: float, e2: float, retention: float, charge_max: Floats, discharge_max: Floats,
     lower: Floats, upper: Floats, drain: Floats, low: Floats, high: Floats,
@@ -45,7 +47,7 @@ def tube(
             high[t] = min(high[t], upper[t - 1])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT_PART)
 def _insert(slope: Floats, length: Floats, head: int, tail: int, new: float, size: float) -> int:
     """Put a segment into the sorted list [head, tail); return the new tail."""
     place = tail
@@ -58,7 +60,7 @@ def _insert(slope: Floats, length: Floats, head: int, tail: int, new: float, siz
     return tail + 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT_PART)
 def _backward(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, charge_max: Floats, discharge_max: Floats,
     lower: Floats, upper: Floats, drain: Floats, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats,
@@ -94,9 +96,9 @@ def _backward(
             ends[0, 0], ends[0, 1], left[0] = head, tail, start
         if t > 0:
             if keep:
-                slope[row - 1, head:tail] = s[head:tail]
-                length[row - 1, head:tail] = z[head:tail]
                 row -= 1
+                for i in range(head, tail):
+                    slope[row, i], length[row, i] = s[i], z[i]
                 s, z = slope[row], length[row]
             while tail > head and start < lower[t - 1]:  # cut off what lies below the least content
                 part = min(z[head], lower[t - 1] - start)
@@ -119,7 +121,7 @@ def _backward(
     return cost
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def value(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, charge_max: Floats, discharge_max: Floats,
     lower: Floats, upper: Floats, drain: Floats, initial: float, slope: Floats, length: Floats,
@@ -131,7 +133,7 @@ def value(
     """
     ends = np.empty((1, 2), np.int64)
     left = np.empty(1)
-    cost = _backward(e1, e2, retention, price_c, price_d, charge_max, discharge_max, lower, upper, drain, slope, length,
+    cost: float = _backward(e1, e2, retention, price_c, price_d, charge_max, discharge_max, lower, upper, drain, slope, length,
                      ends, left, False)  # fmt: skip
     way = initial - left[0]
     for i in range(ends[0, 0], ends[0, 1]):
@@ -143,7 +145,7 @@ def value(
     return cost
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def slopes(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, charge_max: Floats, discharge_max: Floats,
     lower: Floats, upper: Floats, drain: Floats, initial: float, slope: Floats, length: Floats,

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from market.compiled import EXACT
 from market.problem import Problem
 
 __all__ = ["Infeasible", "attainable", "check_feasible", "least_rights"]
@@ -26,7 +27,7 @@ class Infeasible(RuntimeError):
     """No plan exists: a store's need or a shared store's firm charge cannot be met; the message names where."""
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def _reach(
     dt_h: float, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats, drain: Floats, initial: Floats,
     efficiency_c: Floats, efficiency_d: Floats, retention: Floats, out_lower: Floats, out_upper: Floats,

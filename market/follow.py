@@ -12,13 +12,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from market.chain import tube
+from market.compiled import EXACT, EXACT_PART
 
 __all__ = ["follow_own", "follow_rented"]
 
 Floats = NDArray[np.float64]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def follow_own(
     dt_h: float, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats, drain: Floats, initial: Floats,
     efficiency_c: Floats, efficiency_d: Floats, retention: Floats, charge: Floats, discharge: Floats, energy: Floats,
@@ -44,7 +45,7 @@ def follow_own(
                 energy[k, i, t + 1] = content
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT_PART)
 def _tubes(
     e1: float, e2: float, kept: float, right_energy: Floats, right_power: Floats, final: Floats, steps: int
 ) -> tuple[Floats, Floats]:
@@ -60,7 +61,7 @@ def _tubes(
     return low, high
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT_PART)
 def _total_tube(e1: float, e2: float, kept: float, energy: float, power: float, net: Floats) -> Floats:
     """Return (2, T + 1): where the sum of the contents should be so that the net's later bounds can be met.
 
@@ -76,7 +77,7 @@ def _total_tube(e1: float, e2: float, kept: float, energy: float, power: float, 
     return total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT_PART)
 def _content(e1: float, e2: float, kept: float, before: Floats, net: Floats, goal: Floats, share: float) -> float:
     """Return the sum of the contents after an interval in which all go the share of the way from net to goal."""
     total = 0.0
@@ -86,7 +87,7 @@ def _content(e1: float, e2: float, kept: float, before: Floats, net: Floats, goa
     return total
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def follow_rented(
     e1: float, e2: float, kept: float, right_energy: Floats, right_power: Floats, initial: Floats, final: Floats,
     bounds: Floats, charge: Floats, discharge: Floats, energy: Floats,
@@ -94,9 +95,14 @@ def follow_rented(
     """Run the tenants of one shared store; return by how much its net could not be kept in ``bounds`` (2, T). [kW]"""
     agents, steps = charge.shape
     low, high = _tubes(e1, e2, kept, right_energy, right_power, final, steps)
-    total_tube = _total_tube(e1, e2, kept, right_energy.sum(), right_power.sum(), bounds)
+    all_energy = all_power = 0.0
+    for i in range(agents):
+        all_energy += right_energy[i]
+        all_power += right_power[i]
+    total_tube = _total_tube(e1, e2, kept, all_energy, all_power, bounds)
     net, least, most, content = np.empty(agents), np.empty(agents), np.empty(agents), initial.copy()
-    energy[:, 0] = initial
+    for i in range(agents):
+        energy[i, 0] = initial[i]
     worst = 0.0
     for t in range(steps):
         for i in range(agents):
@@ -120,11 +126,14 @@ def follow_rented(
                         far = middle
                 for i in range(agents):
                     net[i] += far * (goal[i] - net[i])
-        total = net.sum()
-        goal = least if total > bounds[1, t] else most
+        total = to_least = to_most = 0.0
+        for i in range(agents):
+            total += net[i]
+            to_least += net[i] - least[i]
+            to_most += net[i] - most[i]
+        goal, room = (least, to_least) if total > bounds[1, t] else (most, to_most)
         off = min(total - bounds[0, t], 0.0) + max(total - bounds[1, t], 0.0)
         if off != 0.0:
-            room = (net - goal).sum()
             share = min(off / room, 1.0) if room * off > 0.0 else 0.0
             worst = max(worst, abs(off - share * room))
             for i in range(agents):

@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from market.compiled import FAST
 from market.project import backward, forward, share_rights
 from market.prox import prox_agents, prox_exchange, prox_net, prox_rights, prox_stores
 from market.tiles import OWN, SLOTS, Data, Factors, Found, State
@@ -26,15 +27,15 @@ __all__ = ["iterate", "squares"]
 Floats = NDArray[np.float64]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**FAST)
 def iterate(
     data: Data, s: State, w: State, found: Found, factors: Factors, weights: Floats, count: int, first: int, last: int,
-    couple: bool,
+    before: bool, after: bool,
 ) -> None:  # fmt: skip
-    """Do (1) ``count`` times for the tiles ``first`` to ``last``; with ``couple``, what concerns all of them too."""
+    """Do (1) ``count`` times for the tiles ``first`` to ``last``, with what concerns all of them before and after."""
     steps, lanes = data.given.shape[1], data.given.shape[3]
     for _ in range(count):
-        if couple:
+        if before:
             share_rights(data, s, w, found, weights)
         for k in range(first, last):
             y = np.empty((steps + 1, data.tiles[k, SLOTS], lanes))
@@ -45,12 +46,12 @@ def iterate(
             prox_stores(k, data, s, w, weights)
             if data.renting:
                 prox_rights(k, data, s, w, found, weights)
-        if couple:
+        if after:
             prox_exchange(data, s, w, found, weights)
             prox_net(data, s, w, found, weights)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**FAST)
 def squares(rho: Floats, s: Floats, w: Floats, moved: Floats, out: Floats) -> None:
     """Add squared norms in the metric of ``rho`` to ``out``: of ``z - w``, ``w``, ``z`` and ``s - w``.
 

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from market.feasible import least_rights
 from market.problem import Problem
 from market.tiles import (
-    CELLS,
-    CONSTANTS,
     CONTENT,
     ENERGY,
     EXCHANGE,
@@ -63,8 +61,8 @@ class Layout:
     lanes: int
     tiles: NDArray[np.int64]
     """As in :class:`market.tiles.Data`."""
-    seats: tuple[NDArray[np.intp], ...]
-    """Per tile (slots, lanes): the store in each slot, -1 where there is none."""
+    seats: NDArray[np.intp]
+    """The store in each slot, -1 where there is none.  Shape (tiles, slots, lanes)."""
     idle: Floats
     """Contents of the stores if nothing flows.  Shape (K + M, n, T). [kWh]"""
     active: NDArray[np.bool_]
@@ -92,31 +90,19 @@ class Layout:
         lanes = tiled.transpose(2, 1, 0, 3).reshape(tiled.shape[2], tiled.shape[1], -1)
         return np.ascontiguousarray(np.moveaxis(self.rows_of(lanes), 0, 1))
 
-    def stores(self, flat: Floats, kinds: int, tile: int) -> Floats:
-        """Return a tile's part of a flat array as (T, kinds, slots, lanes)."""
-        steps, slots, at = self.idle.shape[-1], int(self.tiles[tile, SLOTS]), kinds * int(self.tiles[tile, CELLS])
-        return flat[at : at + kinds * steps * slots * self.lanes].reshape(steps, kinds, slots, self.lanes)
-
     def packed(self, columns: Floats) -> Floats:
-        """Return (kinds, K + M, n, T) as flat tiles (T, kinds, slots, lanes), 0 where nobody sits."""
-        kinds, steps = columns.shape[0], columns.shape[-1]
-        flat = np.zeros(kinds * steps * self.lanes * int(self.tiles[:, SLOTS].sum()))
-        for tile, seats in enumerate(self.seats):
-            view = self.stores(flat, kinds, tile)
-            slot, lane = np.nonzero(seats >= 0)
-            view[:, :, slot, lane] = columns[:, seats[slot, lane], self.order[tile * self.lanes + lane]].transpose(
-                2, 0, 1
-            )
-        return flat
+        """Return (kinds, K + M, n, T) as (tiles, T, kinds, slots, lanes), 0 where nobody sits."""
+        tile, slot, lane = np.nonzero(self.seats >= 0)
+        out = np.zeros((len(self.tiles), columns.shape[-1], columns.shape[0], *self.seats.shape[1:]))
+        agent = self.order[tile * self.lanes + lane]
+        out[tile, :, :, slot, lane] = columns[:, self.seats[tile, slot, lane], agent].transpose(1, 2, 0)
+        return out
 
-    def unpacked(self, flat: Floats, columns: Floats) -> None:
-        """Write flat tiles (T, kinds, slots, lanes) into (kinds, K + M, n, T), leaving alone whom no slot holds."""
-        for tile, seats in enumerate(self.seats):
-            view = self.stores(flat, columns.shape[0], tile)
-            slot, lane = np.nonzero(seats >= 0)
-            columns[:, seats[slot, lane], self.order[tile * self.lanes + lane]] = view[:, :, slot, lane].transpose(
-                1, 2, 0
-            )
+    def unpacked(self, tiled: Floats, columns: Floats) -> None:
+        """Write (tiles, T, kinds, slots, lanes) into (kinds, K + M, n, T), leaving alone whom no slot holds."""
+        tile, slot, lane = np.nonzero(self.seats >= 0)
+        agent = self.order[tile * self.lanes + lane]
+        columns[:, self.seats[tile, slot, lane], agent] = tiled[tile, :, :, slot, lane].transpose(2, 0, 1)
 
     def state(self, p: Problem, columns: Columns) -> State:
         """Return the columns as a state of the kernel, in which what cannot move is no variable and is 0."""
@@ -172,22 +158,17 @@ class Layout:
         )
         both = np.concatenate([own, np.repeat(shared[:, :, None], p.n, axis=2)], axis=1)
         both = np.stack([p.dt_h * both[0], p.dt_h / both[1], both[2], p.dt_h * both[3]])
-        flat = np.ones(4 * self.lanes * int(self.tiles[:, SLOTS].sum()))
-        for tile, seats in enumerate(self.seats):
-            at, size = 4 * int(self.tiles[tile, CONSTANTS]), 4 * seats.size
-            slot, lane = np.nonzero(seats >= 0)
-            view = flat[at : at + size].reshape(4, *seats.shape)
-            view[:, slot, lane] = both[:, seats[slot, lane], self.order[tile * self.lanes + lane]]
-        return flat
+        tile, slot, lane = np.nonzero(self.seats >= 0)
+        out = np.ones((len(self.tiles), 4, *self.seats.shape[1:]))
+        out[tile, :, slot, lane] = both[:, self.seats[tile, slot, lane], self.order[tile * self.lanes + lane]].T
+        return out
 
     def metric(self, data: Data, weights: Floats) -> State:
         """Return the weight of every variable, 0 where there is none."""
         agent = np.zeros_like(data.given[:, :, :3])
         agent += weights[RETAIL : RETAIL + 4][[0, 2, 3], None]  # without the exchange
-        store = np.zeros(3 * data.bounds.size // 4)
-        for tile in range(len(self.tiles)):
-            view = self.stores(store, 3, tile)
-            view[:, :2], view[:, 2] = weights[FLOW], weights[CONTENT]
+        store = np.zeros_like(data.bounds[:, :, :3])
+        store += np.array([weights[FLOW], weights[FLOW], weights[CONTENT]])[:, None, None]
         exchange = np.full(data.charge.shape, weights[EXCHANGE] * data.trading)
         net = weights[NET] * data.bound_net[:, :, None] * data.active[:, None, :]
         right = data.renting * np.stack([weights[ENERGY] * data.active, weights[POWER] * data.active])
@@ -195,8 +176,8 @@ class Layout:
 
     def factors(self, steps: int) -> Factors:
         """Return room for the factors."""
-        blocks = steps * self.lanes * int((self.tiles[:, SLOTS] ** 2).sum())
-        return Factors(np.empty((len(self.tiles), steps, 3, self.lanes)), np.empty(blocks))
+        tiles, slots, lanes = self.seats.shape
+        return Factors(np.empty((tiles, steps, 3, lanes)), np.empty((tiles, steps, slots, slots, lanes)))
 
     def found(self, p: Problem, price: Floats, held: Floats) -> Found:
         """Return what the couplings begin with; the rights where they are given."""
@@ -226,24 +207,20 @@ def lay_out(p: Problem) -> Layout:
     if p.right_energy_kwh is not None and p.right_power_kw is not None:
         active &= (p.right_energy_kwh > 0) & (p.right_power_kw > 0)
     many = movable.sum(axis=0)
-    order = np.lexsort((many, active.any(axis=0)))
+    rents = active.any(axis=0)
+    order = np.lexsort((np.where(rents, -many, many), rents))  # the most stores meet in the middle, in one tile
     lanes = 8 * max(1, -(-p.n // (8 * max(1, -(-p.n // _LANES)))))
-    tiles, seats = np.zeros((max(1, -(-p.n // lanes)), 5), np.int64), []
-    cells = blocks = constants = 0
+    tiles = np.zeros((max(1, -(-p.n // lanes)), 2), np.int64)
+    seats = np.full((len(tiles), int(many.max(initial=0)) + p.shared, lanes), -1, np.intp)
     for tile in range(len(tiles)):
         seated = order[tile * lanes : (tile + 1) * lanes]
         own = int(many[seated].max(initial=0))
-        slots = own + (p.shared if active[:, seated].any() else 0)
-        tiles[tile] = own, slots, cells, blocks, constants
-        cells, blocks = cells + p.steps * slots * lanes, blocks + p.steps * slots**2 * lanes
-        constants += slots * lanes
-        taken = np.full((slots, lanes), -1, np.intp)
+        tiles[tile] = own, own + (p.shared if active[:, seated].any() else 0)
         for lane, agent in enumerate(seated):
             stores = np.flatnonzero(movable[:, agent])
-            taken[: stores.size, lane] = stores
-        for j in range(slots - own):
-            taken[own + j, : seated.size] = np.where(active[j, seated], p.stores + j, -1)
-        seats.append(taken)
+            seats[tile, : stores.size, lane] = stores
+        for j in range(tiles[tile, SLOTS] - own):
+            seats[tile, own + j, : seated.size] = np.where(active[j, seated], p.stores + j, -1)
     idle = np.empty((p.stores + p.shared, p.n, p.steps))
     content = np.concatenate([p.store_initial_kwh, p.rented_initial_kwh])
     kept = np.concatenate([p.store_retention, np.repeat(p.ess_retention[:, None], p.n, axis=1)])
@@ -251,4 +228,4 @@ def lay_out(p: Problem) -> Layout:
         content = kept * content
         content[: p.stores] -= p.store_drain_kwh[:, :, t]
         idle[:, :, t] = content
-    return Layout(order, lanes, tiles, tuple(seats), idle, active)
+    return Layout(order, lanes, tiles, seats, idle, active)

@@ -25,17 +25,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from market.compiled import FAST, FAST_PART
 from market.tiles import (
     BASE,
-    BLOCKS,
-    CELLS,
-    CONSTANTS,
     CONTENT,
     CURTAIL,
     ENERGY,
     EXCHANGE,
     EXPORT,
-    FAST,
     FLOW,
     IMPORT,
     METER,
@@ -55,23 +52,17 @@ __all__ = ["backward", "factor", "forward", "share_rights"]
 Floats = NDArray[np.float64]
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@njit(**FAST)
 def factor(data: Data, weights: Floats, factors: Factors) -> None:
     """Fill ``factors`` for these weights."""
     tiles, steps, _, lanes = data.given.shape
     i_curtail, i_flow, i_content = 1.0 / weights[CURTAIL], 1.0 / weights[FLOW], 1.0 / weights[CONTENT]
     i_free = 1.0 / weights[RETAIL] + (1.0 / weights[EXCHANGE] if data.trading else 0.0)
     for k in range(tiles):
-        own, slots, cell, at, const = (
-            data.tiles[k, OWN],
-            data.tiles[k, SLOTS],
-            data.tiles[k, CELLS],
-            data.tiles[k, BLOCKS],
-            data.tiles[k, CONSTANTS],
-        )
-        bounds = data.bounds[4 * cell : 4 * (cell + steps * slots * lanes)].reshape((steps, 4, slots, lanes))
-        constants = data.constants[4 * const : 4 * (const + slots * lanes)].reshape((4, slots, lanes))
-        blocks = factors.blocks[at : at + steps * slots * slots * lanes].reshape((steps, slots, slots, lanes))
+        own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
+        bounds = data.bounds[k]
+        constants = data.constants[k]
+        blocks = factors.blocks[k]
         k1, k2, reach, pivot = np.empty(slots), np.empty(slots), np.empty(slots), np.empty(lanes)
         for t in range(steps):
             for i in range(lanes):
@@ -111,13 +102,13 @@ def factor(data: Data, weights: Floats, factors: Factors) -> None:
                             kept = constants[2, a, i] * i_content * constants[2, b, i]
                             entry += (kept if a == b else 0.0) - kept * i_content * blocks[t - 1, a, b, i]
                         blocks[t, a, b, i] = entry
-            _invert(blocks[t], pivot)
+            _invert(blocks[t], slots, pivot)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
-def _invert(block: Floats, pivot: Floats) -> None:
+@njit(**FAST_PART)
+def _invert(block: Floats, slots: int, pivot: Floats) -> None:
     """Invert symmetric positive definite blocks in place, all lanes at once (Gauss-Jordan needs no pivoting there)."""
-    slots, _, lanes = block.shape
+    lanes = block.shape[2]
     for p in range(slots):
         for i in range(lanes):
             pivot[i] = 1.0 / block[p, p, i]
@@ -137,7 +128,7 @@ def _invert(block: Floats, pivot: Floats) -> None:
             block[p, p, i] = pivot[i]
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@njit(**FAST_PART)
 def share_rights(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Project the rights on their sums: where more is wanted than is offered, all give way alike."""
     for j in range(data.active.shape[0] if data.renting else 0):
@@ -153,24 +144,18 @@ def share_rights(data: Data, s: State, w: State, found: Found, weights: Floats) 
                 w.right[kind, j, i] = (right[i] - excess) * active[i]
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@njit(**FAST_PART)
 def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, y: Floats, hat: Floats) -> None:
     """Fill ``y`` with the forward half of a tile's solve and ``hat`` with nu, mu and n_j as the s alone give them.
 
     Shapes (T + 1, slots, lanes) and (T, 2 + rented, lanes).
     """
     _, steps, _, lanes = data.given.shape
-    own, slots, cell, at, const = (
-        data.tiles[k, OWN],
-        data.tiles[k, SLOTS],
-        data.tiles[k, CELLS],
-        data.tiles[k, BLOCKS],
-        data.tiles[k, CONSTANTS],
-    )
-    bounds = data.bounds[4 * cell : 4 * (cell + steps * slots * lanes)].reshape((steps, 4, slots, lanes))
-    constants = data.constants[4 * const : 4 * (const + slots * lanes)].reshape((4, slots, lanes))
-    store = s.store[3 * cell : 3 * (cell + steps * slots * lanes)].reshape((steps, 3, slots, lanes))
-    blocks = factors.blocks[at : at + steps * slots * slots * lanes].reshape((steps, slots, slots, lanes))
+    own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
+    bounds = data.bounds[k]
+    constants = data.constants[k]
+    store = s.store[k]
+    blocks = factors.blocks[k]
     i_flow, i_content, here = 1.0 / weights[FLOW], 1.0 / weights[CONTENT], slice(k * lanes, (k + 1) * lanes)
     right, price = np.empty((slots, lanes)), np.empty((2, lanes))
     meter, total = np.empty(lanes), np.empty(lanes)
@@ -228,23 +213,16 @@ def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, y: 
                     out[i] += block[i] * r[i]
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@njit(**FAST_PART)
 def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: Floats, y: Floats, hat: Floats) -> None:
     """Finish a tile's solve for ``y`` and fill ``w`` from it by (2) to (4)."""
     _, steps, _, lanes = data.given.shape
-    own, slots, cell, at, const = (
-        data.tiles[k, OWN],
-        data.tiles[k, SLOTS],
-        data.tiles[k, CELLS],
-        data.tiles[k, BLOCKS],
-        data.tiles[k, CONSTANTS],
-    )
-    size = steps * slots * lanes
-    bounds = data.bounds[4 * cell : 4 * (cell + size)].reshape((steps, 4, slots, lanes))
-    constants = data.constants[4 * const : 4 * (const + slots * lanes)].reshape((4, slots, lanes))
-    from_store = s.store[3 * cell : 3 * (cell + size)].reshape((steps, 3, slots, lanes))
-    to_store = w.store[3 * cell : 3 * (cell + size)].reshape((steps, 3, slots, lanes))
-    blocks = factors.blocks[at : at + slots * size].reshape((steps, slots, slots, lanes))
+    own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
+    bounds = data.bounds[k]
+    constants = data.constants[k]
+    from_store = s.store[k]
+    to_store = w.store[k]
+    blocks = factors.blocks[k]
     i_retail, i_curtail, i_flow, i_content = (
         1.0 / weights[RETAIL],
         1.0 / weights[CURTAIL],

@@ -20,16 +20,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from market.compiled import FAST_PART
 from market.tiles import (
     BUY,
-    CELLS,
-    CONSTANTS,
     CONTENT,
     CURVATURE,
     ENERGY,
     EXCHANGE,
     EXPORT,
-    FAST,
     FLOW,
     IMPORT,
     METER,
@@ -52,7 +50,7 @@ __all__ = ["prox_agents", "prox_exchange", "prox_net", "prox_rights", "prox_stor
 Floats = NDArray[np.float64]
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@njit(**FAST_PART)
 def prox_agents(k: int, data: Data, s: State, w: State, weights: Floats) -> None:
     """Retail, meter and curtailment of a tile."""
     _, steps, _, lanes = data.given.shape
@@ -73,15 +71,14 @@ def prox_agents(k: int, data: Data, s: State, w: State, weights: Floats) -> None
             curtail[i] += alpha * (z - at_curtail[i])
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@njit(**FAST_PART)
 def prox_stores(k: int, data: Data, s: State, w: State, weights: Floats) -> None:
     """Stores of a tile, and rented spaces too where rights are given."""
     _, steps, _, lanes = data.given.shape
-    own, slots, cell, const = data.tiles[k, OWN], data.tiles[k, SLOTS], data.tiles[k, CELLS], data.tiles[k, CONSTANTS]
-    bounds = data.bounds[4 * cell : 4 * (cell + steps * slots * lanes)].reshape((steps, 4, slots, lanes))
-    wears = data.constants[4 * const : 4 * (const + slots * lanes)].reshape((4, slots, lanes))[3]
-    store = s.store[3 * cell : 3 * (cell + steps * slots * lanes)].reshape((steps, 3, slots, lanes))
-    at_store = w.store[3 * cell : 3 * (cell + steps * slots * lanes)].reshape((steps, 3, slots, lanes))
+    own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
+    bounds = data.bounds[k]
+    wears = data.constants[k, 3]
+    store, at_store = s.store[k], w.store[k]
     alpha, rho, stiff = weights[RELAX], weights[FLOW], 1.0 / (weights[FLOW] + weights[CURVATURE])
     for t in range(steps):
         fees = data.given[k, t, WITHDRAW]
@@ -105,7 +102,7 @@ def prox_stores(k: int, data: Data, s: State, w: State, weights: Floats) -> None
                 e[i] += alpha * (z - at_e[i])
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@njit(**FAST_PART)
 def prox_rights(k: int, data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Rented spaces of a tile together with the rights to them, where those are free.
 
@@ -113,10 +110,9 @@ def prox_rights(k: int, data: Data, s: State, w: State, found: Found, weights: F
     and has its kinks at the wishes: Newton's first step lands below the root, the others rise to it and pass a kink each.
     """
     _, steps, _, lanes = data.given.shape
-    own, slots, cell, const = data.tiles[k, OWN], data.tiles[k, SLOTS], data.tiles[k, CELLS], data.tiles[k, CONSTANTS]
-    wears = data.constants[4 * const : 4 * (const + slots * lanes)].reshape((4, slots, lanes))[3]
-    store = s.store[3 * cell : 3 * (cell + steps * slots * lanes)].reshape((steps, 3, slots, lanes))
-    at_store = w.store[3 * cell : 3 * (cell + steps * slots * lanes)].reshape((steps, 3, slots, lanes))
+    own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
+    wears = data.constants[k, 3]
+    store, at_store = s.store[k], w.store[k]
     alpha, rho, stiff = weights[RELAX], weights[FLOW], 1.0 / (weights[FLOW] + weights[CURVATURE])
     pull = (weights[CONTENT] / weights[ENERGY], (weights[FLOW] + weights[CURVATURE]) / weights[POWER])
     wish, above, many = np.empty((steps, 3, lanes)), np.empty(lanes), np.empty(lanes)
@@ -176,7 +172,7 @@ def prox_rights(k: int, data: Data, s: State, w: State, found: Found, weights: F
                 e[i] += alpha * (z - kept * initial[i] - at_e[i])
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@njit(**FAST_PART)
 def prox_exchange(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Clear the exchange in every interval: z = (rho y - price [+ charge]) / (rho + curvature), and sum z = 0."""
     alpha, rho, agents = weights[RELAX], weights[EXCHANGE], data.agents
@@ -209,7 +205,7 @@ def prox_exchange(data: Data, s: State, w: State, found: Found, weights: Floats)
             x[i] += alpha * ((max(sale, 0.0) + min(sale + charge[i], 0.0)) * stiff - now[i])
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@njit(**FAST_PART)
 def prox_net(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Keep the net of every shared store inside its bounds, all tenants moving alike."""
     alpha, rho = weights[RELAX], weights[NET]

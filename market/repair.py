@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from market.compiled import EXACT
 from market.feasible import Infeasible, least_rights
 from market.follow import follow_own, follow_rented
 from market.problem import Problem
@@ -71,7 +72,7 @@ class Plan:
     right_power_kw: Floats
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(**EXACT)
 def _clear_needs(
     need: Floats, buy: Floats, sell: Floats, charge: Floats, curvature: float, price: Floats, exchange: Floats
 ) -> None:

@@ -19,8 +19,7 @@ from market.bound import Duals
 from market.kernel import iterate, squares
 from market.layout import Columns, lay_out
 from market.problem import Problem, ProblemError
-from market.project import factor, share_rights
-from market.prox import prox_exchange, prox_net
+from market.project import factor
 from market.repair import Draft
 from market.tiles import METER, RELAX, RETAIL, Found, State, take_copy
 
@@ -132,21 +131,22 @@ class Splitting:
         return weights, self.layout.metric(self.data, weights)
 
     def _iterate(self, count: int) -> None:
-        data, s, w, found, factors, weights = self.data, self.state, self.work, self.found, self.factors, self.weights
-        tiles = data.tiles.shape[0]
+        tiles = self.data.tiles.shape[0]
+
+        def part(times: int, first: int, last: int, before: bool, after: bool) -> None:
+            iterate(self.data, self.state, self.work, self.found, self.factors, self.weights, times, first, last, before,
+                    after)  # fmt: skip
+
         if self.threads <= 1:
-            iterate(data, s, w, found, factors, weights, count, 0, tiles, True)
+            part(count, 0, tiles, True, True)
             return
         cuts = [tiles * k // self.threads for k in range(self.threads + 1)]
         with ThreadPoolExecutor(self.threads) as pool:
             for _ in range(count):
-                share_rights(data, s, w, found, weights)
-                parts = [pool.submit(iterate, data, s, w, found, factors, weights, 1, a, b, False)
-                         for a, b in pairwise(cuts)]  # fmt: skip
-                for part in parts:
-                    part.result()
-                prox_exchange(data, s, w, found, weights)
-                prox_net(data, s, w, found, weights)
+                part(1, 0, 0, True, False)
+                for job in [pool.submit(part, 1, first, last, False, False) for first, last in pairwise(cuts)]:
+                    job.result()
+                part(1, 0, 0, False, True)
 
     def run(self, tolerance: float, max_iterations: int) -> Outcome:
         """Iterate until the mean's residuals are below the tolerance, or until the iterations are used up.
@@ -178,7 +178,7 @@ class Splitting:
         moved, found = take_copy(mean), Found(*(column.copy() for column in self.found))
         plain = self.weights.copy()
         plain[RELAX] = 1.0
-        iterate(self.data, moved, self.work, found, self.factors, plain, 1, 0, self.data.tiles.shape[0], True)
+        iterate(self.data, moved, self.work, found, self.factors, plain, 1, 0, self.data.tiles.shape[0], True, True)
         return moved, found
 
     def _residuals(self, mean: State, moved: State) -> tuple[float, float, float]:

@@ -1,10 +1,9 @@
 """The arrays of the exchange's iteration: what is given, what moves, what is found.
 
 Agents are lanes: they are sorted by the number of their stores and cut into tiles of about 32, with the lane as the
-innermost, contiguous axis, so that every inner loop is a vector instruction.  A tile has as many slots as its largest
-agent needs, own stores first, then one for each shared store if anyone in the tile rents; the columns of a tile that
-depend on the number of its slots lie one after the other in flat arrays.  :mod:`market.layout` seats the agents, and
-nothing but it and the kernels knows about positions.
+innermost, contiguous axis, so that every inner loop is a vector instruction.  A tile uses as many slots as its largest
+agent needs, own stores first, then one for each shared store if anyone in the tile rents; the arrays have room for the
+largest tile's.  :mod:`market.layout` seats the agents, and nothing but it and the kernels knows about positions.
 
 A flow whose bounds are both 0 is not a variable: its inverse weight is 0, and the iteration leaves it at 0.
 """
@@ -25,24 +24,22 @@ Floats = NDArray[np.float64]
 RETAIL, EXCHANGE, METER, CURTAIL, FLOW, CONTENT, NET, ENERGY, POWER, CURVATURE, RELAX = range(11)
 # Places in Data.given
 BASE, PV, BUY, SELL, IMPORT, EXPORT, WITHDRAW = range(7)
-# Places in Data.tiles: own stores, slots in all, and where the tile begins in cells, blocks, constants
-OWN, SLOTS, CELLS, BLOCKS, CONSTANTS = range(5)
-
-FAST = {"contract", "reassoc", "nsz", "arcp"}  # infinite limits must stay infinite: neither nnan nor ninf
+# Places in Data.tiles: own stores, slots in all
+OWN, SLOTS = range(2)
 
 
 class Data(NamedTuple):
     """What does not change during a clearing; ``P`` positions = tiles x lanes, of which the first ``agents`` are real."""
 
     tiles: NDArray[np.int64]
-    """Shape (tiles, 5)."""
+    """Shape (tiles, 2)."""
     given: Floats
     """Shape (tiles, T, 7, lanes): load - pv, pv, prices and limits, the charge on withdrawals; prices times dt."""
     bounds: Floats
-    """Per tile (T, 4, slots, lanes): charge, discharge, least and largest content; contents less those without any flow.
+    """Shape (tiles, T, 4, slots, lanes): charge, discharge, least and largest content; contents less those without any flow.
     Of spaces whose rights are free, only whether the flows' bounds are 0 counts."""
     constants: Floats
-    """Per tile (4, slots, lanes): e1 = dt eta_c, e2 = dt / eta_d, retention, wear times dt."""
+    """Shape (tiles, 4, slots, lanes): e1 = dt eta_c, e2 = dt / eta_d, retention, wear times dt."""
     retention: Floats
     """Of the shared stores.  Shape (M,)."""
     active: Floats
@@ -74,7 +71,7 @@ class State(NamedTuple):
     agent: Floats
     """Shape (tiles, T, 3, lanes): retail, meter, curtailment."""
     store: Floats
-    """Per tile (T, 3, slots, lanes): charge, discharge, content."""
+    """Shape (tiles, T, 3, slots, lanes): charge, discharge, content."""
     exchange: Floats
     """Shape (T, P)."""
     net: Floats
@@ -102,7 +99,7 @@ class Factors(NamedTuple):
     step: Floats
     """Shape (tiles, T, 3, lanes): kappa, gamma, gamma rho_meter."""
     blocks: Floats
-    """Per tile (T, slots, slots, lanes): inverses of the pivots."""
+    """Shape (tiles, T, slots, slots, lanes): inverses of the pivots."""
 
 
 def take_copy(state: State) -> State:
