@@ -35,7 +35,7 @@ __all__ = ["Columns", "Layout", "lay_out"]
 
 Floats = NDArray[np.float64]
 
-_LANES = 32  # a multiple of every vector's length; more waste slots, fewer waste loop entries
+_LANES = 40  # a multiple of the vectors' length; more waste slots, fewer waste entries into loops
 
 
 @dataclass(frozen=True, slots=True, eq=False)

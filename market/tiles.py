@@ -1,6 +1,6 @@
 """The arrays of the exchange's iteration: what is given, what moves, what is found.
 
-Agents are lanes: they are sorted by the number of their stores and cut into tiles of about 32, with the lane as the
+Agents are lanes: they are sorted by the number of their stores and cut into tiles of about 40, with the lane as the
 innermost, contiguous axis, so that every inner loop is a vector instruction.  A tile uses as many slots as its largest
 agent needs, own stores first, then one for each shared store if anyone in the tile rents; the arrays have room for the
 largest tile's.  :mod:`market.layout` seats the agents, and nothing but it and the kernels knows about positions.
