@@ -17,16 +17,14 @@ Homes come first; the operators of shared storages follow as rows without load, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.people import People
 from agents.vehicles import Sessions
-from storage.store import advance
+from storage.store import Store, advance
 
-__all__ = ["BATTERY", "HEAT", "SLOTS", "VEHICLE", "Fleet", "StoreBounds"]
+__all__ = ["BATTERY", "HEAT", "SLOTS", "VEHICLE", "Fleet"]
 
 BATTERY, VEHICLE, HEAT = 0, 1, 2
 SLOTS = 3
@@ -34,21 +32,6 @@ SLOTS = 3
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Cube = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoreBounds:
-    """The stores over a horizon: slots, homes, intervals."""
-
-    charge_max_kw: Cube
-    """Shape (K, n, T), as the two below."""
-    discharge_max_kw: Cube
-    energy_min_kwh: Cube
-    """Of the end of each interval."""
-    energy_max_kwh: Cube
-    drain_kwh: Cube
-    initial_kwh: Matrix
-    """Shape (K, n)."""
 
 
 class Fleet:
@@ -68,10 +51,10 @@ class Fleet:
 
     # -- planning ------------------------------------------------------------------------------------------------
 
-    def store_bounds(
+    def stores(
         self, now: int, start: int, steps: int, initial_kwh: Matrix, heat_kw: Matrix, battery_target_kwh: Vector
-    ) -> StoreBounds:
-        """Return the bounds of all stores for the intervals start .. start + steps − 1, as known at ``now``.
+    ) -> tuple[Store, Matrix]:
+        """Return all stores for the intervals start .. start + steps − 1, as known at ``now``, and what they hold at first.
 
         Parameters
         ----------
@@ -83,6 +66,10 @@ class Fleet:
             Heat expected to be drawn, in electrical kW.
         battery_target_kwh : shape (n,)
             What the batteries shall hold at the end. [kWh]
+
+        Returns
+        -------
+        The stores in their slots, and their energy at the beginning, shape (K, n): as given, but for cars that are away. [kWh]
         """
         people, n = self.people, self.people.n
         shape = (SLOTS, n, steps)
@@ -97,7 +84,9 @@ class Fleet:
 
         self._vehicle_bounds(now, start, steps, first, charge, discharge, low, high, drain)
         self._heat_bounds(steps, first, heat_kw, charge, low, high, drain)
-        return StoreBounds(charge, discharge, low, high, drain, first)
+        lasting = np.ones((SLOTS, n))  # nothing leaks: batteries and buffers are used daily
+        store = Store(charge, discharge, low, high, self.efficiency_charge, self.efficiency_discharge, lasting, drain)
+        return store, first
 
     def _vehicle_bounds(
         self,

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.fleet import BATTERY, SLOTS, StoreBounds
+from agents.fleet import BATTERY, SLOTS
 from agents.storage_operator import Box, Offer
 from market.exchange import Exchange, Problem
+from storage.store import Store
 
 __all__ = ["BREACH_PENALTY_EUR_PER_KWH", "Retail", "SharedStorage", "problem"]
 
@@ -61,9 +62,8 @@ def problem(
     pv_kw: Matrix,
     import_limit_kw: Matrix,
     export_limit_kw: Matrix,
-    stores: StoreBounds,
-    efficiency_charge: Matrix,
-    efficiency_discharge: Matrix,
+    stores: Store,
+    initial_kwh: Matrix,
     battery_wear_eur_per_kwh: float,
     retail: Retail,
     shared: SharedStorage | None,
@@ -101,10 +101,10 @@ def problem(
         store_discharge_max_kw=rows(stores.discharge_max_kw),
         store_energy_min_kwh=rows(stores.energy_min_kwh),
         store_energy_max_kwh=rows(stores.energy_max_kwh),
-        store_initial_kwh=columns(stores.initial_kwh, 0.0),
-        store_efficiency_charge=columns(efficiency_charge, 1.0),
-        store_efficiency_discharge=columns(efficiency_discharge, 1.0),
-        store_retention=np.ones((SLOTS, r)),
+        store_initial_kwh=columns(initial_kwh, 0.0),
+        store_efficiency_charge=columns(stores.efficiency_charge, 1.0),
+        store_efficiency_discharge=columns(stores.efficiency_discharge, 1.0),
+        store_retention=columns(stores.retention, 1.0),
         store_drain_kwh=rows(stores.drain_kwh),
         store_wear_eur_per_kwh=wear,
         access=np.ones((m, r), dtype=bool),

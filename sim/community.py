@@ -256,7 +256,7 @@ class Community:
         heat = book.belief.heat_kw[:, at:]
         if ahead:
             book.battery_target_kwh = np.maximum(energy_kwh[BATTERY], 0.0)
-        bounds = self.fleet.store_bounds(
+        stores, initial_kwh = self.fleet.stores(
             known, day.start + at, day.steps - at, energy_kwh, heat, book.battery_target_kwh
         )
         envelope = book.publication.envelope
@@ -271,9 +271,8 @@ class Community:
             pv_kw=solar_kw,
             import_limit_kw=np.where(limited, envelope.import_limit_kw[: self.n, at:], np.inf),
             export_limit_kw=np.where(limited, envelope.export_limit_kw[: self.n, at:], np.inf),
-            stores=bounds,
-            efficiency_charge=self.fleet.efficiency_charge,
-            efficiency_discharge=self.fleet.efficiency_discharge,
+            stores=stores,
+            initial_kwh=initial_kwh,
             battery_wear_eur_per_kwh=self.rules.battery_wear_eur_per_kwh,
             retail=Retail(
                 book.retail.buy_eur_per_kwh[:, at:],

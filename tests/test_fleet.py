@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.fleet import BATTERY, HEAT, VEHICLE, Fleet, StoreBounds
+from agents.fleet import BATTERY, HEAT, VEHICLE, Fleet
 from agents.people import People
 from agents.vehicles import Sessions
+from storage.store import Store
 
 
 def people(**columns: NDArray[np.float64]) -> People:
@@ -39,15 +40,17 @@ def sessions(arrival: int, departure: int, kwh: float, said: tuple[int, int, flo
     )
 
 
-def bounds(fleet: Fleet, now: int, start: int, steps: int, heat_kw: float = 0.0) -> StoreBounds:
+def bounds(fleet: Fleet, now: int, start: int, steps: int, heat_kw: float = 0.0) -> tuple[Store, NDArray[np.float64]]:
     heat = np.zeros((2, steps))
     heat[0] = heat_kw
-    return fleet.store_bounds(now, start, steps, fleet.energy_kwh, heat, fleet.energy_kwh[BATTERY].copy())
+    return fleet.stores(now, start, steps, fleet.energy_kwh, heat, fleet.energy_kwh[BATTERY].copy())
 
 
-def greedy(b: StoreBounds, slot: int, efficiency: float, dt_h: float = 0.25) -> NDArray[np.float64]:
+def greedy(
+    b: Store, initial_kwh: NDArray[np.float64], slot: int, efficiency: float, dt_h: float = 0.25
+) -> NDArray[np.float64]:
     """Charge the first home's store as much as bounds allow; return its energies."""
-    e, path = b.initial_kwh[slot, 0], []
+    e, path = initial_kwh[slot, 0], []
     for t in range(b.charge_max_kw.shape[2]):
         room = b.energy_max_kwh[slot, 0, t] - e + b.drain_kwh[slot, 0, t]
         e += np.clip(room, 0.0, efficiency * dt_h * b.charge_max_kw[slot, 0, t]) - b.drain_kwh[slot, 0, t]
@@ -59,8 +62,8 @@ def test_a_car_has_what_it_wants_when_it_leaves_and_takes_it_along() -> None:
     """8 kWh between intervals 4 and 20: the lower bound stands at the last interval of the stay, the drain behind it."""
     fleet = Fleet(people(), sessions(4, 20, 8.0), 0.25, 0.95)
 
-    b = bounds(fleet, 5, 5, 40)
-    path = greedy(b, VEHICLE, 0.95)
+    b, first = bounds(fleet, 5, 5, 40)
+    path = greedy(b, first, VEHICLE, 0.95)
 
     np.testing.assert_allclose(b.energy_min_kwh[VEHICLE, 0, 14], 8.0)
     np.testing.assert_allclose(path[14], 8.0, rtol=1e-6)
@@ -72,7 +75,7 @@ def test_until_it_is_plugged_in_only_the_announcement_is_known() -> None:
     """Announced for interval 10, home at 4: before 4 the plan sees 10, afterwards the car."""
     fleet = Fleet(people(), sessions(4, 20, 8.0, said=(10, 22, 6.0)), 0.25, 0.95)
 
-    before, after = bounds(fleet, 0, 0, 40), bounds(fleet, 4, 4, 36)
+    (before, _), (after, _) = bounds(fleet, 0, 0, 40), bounds(fleet, 4, 4, 36)
 
     assert np.flatnonzero(before.charge_max_kw[VEHICLE, 0]).tolist() == list(range(10, 22))
     assert np.flatnonzero(after.charge_max_kw[VEHICLE, 0]).tolist() == list(range(16))
@@ -82,7 +85,7 @@ def test_a_need_that_cannot_be_met_any_more_is_lowered_to_what_can() -> None:
     """20 kWh in two quarter-hours at 11 kW: 5.2 kWh are asked for, so a plan exists."""
     fleet = Fleet(people(), sessions(0, 2, 20.0), 0.25, 0.95)
 
-    b = bounds(fleet, 0, 0, 8)
+    b, first = bounds(fleet, 0, 0, 8)
 
     np.testing.assert_allclose(b.energy_min_kwh[VEHICLE, 0, 1], 2 * 0.25 * 11 * 0.95, rtol=1e-6)
 
@@ -91,15 +94,15 @@ def test_a_stay_that_goes_on_after_the_horizon_is_charged_in_proportion() -> Non
     """Ten of twenty intervals lie in the horizon: half of the energy."""
     fleet = Fleet(people(), sessions(0, 20, 8.0), 0.25, 0.95)
 
-    np.testing.assert_allclose(bounds(fleet, 0, 0, 10).energy_min_kwh[VEHICLE, 0, -1], 4.0)
+    np.testing.assert_allclose(bounds(fleet, 0, 0, 10)[0].energy_min_kwh[VEHICLE, 0, -1], 4.0)
 
 
 def test_heat_beyond_the_rating_does_not_make_the_plan_impossible() -> None:
     """A draw of 5 kW from a pump of 3 kW and 3 kWh: greedy running never falls below the lower bounds."""
     fleet = Fleet(people(), sessions(0, 1, 0.1), 0.25, 0.95)
 
-    b = bounds(fleet, 0, 0, 40, heat_kw=5.0)
-    path = greedy(b, HEAT, 1.0)
+    b, first = bounds(fleet, 0, 0, 40, heat_kw=5.0)
+    path = greedy(b, first, HEAT, 1.0)
 
     assert (path >= b.energy_min_kwh[HEAT, 0] - 1e-9).all()
     assert (path >= -1e-9).all()
