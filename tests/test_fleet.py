@@ -85,7 +85,7 @@ def test_a_need_that_cannot_be_met_any_more_is_lowered_to_what_can() -> None:
     """20 kWh in two quarter-hours at 11 kW: 5.2 kWh are asked for, so a plan exists."""
     fleet = Fleet(people(), sessions(0, 2, 20.0), 0.25, 0.95)
 
-    b, first = bounds(fleet, 0, 0, 8)
+    b, _ = bounds(fleet, 0, 0, 8)
 
     np.testing.assert_allclose(b.energy_min_kwh[VEHICLE, 0, 1], 2 * 0.25 * 11 * 0.95, rtol=1e-6)
 
