@@ -128,6 +128,19 @@ def _complete(evidence: Evidence) -> None:
     _every(evidence, "meters", "agent_id", f"(SELECT agent_id FROM {places} WHERE bus_id <> '')", steps)
     if home is None:
         return
+    known = f"(SELECT agent_id FROM {places} UNION SELECT operator_id FROM {evidence.table('ess')})"
+    for table, column in (
+        ("rights", "agent_id"),
+        ("storage_ledger", "agent_id"),
+        ("forecasts", "agent_id"),
+        ("trades", "seller_id"),
+        ("trades", "buyer_id"),
+    ):
+        stranger = evidence.one(
+            f"SELECT min({column}) FROM {evidence.table(table)} WHERE {column} NOT IN (FROM {known})"
+        )
+        if stranger is not None:
+            raise Wrong(f"table {table} names the {column} {stranger}, whom agents does not know")
     positions, connected = evidence.table("positions"), f"(SELECT DISTINCT agent_id FROM {meters})"
     for stage in dict.fromkeys(
         ["settled", *(row[0] for row in evidence.all(f"SELECT DISTINCT stage FROM {positions} ORDER BY 1"))]

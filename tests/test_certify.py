@@ -216,6 +216,8 @@ CELLS = [
     ("form", "tables", "positions", {"stage": "intraday", **CLEO}, "agent_id", "nobody"),
     ("form", "tables", "positions", {"stage": "intraday", **CLEO}, "stage", "midday"),
     ("form", "tables", "agents", CLEO, "role", "guest"),
+    ("form", "tables", "storage_ledger", {**BEN, "time": LAST}, "agent_id", "stranger"),
+    ("form", "tables", "rights", BEN, "agent_id", "stranger"),
     ("form", "tables", "branches", {}, "kind", "cable"),
     ("bills", "tables", "positions", {"stage": "day_ahead", **BEN}, "exchange_kw", more(0.1)),
     ("bills", "tables", "positions", {"stage": "intraday", **ANNA}, "exchange_kw", more(0.1)),
