@@ -33,7 +33,7 @@ _RELATIVE = np.array([1.0, 1.0, 0.25, 1.0, 1.0, 0.3, 1.0])
 _RIGHT_ENERGY, _RIGHT_POWER = 0.02, 0.25  # times T: a right meets every interval at once
 _RELAXATION = 1.6
 _EVERY = 20  # iterations between two looks
-_SAMPLE = 4  # iterations between two terms of the mean
+_SAMPLE = 5  # iterations between two terms of the mean
 _BALANCE = (20, 40, 80, 160, 320)  # looks at which the penalty may change
 
 
@@ -130,7 +130,8 @@ class Splitting:
         factor(self.data, weights, self.factors)
         return weights, self.layout.metric(self.data, weights)
 
-    def _iterate(self, count: int) -> None:
+    def advance(self, count: int) -> None:
+        """Do some iterations, without looking."""
         tiles = self.data.tiles.shape[0]
 
         def part(times: int, first: int, last: int, before: bool, after: bool) -> None:
@@ -157,7 +158,7 @@ class Splitting:
             goal = min(self.done + _EVERY, max(max_iterations, self.done + 1))
             while self.done < goal:
                 count = min(_SAMPLE, goal - self.done)
-                self._iterate(count)
+                self.advance(count)
                 self.newer.add(self.state)
                 self.done += count
             mean = self.older.and_(self.newer)
