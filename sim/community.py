@@ -33,6 +33,7 @@ from sim.outlook import Outlook
 from sim.profile_store import Profiles
 from sim.series import Series
 from storage.rights import Book, Terms
+from storage.store import retention
 from storage.tenancy import Accounts
 
 __all__ = ["Community", "Play", "Rules"]
@@ -43,6 +44,10 @@ Matrix = NDArray[np.float64]
 
 DAY_AHEAD_TIGHTER = 0.1
 """Tolerance of the day-ahead clearing, relative to that of the hourly ones."""
+
+
+BOX_TOLERANCE_KW = 1e-9
+"""Rounding that the operator does not act on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,29 +314,36 @@ class Community:
         net_max = np.maximum(np.minimum(envelope.import_limit_kw[-1, at:], box.charge_kw), np.maximum(net_min, 0.0))
         if ahead:
             account = np.zeros(self.rows)
-            account[-1] = self._level_kwh(book.day, book.offer)
+            # what does not fit into the space on offer is in the part kept back
+            account[-1] = min(self._level_kwh(book.day, book.offer), book.offer.energy_kwh)
             return SharedStorage(box, book.offer, net_min, net_max, account, book.offer.keep_kwh)
         assert book.right_energy_kwh is not None
         assert book.right_power_kw is not None
-        account = np.maximum(
-            accounts.holders_kwh, 0.0
-        )  # rounding; and what leaked is bought again by the end of the day
+        account = np.maximum(accounts.holders_kwh, 0.0)
         right_energy = book.right_energy_kwh.copy()
         account[:-1] = np.minimum(account[:-1], right_energy[:-1])
         # what netting gains is the operator's, beyond the space it kept for itself; it may use whatever power is idle
         right_energy[-1] = max(right_energy[-1] + book.offer.back_kwh, account[-1])
         right_power = book.right_power_kw.copy()
         right_power[-1] = max(right_power[-1], book.offer.power_kw)
-        final_kwh = self._final_kwh(box, account, book.offer.keep_kwh, net_min, net_max)
+        final_kwh = self._final_kwh(box, accounts, book, at, net_min, net_max)
+        right_energy[-1] = max(right_energy[-1], final_kwh)
         return SharedStorage(box, book.offer, net_min, net_max, account, final_kwh, right_energy, right_power)
 
-    def _final_kwh(self, box: Box, account: Vector, keep_kwh: float, net_min: Vector, net_max: Vector) -> float:
-        """Return what the operator shall hold when the day ends: what it wants to keep, as near as the box can still come to it."""
-        dt_h = self.clock.dt_h
+    def _final_kwh(
+        self, box: Box, accounts: Accounts, book: DayBook, at: int, net_min: Vector, net_max: Vector
+    ) -> float:
+        """Return the operator's energy at the end of the day: what it wants to keep and what leaks until then, as near as the box can come."""
+        assert book.offer is not None
+        dt_h, own = self.clock.dt_h, accounts.operator_kwh
+        # tenants' accounts do not leak, the box does: on average they hold half of what they hold now
+        leak = 0.5 * box.self_discharge_per_h * accounts.energy_kwh * (book.day.steps - at) * dt_h
+        wanted = book.offer.keep_kwh + leak + max(-own, 0.0)
         out = float(np.maximum(-net_min, 0.0).sum()) * dt_h / box.efficiency_discharge
         into = float(net_max.sum()) * dt_h * box.efficiency_charge
-        stuck = max(float(account.sum()) - out, 0.0)
-        return float(np.clip(keep_kwh, min(stuck, account[-1]), account[-1] + into))
+        stuck = max(accounts.energy_kwh - out, 0.0)
+        own = max(own, 0.0)
+        return float(np.clip(wanted, min(stuck, own), own + into))
 
     def _level_kwh(self, day: Day, offered: Offer) -> float:
         """Return the energy that the shared storage is expected to hold when a day begins; all of it is the operator's."""
@@ -394,9 +406,25 @@ class Community:
         )
         book.unserved_ev_kwh += float(missing.sum())
         if self.accounts is not None and self.box is not None:
+            self._balance_box(book, t)
             self.accounts = self.accounts.after(
                 self.box, plan.rented_charge_kw[:, t], plan.rented_discharge_kw[:, t], self.clock.dt_h
             )
+
+    def _balance_box(self, book: DayBook, t: int) -> None:
+        """Let the operator make up for what the box has not (it leaks, tenants' accounts do not), or has not room for."""
+        assert self.box is not None
+        assert self.accounts is not None
+        box, dt_h = self.box, self.clock.dt_h
+        charge, discharge = book.plan.rented_charge_kw[:, t], book.plan.rented_discharge_kw[:, t]
+        left = self.accounts.energy_kwh * retention(box.self_discharge_per_h, dt_h)
+        least = -left * box.efficiency_discharge / dt_h
+        most = (box.energy_kwh - left) / (box.efficiency_charge * dt_h)
+        net = float((charge - discharge).sum())
+        missing = float(np.clip(net, least, max(most, least))) - net
+        if abs(missing) > BOX_TOLERANCE_KW:
+            own = float(charge[-1] - discharge[-1]) + missing
+            charge[-1], discharge[-1] = max(own, 0.0), max(-own, 0.0)
 
     # -- looking up ------------------------------------------------------------------------------------------------
 
