@@ -177,13 +177,16 @@ def prox_exchange(data: Data, s: State, w: State, found: Found, weights: Floats)
     """Clear the exchange in every interval: z = (rho y - price [+ charge]) / (rho + curvature), and sum z = 0."""
     alpha, rho, agents = weights[RELAX], weights[EXCHANGE], data.agents
     stiff = 1.0 / (rho + weights[CURVATURE])
+    wish = np.empty(agents)
     for t in range(data.charge.shape[0] if data.trading else 0):
         x, now, charge = s.exchange[t], w.exchange[t], data.charge[t]
         low, high, price = -np.inf, np.inf, found.price[t]
+        for i in range(agents):
+            wish[i] = rho * (2.0 * now[i] - x[i])
         for _ in range(200):
             total, many = 0.0, 0.0
             for i in range(agents):
-                sale = rho * (2.0 * now[i] - x[i]) - price
+                sale = wish[i] - price
                 purchase = sale + charge[i]
                 total += max(sale, 0.0) + min(purchase, 0.0)
                 many += 1.0 if sale > 0.0 or purchase < 0.0 else 0.0
@@ -201,7 +204,7 @@ def prox_exchange(data: Data, s: State, w: State, found: Found, weights: Floats)
             price = step
         found.price[t] = price
         for i in range(agents):
-            sale = rho * (2.0 * now[i] - x[i]) - price
+            sale = wish[i] - price
             x[i] += alpha * ((max(sale, 0.0) + min(sale + charge[i], 0.0)) * stiff - now[i])
 
 
