@@ -45,6 +45,11 @@ class Fleet:
         self.energy_kwh = np.zeros((SLOTS, n))
         self.energy_kwh[BATTERY] = people.battery_initial_kwh
         self.energy_kwh[HEAT] = 0.5 * people.heat_buffer_kwh
+        s = sessions
+        for k in np.flatnonzero(
+            (s.arrival < 0) & (s.departure > 0)
+        ):  # plugged in before the run, and charged evenly since
+            self.energy_kwh[VEHICLE, s.home[k]] = s.energy_kwh[k] * -s.arrival[k] / (s.departure[k] - s.arrival[k])
         ones = np.ones(n)
         self.efficiency_charge = np.stack([people.battery_efficiency_charge, vehicle_efficiency * ones, ones])
         self.efficiency_discharge = np.stack([people.battery_efficiency_discharge, vehicle_efficiency * ones, ones])
@@ -125,11 +130,11 @@ class Fleet:
                 discharge[VEHICLE, home, a:d] = people.ev_kw[home]
             high[VEHICLE, home, a:d] = need
             share = 1.0 if full_stay else (end - int(arrival[k])) / (int(departure[k]) - int(arrival[k]))
-            low[VEHICLE, home, d - 1] = min(need * share, begun + step_kwh * (d - a)) * (1.0 - 1e-9)
+            leaves_with = min(need * share, begun + step_kwh * (d - a)) * (1.0 - 1e-9)
             if d < steps:
-                # it leaves with whatever it has: the lower bound made sure of what it wanted
-                drain[VEHICLE, home, d] = low[VEHICLE, home, d - 1]
-                high[VEHICLE, home, d - 1] = low[VEHICLE, home, d - 1]
+                leaves_with = max(leaves_with, begun)  # a car that is full already
+                drain[VEHICLE, home, d] = high[VEHICLE, home, d - 1] = leaves_with
+            low[VEHICLE, home, d - 1] = leaves_with
         first[VEHICLE, ~seen] = 0.0
 
     def _heat_bounds(

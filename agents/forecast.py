@@ -11,7 +11,9 @@ with z first-order autoregressive. The weather is one for a feeder, hence the la
 generator that is spawned from the scenario's seed and the day, so the day's error does not depend on how long the run is.
 
 The last forecast, a few minutes before the hour, knows the error of the interval just past. Of it, a share is
-believed to last and dies away with the lead time; the solar error shrinks with the lead likewise (2).
+believed to last and dies away with the lead time; the solar error is small for short leads and comes back with longer ones::
+
+    load: f + e k exp(−lead / τ)          solar: a + (f − a) (1 − 0.8 exp(−lead / τ))                      (2)
 
 Limits: no correlation between load and weather; a forecast is a number, not a distribution.
 """

@@ -6,12 +6,15 @@ announced session until the car is plugged in; what happens is the actual one. S
 car goes out; arrival and departure are normal around a clock time, the energy is gamma distributed. No public data set of home
 charging with a free licence covers the feeders used here; the parameters are the scenario's.
 
-Every home has a generator of its own and draws the same number of variates each day, so a longer run begins with the days of a shorter one.
+Every home has a generator of its own and draws the same variates each day, whether it goes out or not, so a longer run begins with the days of a shorter one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +59,9 @@ class Sessions:
 
 def draw_sessions(
     ev_kw: Vector,
-    midnight_step: Steps,
-    steps_per_hour: int,
+    days: Sequence[date],
+    step_at: Callable[[date, float], int],
+    dt_h: float,
     habits: Habits,
     seeds: list[np.random.SeedSequence],
 ) -> Sessions:
@@ -67,9 +71,12 @@ def draw_sessions(
     ----------
     ev_kw : shape (n,)
         Rating of the charging point, 0 without a car. [kW]
-    midnight_step : shape (days + 1,)
-        Interval in which each local day begins, from the day before the run to the day after it; days of 23 and 25
-        hours are thereby right.
+    days
+        Local dates, from the day before the run to the day after it; a car that comes home on one of them leaves on the next.
+    step_at
+        Interval of a local clock time, given as date and hours; so days of 23 and 25 hours are right.
+    dt_h
+        Length of an interval. [h]
     seeds
         One per home.
     """
@@ -78,7 +85,7 @@ def draw_sessions(
         rng = np.random.default_rng(seeds[home])
         limit_kw = float(ev_kw[home]) * habits.efficiency
         last = -(10**9)
-        for day in range(len(midnight_step) - 1):
+        for day, next_day in pairwise(days):
             goes_out = rng.random() < habits.share_of_days
             arrival_h = rng.normal(habits.arrival_mean_h, habits.arrival_std_h)
             departure_h = rng.normal(habits.departure_mean_h, habits.departure_std_h)
@@ -87,23 +94,23 @@ def draw_sessions(
             guess = max(0.2, 1.0 + rng.normal(0.0, habits.announced_energy_std))
             if not goes_out:
                 continue
-            arrival = int(midnight_step[day]) + round(float(np.clip(arrival_h, 10.0, 23.5)) * steps_per_hour)
-            departure = int(midnight_step[day + 1]) + round(float(np.clip(departure_h, 3.0, 11.0)) * steps_per_hour)
+            arrival = step_at(day, float(np.clip(arrival_h, 10.0, 23.5)))
+            departure = step_at(next_day, float(np.clip(departure_h, 3.0, 11.0)))
             if arrival <= last or departure <= arrival:
                 continue
             last = departure
 
-            said_arrival = arrival + round(slip_h[0] * steps_per_hour)
-            said_departure = max(said_arrival + steps_per_hour, departure + round(slip_h[1] * steps_per_hour))
+            said_arrival = arrival + round(slip_h[0] / dt_h)
+            said_departure = max(said_arrival + round(1 / dt_h), departure + round(slip_h[1] / dt_h))
             rows.append(
                 (
                     int(home),
                     arrival,
                     departure,
-                    _wanted(limit_kw, (departure - arrival) / steps_per_hour, energy),
+                    _wanted(limit_kw, (departure - arrival) * dt_h, energy),
                     said_arrival,
                     said_departure,
-                    _wanted(limit_kw, (said_departure - said_arrival) / steps_per_hour, energy * guess),
+                    _wanted(limit_kw, (said_departure - said_arrival) * dt_h, energy * guess),
                 )
             )
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)

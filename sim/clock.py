@@ -25,7 +25,7 @@ class Day:
 
     index: int
     name: str
-    """Local date of its first interval."""
+    """Local date on which the delivery day begins, also where the run begins in the midst of it."""
     start: int
     """Its first interval."""
     steps: int
@@ -112,22 +112,22 @@ class Clock:
         zero = np.datetime64(self.start_utc.replace(tzinfo=None), "s")
         return zero + np.arange(start, start + steps) * np.timedelta64(self.interval_minutes * 60, "s")
 
-    def midnights(self) -> NDArray[np.int64]:
-        """Return the interval in which each local day begins, from the day before the run to two days after it."""
+    def local_days(self) -> tuple[date, ...]:
+        """Return the local dates from the day before the run to the day after it."""
         first = self.start_utc.astimezone(self.zone).date() - timedelta(days=1)
-        last = self.moment(self.steps).astimezone(self.zone).date() + timedelta(days=2)
-        dates = [first + timedelta(days=k) for k in range((last - first).days + 1)]
-        return np.array([self._step(self._boundary(d, time(0))) for d in dates], dtype=np.int64)
+        last = self.moment(self.steps).astimezone(self.zone).date() + timedelta(days=1)
+        return tuple(first + timedelta(days=k) for k in range((last - first).days + 1))
+
+    def local_step(self, day: date, hour: float) -> int:
+        """Return the interval in which a local clock time lies, given in hours; it may be negative."""
+        minutes = round(hour * 60.0)
+        return self._step(self._boundary(day, time(minutes // 60, minutes % 60)))
 
     def weeks_earlier(self, start: int, steps: int, weeks: int) -> NDArray[np.int64]:
         """Return the intervals with the same local clock times some weeks before, shape (steps,); they may be negative."""
         out = np.empty(steps, dtype=np.int64)
-        offset_now: int | None = None
         for k in range(steps):
-            local = self.moment(start + k).astimezone(self.zone)
-            if k == 0 or local.minute == 0:
-                past = (local.replace(tzinfo=None) - timedelta(weeks=weeks)).replace(tzinfo=self.zone).astimezone(UTC)
-                offset_now = self._step(past) - (start + k)
-            assert offset_now is not None
-            out[k] = start + k + offset_now
+            local = self.moment(start + k).astimezone(self.zone).replace(tzinfo=None)
+            past = (local - timedelta(weeks=weeks)).replace(tzinfo=self.zone)
+            out[k] = self._step(past.astimezone(UTC))
         return out

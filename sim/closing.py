@@ -183,7 +183,6 @@ class Closer:
         if box is not None:
             meter_kw = np.vstack([meter_kw, storage_net_kw(book)])
         loss_kw = np.where(flow.converged, flow.source_kw - meter_kw.sum(axis=0), 0.0)
-        trade = prices[names.index(tariff_of[-1])] if tariff_of else prices[0]
         traded: dict[str, Any] = {}
         if sharing and book.day_ahead is not None:
             traded = {
@@ -217,7 +216,7 @@ class Closer:
             fixed_eur_per_day=np.array([community.tariffs[name].fixed_eur_per_day for name in names]),
             sharing=self.money.sharing if sharing else Sharing("alloc.none"),
             loss_kwh=np.maximum(loss_kw, 0.0) * community.clock.dt_h,
-            loss_price_eur_per_kwh=trade.energy,
+            loss_price_eur_per_kwh=prices[0].energy,  # of the scenario's first tariff, with sharing and without
             aggregator_id=(*people.aggregator_id, *([""] if box is not None else [])) if sharing else None,
             aggregator_fee_eur_per_day=self.money.aggregator_fee_eur_per_day,
             **traded,

@@ -107,7 +107,7 @@ class Community:
         self.tariffs, self.series = tariffs, series
         weather, cars = np.random.SeedSequence(seed).spawn(2)
         sessions = draw_sessions(
-            people.ev_kw, clock.midnights(), round(1 / clock.dt_h), rules.habits, cars.spawn(people.n)
+            people.ev_kw, clock.local_days(), clock.local_step, clock.dt_h, rules.habits, cars.spawn(people.n)
         )
         self.fleet = Fleet(people, sessions, clock.dt_h, rules.habits.efficiency)
         self.outlook = Outlook(people, profiles, clock, rules.skill, weather)
@@ -118,7 +118,7 @@ class Community:
         self.accounts = None if self.box is None else Accounts.begin(self.box, self.n)
         self.rights = Book()
         self.books: dict[int, DayBook] = {}
-        self.seconds: dict[str, float] = {"clearing": 0.0, "envelopes": 0.0, "power_flow": 0.0}
+        self.seconds: dict[str, float] = {"clearing": 0.0, "envelopes": 0.0}
 
     # -- the day before --------------------------------------------------------------------------------------------
 
@@ -164,6 +164,7 @@ class Community:
             delivered=Delivered.empty(self.n, day.steps),
             last_load_kw=belief.load_kw.copy(),
             last_solar_kw=belief.solar_kw.copy(),
+            last_issued_at=np.full(day.steps, np.datetime64("NaT"), dtype="datetime64[s]"),
             battery_target_kwh=np.zeros(self.n),
             offer=offered,
         )
@@ -245,6 +246,7 @@ class Community:
         load, solar = self.outlook.latest(book.truth, book.belief, at)
         hour = slice(at, at + round(1 / self.clock.dt_h))
         book.last_load_kw[:, hour], book.last_solar_kw[:, hour] = load[:, : hour.stop - at], solar[:, : hour.stop - at]
+        book.last_issued_at[hour] = np.datetime64(now.replace(tzinfo=None), "s")
         clearing = self._clear(book, at, self.fleet.energy_kwh, load, solar, "intraday", now)
         book.plan.renew(at, clearing)
         assert book.intraday_price_eur_per_kwh is not None
@@ -316,7 +318,10 @@ class Community:
             account = np.zeros(self.rows)
             # what does not fit into the space on offer is in the part kept back
             account[-1] = min(self._level_kwh(book.day, book.offer), book.offer.energy_kwh)
-            return SharedStorage(box, book.offer, net_min, net_max, account, book.offer.keep_kwh)
+            final_kwh = book.offer.keep_kwh
+            if book.day.index == 0:  # later days begin with what the operator wanted to keep
+                final_kwh = self._final_kwh(box, accounts, book, at, net_min, net_max)
+            return SharedStorage(box, book.offer, net_min, net_max, account, min(final_kwh, book.offer.energy_kwh))
         assert book.right_energy_kwh is not None
         assert book.right_power_kw is not None
         account = np.maximum(accounts.holders_kwh, 0.0)
@@ -339,8 +344,9 @@ class Community:
         # tenants' accounts do not leak, the box does: on average they hold half of what they hold now
         leak = 0.5 * box.self_discharge_per_h * accounts.energy_kwh * (book.day.steps - at) * dt_h
         wanted = book.offer.keep_kwh + leak + max(-own, 0.0)
-        out = float(np.maximum(-net_min, 0.0).sum()) * dt_h / box.efficiency_discharge
-        into = float(net_max.sum()) * dt_h * box.efficiency_charge
+        power = book.offer.power_kw
+        out = float(np.clip(-net_min, 0.0, power).sum()) * dt_h / box.efficiency_discharge
+        into = float(np.minimum(net_max, power).sum()) * dt_h * box.efficiency_charge
         stuck = max(accounts.energy_kwh - out, 0.0)
         own = max(own, 0.0)
         return float(np.clip(wanted, min(stuck, own), own + into))

@@ -127,6 +127,8 @@ class DayBook:
     last_load_kw: Matrix
     """The newest forecasts before delivery, shape (n, T). [kW]"""
     last_solar_kw: Matrix
+    last_issued_at: NDArray[np.datetime64]
+    """When they were made, shape (T,); NaT where nobody planned again."""
     battery_target_kwh: Vector
     """What own batteries shall hold when the day ends, shape (n,): what they were expected to hold when it began."""
     offer: Offer | None = None

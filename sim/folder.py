@@ -106,6 +106,8 @@ def publish(partial: Path, path: Path, *, replace: bool) -> bool:
             path.rmdir()  # only an empty one goes
         partial.rename(path)
     except OSError as error:
+        if aside.exists() and not path.exists():
+            aside.rename(path)  # the older run takes its place again
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
         return False

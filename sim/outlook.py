@@ -6,6 +6,7 @@ an interval is delivered. One day is in memory at a time.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,8 +86,11 @@ class Outlook:
     def latest(self, truth: Truth, belief: DayAhead, at: int) -> tuple[Matrix, Matrix]:
         """Return the newest forecasts of load and sun for the intervals from ``at`` to the end of the day, shapes (n, T − at)."""
         dt_h = self.clock.dt_h
-        seen = max(at - 1, 0)
-        error = (truth.load_kw[:, seen] - belief.load_kw[:, seen]) * float(at > 0)
+        # the last interval that has ended when forecasts are renewed, six minutes before the hour
+        seen = at - 1 - math.ceil(6 / self.clock.interval_minutes)
+        error = truth.load_kw[:, max(seen, 0)] - belief.load_kw[:, max(seen, 0)]
+        if seen < 0:
+            error = np.zeros_like(error)
         return (
             last_load(belief.load_kw[:, at:], error, dt_h, self.skill),
             last_solar(belief.solar_kw[:, at:], truth.solar_kw[:, at:], dt_h, self.skill),

@@ -27,7 +27,15 @@ Process = Generator[simpy.Event, Any, None]
 
 FORECAST_BEFORE_GATE_MIN, OFFER_BEFORE_GATE_MIN = 15, 30
 RENEW_BEFORE_HOUR_MIN, REPLAN_BEFORE_HOUR_MIN = 6, 5
-DELIVER_AFTER_START_MIN, READ_BEFORE_END_MIN, SETTLE_AFTER_END_MIN = 0.5, 0.5, 1
+"""Or, with intervals shorter than that, when the last of them has begun."""
+SETTLE_AFTER_END_MIN = 1
+A_MOMENT = 0.03
+"""A little after an interval has begun, or before it ends, as a share of its length."""
+
+
+def _before_hour(community: Community, minutes: float) -> float:
+    """Return how long before the hour something happens: with the interval before it begun, so that its outcome is known."""
+    return min(minutes, 0.1 * minutes * community.clock.interval_minutes)
 
 
 def simulate(
@@ -76,7 +84,7 @@ def _grid_operator(env: simpy.Environment, community: Community, channel: Ideal)
 
 def _storage_operator(env: simpy.Environment, community: Community, channel: Ideal) -> Process:
     for day in community.clock.days:
-        yield _until(env, day.gate_min - OFFER_BEFORE_GATE_MIN)
+        yield _until(env, max(day.gate_min - OFFER_BEFORE_GATE_MIN, day.publish_min + 0.5))
         channel.post("market", "offer", community.books[day.index].offer)
 
 
@@ -93,14 +101,14 @@ def _home(env: simpy.Environment, community: Community, channel: Ideal, home: in
 def _renews_forecast(env: simpy.Environment, community: Community, channel: Ideal, home: int, through: str) -> Process:
     clock = community.clock
     for step in range(0, clock.steps, 60 // clock.interval_minutes):
-        yield _until(env, step * clock.interval_minutes - RENEW_BEFORE_HOUR_MIN)
+        yield _until(env, step * clock.interval_minutes - _before_hour(community, RENEW_BEFORE_HOUR_MIN))
         channel.post(through, "renewed_forecast", home)
 
 
 def _reads_meter(env: simpy.Environment, community: Community, channel: Ideal, home: int) -> Process:
     clock = community.clock
     for step in range(clock.steps):
-        yield _until(env, (step + 1) * clock.interval_minutes - READ_BEFORE_END_MIN)
+        yield _until(env, (step + 1 - A_MOMENT) * clock.interval_minutes)
         book = community.book_of(step)
         channel.post("retailer", "reading", book.delivered.meter_kw[home, step - book.day.start])
 
@@ -120,7 +128,10 @@ def _market(env: simpy.Environment, community: Community, channel: Ideal) -> Pro
     moments: list[tuple[float, int, Day, int]] = [(day.gate_min, 0, day, -1) for day in clock.days]
     for day in clock.days:
         hours = range(day.start, day.end, per_hour)
-        moments += [(step * clock.interval_minutes - REPLAN_BEFORE_HOUR_MIN, 1, day, step) for step in hours]
+        moments += [
+            (step * clock.interval_minutes - _before_hour(community, REPLAN_BEFORE_HOUR_MIN), 1, day, step)
+            for step in hours
+        ]
     for minute, _, day, step in sorted(moments, key=lambda m: m[:2]):
         yield _until(env, minute)
         now = clock.at_minute(env.now)
@@ -136,7 +147,7 @@ def _delivery(env: simpy.Environment, community: Community, progress: Callable[[
     clock = community.clock
     per_hour = 60 // clock.interval_minutes
     for step in range(clock.steps):
-        yield _until(env, step * clock.interval_minutes + DELIVER_AFTER_START_MIN)
+        yield _until(env, (step + A_MOMENT) * clock.interval_minutes)
         community.deliver(step)
         if progress is not None and (step + 1) % per_hour == 0:
             progress(step + 1)

@@ -39,7 +39,7 @@ def people_table(community: Community, roles: Mapping[str, str]) -> dict[str, An
         "role": ["prosumer"] * n + [o[1] for o in others],
         "bus_id": [buses[b] for b in p.bus_index] + [o[2] for o in others],
         "phase": ["abc"] * (n + tail),
-        "aggregator_id": [*p.aggregator_id, *([""] * tail)],
+        "aggregator_id": [*(name if community.play.sharing else "" for name in p.aggregator_id), *([""] * tail)],
         "tariff_id": [*p.tariff_id, *(o[3] for o in others)],
         "pv_kw_peak": column(p.pv_kw_peak, 0.0),
         "battery_kwh": column(p.battery_kwh, 0.0),
@@ -169,14 +169,23 @@ def day_tables(community: Community, book: DayBook, append: Append) -> None:
     """Write forecasts, envelopes and clearings of a day."""
     homes, day = community.people.agent_id, book.day
     gate = np.datetime64(community.clock.at_minute(day.gate_min).replace(tzinfo=None), "s")
-    hours = book.times.astype("datetime64[h]").astype("datetime64[s]") - np.timedelta64(5 * 60, "s")
-    for stage, issued_at, load_kw, solar_kw in (
-        ("day_ahead", gate, book.belief.load_kw, book.belief.solar_kw),
-        ("last", hours[None, :], book.last_load_kw, book.last_solar_kw),
+    everything = slice(None)
+    renewed = ~np.isnat(book.last_issued_at)
+    for stage, issued_at, load_kw, solar_kw, which in (
+        ("day_ahead", gate, book.belief.load_kw, book.belief.solar_kw, everything),
+        ("last", book.last_issued_at[None, renewed], book.last_load_kw, book.last_solar_kw, renewed),
     ):
-        append(
-            "forecasts", blocks(book.times, homes, issued_at=issued_at, stage=stage, load_kw=load_kw, pv_kw=solar_kw)
+        if not renewed.any() and stage == "last":
+            continue  # nobody planned again
+        table = blocks(
+            book.times[which],
+            homes,
+            issued_at=issued_at,
+            stage=stage,
+            load_kw=load_kw[:, which],
+            pv_kw=solar_kw[:, which],
         )
+        append("forecasts", table)
     _envelopes(community, book, append)
     _clearings(book, append)
 

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ NOTES = "notes.json"
 
 IRRELEVANT = ("name", "report", "storage", "aggregators", "settlement")
 """Parts of a scenario that the reference does not depend on."""
-IRRELEVANT_IN = {"market": ("replanning", "mechanism"), "dso": ("lifting",)}
+IRRELEVANT_IN = {"market": ("mechanism",), "dso": ("lifting",)}
 
 
 def key(resolved: Resolved) -> str:
@@ -46,9 +46,11 @@ def key(resolved: Resolved) -> str:
     from sim.resolve import package_version
 
     told = resolved.scenario.model_dump(mode="json", by_alias=True)
+    told_tariffs = told["tariffs"]
     kept: dict[str, Any] = {name: value for name, value in told.items() if name not in IRRELEVANT}
     for part, names in IRRELEVANT_IN.items():
         kept[part] = {name: value for name, value in kept[part].items() if name not in names}
+    kept["tariffs in order"] = list(told_tariffs)  # the first is for everybody who is on no other
     kept["data"], kept["version"] = resolved.provenance, package_version()
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -78,7 +80,8 @@ def compute(scenario: Scenario, resolved: Resolved | None = None) -> tuple[Path,
                 "reference": play_reference(resolved, partial / "reference"),
                 "unmanaged": play_unmanaged(resolved, partial / "unmanaged"),
             }
-            (partial / NOTES).write_text(json.dumps(notes, sort_keys=True), encoding="utf-8")
+            note = {"notes": notes, "sha256": _hashes(partial)}
+            (partial / NOTES).write_text(json.dumps(note, sort_keys=True), encoding="utf-8")
             publish(partial, target, replace=False)  # where somebody else was faster, theirs is as good
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -98,10 +101,23 @@ def _home() -> Path:
 def _notes(target: Path) -> dict[str, Any] | None:
     """Return what a finished reference says of itself; None where there is none."""
     try:
-        told_notes: dict[str, Any] = json.loads((target / NOTES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return told_notes
+        note = json.loads((target / NOTES).read_text(encoding="utf-8"))
+        if note["sha256"] == _hashes(target):
+            notes: dict[str, Any] = note["notes"]
+            return notes
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or not what was written: it is made again
+    shutil.rmtree(target, ignore_errors=True)
+    return None
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Return the hash of every table in a folder."""
+    found = {}
+    for path in sorted(folder.rglob("*.parquet")):
+        with path.open("rb") as file:
+            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 @contextmanager
@@ -117,7 +133,7 @@ def started(scenario: Scenario, resolved: Resolved) -> Iterator[Callable[[], tup
     # not multiprocessing, which would import the caller's own script once more
     packages = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     child = subprocess.Popen(
-        [sys.executable, "-c", "from sim.reference import _child; _child()"],
+        [sys.executable, "-P", "-c", "from sim.reference import _child; _child()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -131,7 +147,7 @@ def started(scenario: Scenario, resolved: Resolved) -> Iterator[Callable[[], tup
 
     try:
         assert child.stdin is not None
-        with child.stdin:
+        with suppress(BrokenPipeError), child.stdin:  # a child that has died is no loss: then it is computed here
             pickle.dump(scenario, child.stdin)
         yield result
     finally:

@@ -293,7 +293,7 @@ _TABLES = (
         _number("dual_residual", "1", "relative dual residual at the end", POSITIVE, "nan"),
         _number("cost_eur", "eur", "true cost of the plan", "cost +", "nan"),
         _number("bound_eur", "eur", "no plan costs less than this", "cost +", "nan"),
-        _number("gap", "1", "(cost − bound) relative to the cost", POSITIVE, "nan"),
+        _number("gap", "1", "(cost − bound) / max(1 eur, |cost|)", POSITIVE, "nan"),
         _number("max_agent_kkt", "eur/kWh", "largest optimality residual of one agent", POSITIVE, "nan"),
     )),
     Table("iterations", "a clearing and iteration checked", ("clearing_id", "iteration"), (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import date, datetime, time
 
 import numpy as np
 import pytest
@@ -56,9 +56,16 @@ def test_three_weeks_earlier_is_the_same_clock_time_across_the_change_of_clocks(
     np.testing.assert_array_equal(back, np.arange(4) - 3 * 672 + 4)
 
 
-def test_midnights_frame_the_run() -> None:
-    """From the day before to two days after, each at local midnight."""
-    c = clock("2016-07-18T12:00")
+def test_local_days_frame_the_run() -> None:
+    """From the day before to the day after."""
+    days = clock("2016-07-18T12:00").local_days()
 
-    np.testing.assert_array_equal(c.midnights()[:3], [-48 - 96, -48, 48])
-    assert c.midnights()[-1] > c.steps
+    assert [day.isoformat() for day in days] == ["2016-07-17", "2016-07-18", "2016-07-19", "2016-07-20"]
+
+
+def test_seven_in_the_morning_is_seven_on_the_day_clocks_change() -> None:
+    """On 27 March 2016 seven o'clock comes six hours after midnight, on 30 October eight."""
+    spring, autumn = clock("2016-03-27T00:00", begin="00:00"), clock("2016-10-30T00:00", begin="00:00")
+
+    assert spring.local_step(date(2016, 3, 27), 7.0) == 6 * 4
+    assert autumn.local_step(date(2016, 10, 30), 7.0) == 8 * 4

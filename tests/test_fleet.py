@@ -134,3 +134,22 @@ def test_an_urgent_car_charges_whatever_the_plan_says() -> None:
     step_kwh = 11 * 0.25 * 0.95
 
     np.testing.assert_allclose(fleet.vehicle_urgent_kw(0)[0], (4.0 - step_kwh) / step_kwh * 11.0)
+
+
+def test_a_full_car_that_leaves_inside_the_day_can_be_planned() -> None:
+    """It holds exactly what it wants: the bounds allow for it."""
+    fleet = Fleet(people(), sessions(0, 8, 8.0), 0.25, 0.95)
+    fleet.energy_kwh[VEHICLE, 0] = 8.0
+
+    b, first = bounds(fleet, 4, 4, 40)
+
+    assert first[VEHICLE, 0] <= b.energy_max_kwh[VEHICLE, 0, :4].min()
+    assert first[VEHICLE, 0] >= b.energy_min_kwh[VEHICLE, 0, :4].max()
+    assert b.drain_kwh[VEHICLE, 0, 4] == first[VEHICLE, 0]
+
+
+def test_a_car_plugged_in_before_the_run_has_been_charged_since() -> None:
+    """Half of its stay lies before the run: it begins with half of what it wants."""
+    fleet = Fleet(people(), sessions(-20, 20, 8.0), 0.25, 0.95)
+
+    assert fleet.energy_kwh[VEHICLE, 0] == 4.0
