@@ -34,7 +34,7 @@ _RIGHT_ENERGY, _RIGHT_POWER = 0.02, 0.25  # times T: a right meets every interva
 _RELAXATION = 1.6
 _EVERY = 20  # iterations between two looks
 _SAMPLE = 5  # iterations between two terms of the mean
-_BALANCE = (20, 40, 80, 160, 320)  # looks at which the penalty may change
+_BALANCE = (20, 40, 80, 160, 320, 640, 1280, 2560)  # looks at which the penalty may change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
