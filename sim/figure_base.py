@@ -98,7 +98,9 @@ def figure(traces: Sequence[Any], height: int, **layout: Any) -> go.Figure:
         "yaxis": {"gridcolor": "var(--grid)", "showgrid": True, "zeroline": False, "ticks": "", "fixedrange": True, "nticks": 6},
     }  # fmt: skip
     for key, value in layout.items():
-        base[key] = {**base[key], **value} if isinstance(value, Mapping) and isinstance(base.get(key), Mapping) else value
+        base[key] = (
+            {**base[key], **value} if isinstance(value, Mapping) and isinstance(base.get(key), Mapping) else value
+        )
     return go.Figure(data=list(traces), layout=base)
 
 
@@ -108,7 +110,9 @@ def time_figure(traces: Sequence[Any], height: int, axis: TimeAxis, unit: str, *
     return figure(traces, height, xaxis={**axis.layout, **extra}, hovermode="x", meta={"unit": unit}, **layout)
 
 
-def area(axis: TimeAxis, values: Vector, name: str, colour: str, *, group: str, hatch: str = "", sign: int = 1) -> dict[str, Any]:
+def area(
+    axis: TimeAxis, values: Vector, name: str, colour: str, *, group: str, hatch: str = "", sign: int = 1
+) -> dict[str, Any]:
     """One layer of a stack; downward layers keep their positive value for the reader."""
     fill = f"var(--{colour})"
     shown = rounded(axis.mean(values), 1)
@@ -134,4 +138,12 @@ def note(text: str, **place: Any) -> dict[str, Any]:
 
 def level(y: float, *, dash: str = "solid", colour: str = INK2) -> dict[str, Any]:
     """Return a level line across the chart."""
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"color": colour, "width": 1, "dash": dash}}
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": y,
+        "y1": y,
+        "line": {"color": colour, "width": 1, "dash": dash},
+    }

@@ -46,19 +46,51 @@ NAMES_ON_AXIS = 16
 
 def week(axis: TimeAxis, demand_kw: Vector, sources: Mapping[str, Vector], uses: Mapping[str, Vector]) -> go.Figure:
     """Show how the demand was met (up) and what became of the other solar power (down). Arrays (T,). [kW]"""
-    up = [("own solar", "solar", ""), ("own battery", "solar", "/"), ("neighbours", "peer", ""), ("shared storage", "store", ""), ("retailer", "retail", "")]
-    down = [("own battery", "solar", "/"), ("shared storage", "store", "/"), ("fed in", "feed", ""), ("curtailed", "limit", "x")]
-    named_down = {"own battery": "Into own battery", "shared storage": "Into shared storage", "fed in": "Fed in", "curtailed": "Curtailed"}
-    traces = [area(axis, sources[k], k.capitalize(), colour, group="up", hatch=hatch) for k, colour, hatch in up if sources[k].any()]
+    up = [
+        ("own solar", "solar", ""),
+        ("own battery", "solar", "/"),
+        ("neighbours", "peer", ""),
+        ("shared storage", "store", ""),
+        ("retailer", "retail", ""),
+    ]
+    down = [
+        ("own battery", "solar", "/"),
+        ("shared storage", "store", "/"),
+        ("fed in", "feed", ""),
+        ("curtailed", "limit", "x"),
+    ]
+    named_down = {
+        "own battery": "Into own battery",
+        "shared storage": "Into shared storage",
+        "fed in": "Fed in",
+        "curtailed": "Curtailed",
+    }
+    traces = [
+        area(axis, sources[k], k.capitalize(), colour, group="up", hatch=hatch)
+        for k, colour, hatch in up
+        if sources[k].any()
+    ]
     traces += [
-        area(axis, uses[k], named_down[k], colour, group="down", hatch=hatch, sign=-1) for k, colour, hatch in down if uses[k].any()
+        area(axis, uses[k], named_down[k], colour, group="down", hatch=hatch, sign=-1)
+        for k, colour, hatch in down
+        if uses[k].any()
     ]
     if axis.block > 1:  # means hide the peaks: a band shows the lowest and highest interval of every block
         low, high = rounded(axis.low(demand_kw), 1), rounded(axis.high(demand_kw), 1)
         band = {"type": "scatter", "mode": "lines", "x0": 0, "dx": axis.block, "line": {"width": 0}}
         traces.append({**band, "y": low, "name": "Demand, lowest"})
-        traces.append({**band, "y": high, "name": "Demand, highest", "fill": "tonexty", "fillcolor": "rgba(128,128,128,0.35)"})
-    traces.append({"type": "scatter", "mode": "lines", "name": "Demand", "line": {"color": INK, "width": 1.3 if axis.is_sparse else 0.5}, **axis.trace(demand_kw)})
+        traces.append(
+            {**band, "y": high, "name": "Demand, highest", "fill": "tonexty", "fillcolor": "rgba(128,128,128,0.35)"}
+        )
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "Demand",
+            "line": {"color": INK, "width": 1.3 if axis.is_sparse else 0.5},
+            **axis.trace(demand_kw),
+        }
+    )
     corner = {"xref": "paper", "yref": "paper", "x": 0, "xanchor": "left", "xshift": 6, "bgcolor": "var(--bg)"}
     return time_figure(
         traces, 420, axis, "kW",
@@ -70,7 +102,9 @@ def week(axis: TimeAxis, demand_kw: Vector, sources: Mapping[str, Vector], uses:
     )  # fmt: skip
 
 
-def prices(axis: TimeAxis, local: Mapping[str, Vector], buy: Vector, sell: Vector, charge: Vector | None, unit: str) -> go.Figure:
+def prices(
+    axis: TimeAxis, local: Mapping[str, Vector], buy: Vector, sell: Vector, charge: Vector | None, unit: str
+) -> go.Figure:
     """Show the local price of each stage between the two outside options. Arrays (T,), already in ``unit``.
 
     The last stage of ``local`` is the thick line; between it and feed-in is what sellers keep, between it and retail
@@ -86,19 +120,43 @@ def prices(axis: TimeAxis, local: Mapping[str, Vector], buy: Vector, sell: Vecto
         (np.where(known, np.maximum(ceiling - np.maximum(final, sell), 0.0), 0.0), "var(--retail-t)", "kept by buyers"),
     ]
     traces: list[dict[str, Any]] = [
-        {**flat, "name": name, "y": rounded(axis.mean(values), 2), "line": {"width": 0, "shape": "hv"}, "fillcolor": colour, "showlegend": False}
+        {
+            **flat,
+            "name": name,
+            "y": rounded(axis.mean(values), 2),
+            "line": {"width": 0, "shape": "hv"},
+            "fillcolor": colour,
+            "showlegend": False,
+        }
         for values, colour, name in layers
     ]
     outside = [("Retail price", buy, "solid"), ("Feed-in", sell, "solid")]
     if charge is not None:
         outside.insert(1, ("Retail less local charges", ceiling, "dot"))
     for name, values, dash in outside:
-        traces.append({"type": "scatter", "mode": "lines", "name": name, "line": {"color": INK2, "width": 1, "dash": dash, "shape": "hv"}, **axis.trace(values, 2)})
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": name,
+                "line": {"color": INK2, "width": 1, "dash": dash, "shape": "hv"},
+                **axis.trace(values, 2),
+            }
+        )
     for name, values in local.items():
         is_last = values is final
-        line = {"color": "var(--peer)" if is_last else "var(--peer-i)", "width": 1.8 if is_last else 1, "shape": "hv", "dash": "solid" if is_last else "dot"}
+        line = {
+            "color": "var(--peer)" if is_last else "var(--peer-i)",
+            "width": 1.8 if is_last else 1,
+            "shape": "hv",
+            "dash": "solid" if is_last else "dot",
+        }
         traces.append({"type": "scatter", "mode": "lines", "name": name, "line": line, **axis.trace(values, 2)})
-    ends = [("retail", buy), ("feed-in", sell)] if charge is None else [("retail", buy), ("less local charges", ceiling), ("feed-in", sell)]
+    ends = (
+        [("retail", buy), ("feed-in", sell)]
+        if charge is None
+        else [("retail", buy), ("less local charges", ceiling), ("feed-in", sell)]
+    )
     floor = min(0.0, float(np.nanmin(sell)), float(np.nanmin(final)) if known.any() else 0.0)
     return time_figure(
         traces, 270, axis, unit,
@@ -115,10 +173,25 @@ def rents(axis: TimeAxis, series: Mapping[str, Vector], reserve: Vector, colour:
     traces = []
     for name, values in series.items():
         base = np.minimum(reserve, values)
-        for label, layer, fill in ((f"{name}: reserve", base, f"var(--{colour}-t)"), (f"{name}: scarcity", values - base, f"var(--{colour})")):
-            traces.append({"type": "scatter", "mode": "lines", "stackgroup": name, "name": label, "line": {"width": 0, "shape": "hv"}, "fillcolor": fill, **axis.trace(layer, 3)})
+        for label, layer, fill in (
+            (f"{name}: reserve", base, f"var(--{colour}-t)"),
+            (f"{name}: scarcity", values - base, f"var(--{colour})"),
+        ):
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "stackgroup": name,
+                    "name": label,
+                    "line": {"width": 0, "shape": "hv"},
+                    "fillcolor": fill,
+                    **axis.trace(layer, 3),
+                }
+            )
     top = max((float(np.nanmax(v)) for v in series.values() if np.isfinite(v).any()), default=1.0)
-    return time_figure(traces, 150, axis, unit, yaxis={"rangemode": "tozero", "range": [0, max(top, 1e-9) * 1.15], "nticks": 4})
+    return time_figure(
+        traces, 150, axis, unit, yaxis={"rangemode": "tozero", "range": [0, max(top, 1e-9) * 1.15], "nticks": 4}
+    )
 
 
 def changes(names: Sequence[str], change: Vector, roles: Sequence[str], currency: str) -> go.Figure:
@@ -164,7 +237,11 @@ def members(ids: Sequence[str], saving: Vector, has_solar: NDArray[np.bool_], cu
     ticks: dict[str, Any] = {"showticklabels": False}
     bottom = 10
     if n <= NAMES_ON_AXIS:
-        ticks = {"tickvals": list(range(n)), "ticktext": [_short(name, 14) for name in names], "tickangle": -35 if n > 6 else 0}
+        ticks = {
+            "tickvals": list(range(n)),
+            "ticktext": [_short(name, 14) for name in names],
+            "tickangle": -35 if n > 6 else 0,
+        }
         bottom = 60
     return figure(
         [bars], 300,
@@ -180,15 +257,25 @@ def _ends(names: Sequence[str], sorted_saving: Vector, currency: str) -> list[di
     n = len(names)
     if n < 3:
         return []
-    arrow = {"showarrow": True, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": INK2, "font": {"color": INK, "size": 11.5}}
+    arrow = {
+        "showarrow": True,
+        "arrowhead": 0,
+        "arrowwidth": 1,
+        "arrowcolor": INK2,
+        "font": {"color": INK, "size": 11.5},
+    }
     best, worst = float(sorted_saving[0]), float(sorted_saving[-1])
 
     def said(name: str, saved: float) -> str:
         return f"{_short(name, 24)} {'saves' if saved >= 0 else 'pays'} {money(abs(saved), currency)}{'' if saved >= 0 else ' more'}"
 
-    labels = [{**arrow, "x": 0, "y": max(best, 0.0), "ax": 16, "ay": -14, "xanchor": "left", "text": said(names[0], best)}]
+    labels = [
+        {**arrow, "x": 0, "y": max(best, 0.0), "ax": 16, "ay": -14, "xanchor": "left", "text": said(names[0], best)}
+    ]
     if worst < 0:
-        labels.append({**arrow, "x": n - 1, "y": worst, "ax": -16, "ay": 14, "xanchor": "right", "text": said(names[-1], worst)})
+        labels.append(
+            {**arrow, "x": n - 1, "y": worst, "ax": -16, "ay": 14, "xanchor": "right", "text": said(names[-1], worst)}
+        )
     return labels
 
 
@@ -198,7 +285,9 @@ def _short(text: str, length: int) -> str:
     return plain if len(plain) <= length else plain[: length - 1] + "…"
 
 
-def groups(ids: Sequence[str], saving: Vector, group: Sequence[str], has_solar: NDArray[np.bool_], currency: str) -> go.Figure:
+def groups(
+    ids: Sequence[str], saving: Vector, group: Sequence[str], has_solar: NDArray[np.bool_], currency: str
+) -> go.Figure:
     """Show the savings of groups of members as strips with their medians. Arrays (n,). [currency]"""
     names = list(dict.fromkeys(group))
     member_group = np.array([names.index(g) for g in group], dtype=np.intp)
@@ -209,7 +298,23 @@ def groups(ids: Sequence[str], saving: Vector, group: Sequence[str], has_solar: 
         values = saving[rows]
         if rows.size > STRIP_DOTS:  # too many dots are a smear: a box, and the five furthest to either side
             q1, q2, q3 = np.quantile(values, [0.25, 0.5, 0.75])
-            traces.append({"type": "box", "orientation": "h", "y": [-k], "q1": [q1], "median": [q2], "q3": [q3], "lowerfence": [values.min()], "upperfence": [values.max()], "fillcolor": "var(--solar-t)" if has_solar[rows[0]] else "var(--retail-t)", "line": {"color": INK2, "width": 1}, "width": 0.3, "hoverinfo": "skip", "boxpoints": False})
+            traces.append(
+                {
+                    "type": "box",
+                    "orientation": "h",
+                    "y": [-k],
+                    "q1": [q1],
+                    "median": [q2],
+                    "q3": [q3],
+                    "lowerfence": [values.min()],
+                    "upperfence": [values.max()],
+                    "fillcolor": "var(--solar-t)" if has_solar[rows[0]] else "var(--retail-t)",
+                    "line": {"color": INK2, "width": 1},
+                    "width": 0.3,
+                    "hoverinfo": "skip",
+                    "boxpoints": False,
+                }
+            )
             order = np.argsort(values, kind="stable")
             rows = rows[np.concatenate([order[:5], order[-5:]])]
         # a fixed pattern spreads the dots: a picture of the same numbers is the same picture
@@ -223,7 +328,16 @@ def groups(ids: Sequence[str], saving: Vector, group: Sequence[str], has_solar: 
             "hovertemplate": "<b>%{customdata}</b>  %{text}<extra></extra>",
         })  # fmt: skip
         median = float(np.median(values))
-        traces.append({"type": "scatter", "mode": "lines", "x": [median, median], "y": [-k - 0.27, -k + 0.27], "line": {"color": INK, "width": 2.5}, "hoverinfo": "skip"})
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [median, median],
+                "y": [-k - 0.27, -k + 0.27],
+                "line": {"color": INK, "width": 2.5},
+                "hoverinfo": "skip",
+            }
+        )
         notes.append(note(
             f"<b>{_short(name, 40)}</b> · {values.size} member{'s' if values.size != 1 else ''} · median {money(median, currency, signed=True)}",
             xref="paper", x=0, xanchor="left", y=-k + 0.34, yanchor="bottom", bgcolor="var(--bg)", borderpad=1, font={"color": INK, "size": 11.5},
@@ -237,19 +351,38 @@ def groups(ids: Sequence[str], saving: Vector, group: Sequence[str], has_solar: 
     )  # fmt: skip
 
 
-def storage(axis: TimeAxis, tenants_kwh: Vector, operator_kwh: Vector, rented_kwh: Vector, usable_kwh: float) -> go.Figure:
+def storage(
+    axis: TimeAxis, tenants_kwh: Vector, operator_kwh: Vector, rented_kwh: Vector, usable_kwh: float
+) -> go.Figure:
     """Show whose energy is in the shared storage, how much of it is rented out, and its size. Arrays (T,). [kWh]"""
     traces = [
         area(axis, tenants_kwh, "Tenants", "store", group="inside"),
         area(axis, np.maximum(operator_kwh, 0.0), "Operator", "store-t", group="inside"),
-        {"type": "scatter", "mode": "lines", "name": "Rented out", "line": {"color": INK2, "width": 1.2, "dash": "dot", "shape": "hv"}, **axis.trace(rented_kwh)},
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "Rented out",
+            "line": {"color": INK2, "width": 1.2, "dash": "dot", "shape": "hv"},
+            **axis.trace(rented_kwh),
+        },
     ]
     last = rented_kwh[np.isfinite(rented_kwh)]
-    notes = [note(f"usable {number(usable_kwh)}", xref="paper", x=1.005, y=usable_kwh, xanchor="left", yanchor="bottom")]
+    notes = [
+        note(f"usable {number(usable_kwh)}", xref="paper", x=1.005, y=usable_kwh, xanchor="left", yanchor="bottom")
+    ]
     if last.size and last[-1] > 0:
         notes.append(note("rented out", xref="paper", x=1.005, y=float(last[-1]), xanchor="left", yanchor="top"))
     top = max(usable_kwh, float((tenants_kwh + operator_kwh).max()), float(last.max()) if last.size else 0.0)
-    return time_figure(traces, 270, axis, "kWh", yaxis={"range": [0, top * 1.08]}, margin={"r": 84}, shapes=[level(usable_kwh)], annotations=notes)
+    return time_figure(
+        traces,
+        270,
+        axis,
+        "kWh",
+        yaxis={"range": [0, top * 1.08]},
+        margin={"r": 84},
+        shapes=[level(usable_kwh)],
+        annotations=notes,
+    )
 
 
 def waterfall(names: Sequence[str], amounts: Vector, total_name: str, currency: str) -> go.Figure:
@@ -286,7 +419,13 @@ def rights(ids: Sequence[str], space_kwh: Vector, power_kw: Vector) -> go.Figure
     """Show who rents how much of the shared storage, on average over the run. Arrays (k,). [kWh, kW]"""
     order = np.argsort(-space_kwh, kind="stable")
     names = [ids[k] for k in order]
-    return _ranked(names, space_kwh[order], "store", [f"{number(space_kwh[k], 1)} kWh, {number(power_kw[k], 1)} kW" for k in order], " ")
+    return _ranked(
+        names,
+        space_kwh[order],
+        "store",
+        [f"{number(space_kwh[k], 1)} kWh, {number(power_kw[k], 1)} kW" for k in order],
+        " ",
+    )
 
 
 def curtailed(ids: Sequence[str], share_percent: Vector, kw_peak: Vector) -> go.Figure:
@@ -311,7 +450,12 @@ def _ranked(names: Sequence[str], values: Vector, role: str, said: Sequence[str]
     }
     named: dict[str, Any] = {"showticklabels": False}
     if n <= NAMES_ON_AXIS:
-        named = {"tickvals": list(range(n)), "ticktext": [_short(name, 12) for name in names], "tickangle": -60, "tickfont": {"size": 11}}
+        named = {
+            "tickvals": list(range(n)),
+            "ticktext": [_short(name, 12) for name in names],
+            "tickangle": -60,
+            "tickfont": {"size": 11},
+        }
     return figure(
         [bars], 240,
         bargap=0.25, margin={"b": 64 if n <= NAMES_ON_AXIS else 14},
@@ -334,7 +478,17 @@ def duration(curves: Mapping[str, Vector]) -> go.Figure:
         if known.size > 1500:  # the eye cannot tell: every k-th point, the ends kept
             kept = np.unique(np.linspace(0, known.size - 1, 1500).round().astype(np.intp))
             known, at = known[kept], at[kept]
-        traces.append({"type": "scatter", "mode": "lines", "name": name, "x": rounded(at, 2), "y": rounded(known, 1), "line": line, "hovertemplate": f"{name} %{{y:.0f}} kW<extra></extra>"})
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": name,
+                "x": rounded(at, 2),
+                "y": rounded(known, 1),
+                "line": line,
+                "hovertemplate": f"{name} %{{y:.0f}} kW<extra></extra>",
+            }
+        )
     return figure(
         traces, 260,
         xaxis={"ticksuffix": " %", "fixedrange": True, "range": [0, 100], "nticks": 6},
@@ -369,7 +523,14 @@ def calendar(values: Vector, days: Sequence[int], labels: Sequence[str], steps_a
     )  # fmt: skip
 
 
-def clearings(axis: TimeAxis, slot: Vector, iterations: Vector, stage: Sequence[str], converged: NDArray[np.bool_], names: Sequence[str]) -> go.Figure:
+def clearings(
+    axis: TimeAxis,
+    slot: Vector,
+    iterations: Vector,
+    stage: Sequence[str],
+    converged: NDArray[np.bool_],
+    names: Sequence[str],
+) -> go.Figure:
     """Show how many iterations every clearing took. Arrays (c,); ``slot`` is the interval it was held in."""
     shapes = {"day_ahead": ("diamond", 9), "intraday": ("circle", 5)}
     marker = {
@@ -390,4 +551,9 @@ def clearings(axis: TimeAxis, slot: Vector, iterations: Vector, stage: Sequence[
         "hovertemplate": "%{y} iterations<extra></extra>",
     }
     low = min(0.0, float(slot.min()) if slot.size else 0.0)
-    return figure([dots], 190, xaxis={**axis.layout, "range": [low - 0.01 * axis.steps, axis.steps]}, yaxis={"rangemode": "tozero", "nticks": 4})
+    return figure(
+        [dots],
+        190,
+        xaxis={**axis.layout, "range": [low - 0.01 * axis.steps, axis.steps]},
+        yaxis={"rangemode": "tozero", "nticks": 4},
+    )

@@ -61,9 +61,15 @@ def render(story: Story, tables: RunTables, *, plain: bool = False) -> str:
 
     drawn = charts(story, tables)
     context = page(story, tables, drawn)
-    blob = json.dumps({"figures": drawn.figures, "live": drawn.live}, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    blob = json.dumps(
+        {"figures": drawn.figures, "live": drawn.live}, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("report.html.j2").render(
         **context,

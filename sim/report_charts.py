@@ -47,7 +47,9 @@ def time_axis(story: Story) -> TimeAxis:
     """Return the axis of the time charts: every interval up to a month, hours beyond."""
     clock = story.clock
     days = clock.days()
-    labels = tuple(f"{at:%a} {at.day}" if clock.steps <= LONGEST_WHOLE else f"{at.day} {at:%b}" for at in map(clock.local, days))
+    labels = tuple(
+        f"{at:%a} {at.day}" if clock.steps <= LONGEST_WHOLE else f"{at.day} {at:%b}" for at in map(clock.local, days)
+    )
     block = 1 if clock.steps <= LONGEST_WHOLE else max(1, round(1 / clock.dt_h))
     return TimeAxis(clock.steps, tuple(days), labels, block)
 
@@ -67,7 +69,14 @@ def charts(story: Story, tables: RunTables) -> Charts:
     carried = _carried(story, tables, windows)
     spent = len(json.dumps(drawn, separators=(",", ":"))) + len(json.dumps(carried, separators=(",", ":")))
     ranked = _ranked(story)
-    moving = live(tables, story.grid.feeder if story.grid else None, story.grid.worlds if story.grid else (), windows, ranked, spent)
+    moving = live(
+        tables,
+        story.grid.feeder if story.grid else None,
+        story.grid.worlds if story.grid else (),
+        windows,
+        ranked,
+        spent,
+    )
     carried["moving"] = moving.data
     return Charts(drawn, carried, windows, moving.notes, axis)
 
@@ -92,7 +101,10 @@ def _figures(story: Story, axis: TimeAxis) -> dict[str, Callable[[], go.Figure]]
         scaled = {name: value * factor for name, value in prices.local.items()}
         charge = None if prices.local_charge is None else prices.local_charge * factor
         found["prices"] = lambda: figures.prices(axis, scaled, prices.buy * factor, prices.sell * factor, charge, unit)
-        for name, rent, reserve in (("space", prices.rent_space, prices.reserve_space), ("power", prices.rent_power, prices.reserve_power)):
+        for name, rent, reserve in (
+            ("space", prices.rent_space, prices.reserve_space),
+            ("power", prices.rent_power, prices.reserve_power),
+        ):
             if np.isfinite(rent).any():
                 found[f"rent-{name}"] = lambda rent=rent, reserve=reserve: figures.rents(  # type: ignore[misc]
                     axis, {"Rent": rent * factor}, np.full(clock.steps, reserve * factor), "store", unit
@@ -109,16 +121,24 @@ def _figures(story: Story, axis: TimeAxis) -> dict[str, Callable[[], go.Figure]]
         found["groups"] = lambda: _groups(story)
     box = story.storage
     if box is not None:
-        found["storage"] = lambda: figures.storage(axis, box.tenants_kwh, box.operator_kwh, box.rented_kwh, box.usable_kwh)
-        found["waterfall"] = lambda: figures.waterfall(list(box.postings), np.array(list(box.postings.values())), "Margin", currency)
+        found["storage"] = lambda: figures.storage(
+            axis, box.tenants_kwh, box.operator_kwh, box.rented_kwh, box.usable_kwh
+        )
+        found["waterfall"] = lambda: figures.waterfall(
+            list(box.postings), np.array(list(box.postings.values())), "Margin", currency
+        )
         tenants = np.flatnonzero(who.space_kwh > 0.005)
         if tenants.size:
-            found["rights"] = lambda: figures.rights([who.agent_id[k] for k in tenants], who.space_kwh[tenants], who.power_kw[tenants])
+            found["rights"] = lambda: figures.rights(
+                [who.agent_id[k] for k in tenants], who.space_kwh[tenants], who.power_kw[tenants]
+            )
     if story.grid is not None:
         grid = story.grid
         found["duration"] = lambda: figures.duration({WORLD_NAMES[w]: grid.source_kw[w] for w in grid.worlds})
         if clock.steps > LONGEST_WHOLE:
-            found["calendar"] = lambda: figures.calendar(grid.source_kw["run"], axis.days, axis.labels, round(24 / clock.dt_h), "kW")
+            found["calendar"] = lambda: figures.calendar(
+                grid.source_kw["run"], axis.days, axis.labels, round(24 / clock.dt_h), "kW"
+            )
     lost = held_back(story)
     if story.has_envelopes and lost.size:
         found["curtailed"] = lambda: figures.curtailed(
@@ -126,7 +146,9 @@ def _figures(story: Story, axis: TimeAxis) -> dict[str, Callable[[], go.Figure]]
         )
     held = story.clearings
     if held.clearing_id:
-        found["clearings"] = lambda: figures.clearings(axis, held.slot, held.iterations, held.stage, held.converged, held.clearing_id)
+        found["clearings"] = lambda: figures.clearings(
+            axis, held.slot, held.iterations, held.stage, held.converged, held.clearing_id
+        )
     return found
 
 

@@ -174,7 +174,9 @@ def collect(tables: RunTables) -> Story:
     has_envelopes = tables.any("run", "envelopes")
     grid = _grid(tables, has_envelopes=has_envelopes)
     held = _clearings(tables)
-    caused = tables.rows("SELECT sum(CASE WHEN starts_with(cause, 'envelope') THEN curtailed_kw ELSE 0 END), sum(curtailed_kw) FROM run.meters")[0]
+    caused = tables.rows(
+        "SELECT sum(CASE WHEN starts_with(cause, 'envelope') THEN curtailed_kw ELSE 0 END), sum(curtailed_kw) FROM run.meters"
+    )[0]
     breached = 0
     if tables.has("run", "violations"):
         breached = int(tables.rows("SELECT count(*) FROM run.violations WHERE kind = 'envelope'")[0][0])
@@ -185,7 +187,9 @@ def collect(tables: RunTables) -> Story:
     return Story(
         clock=clock,
         currency=str(tables.manifest.get("currency", "eur")),
-        title=str((tables.scenario.get("report") or {}).get("title") or tables.scenario.get("name") or tables.folder.name),
+        title=str(
+            (tables.scenario.get("report") or {}).get("title") or tables.scenario.get("name") or tables.folder.name
+        ),
         members=who,
         run_bills=found["run"],
         reference_bills=found["reference"],
@@ -282,7 +286,9 @@ def _outcome(
         clearings=len(held.clearing_id),
         unconverged=int((~held.converged).sum()),
         unbalanced=unbalanced,
-        held_back_percent=flows.curtailed_share * by_envelopes if math.isfinite(flows.curtailed_share * by_envelopes) else 0.0,
+        held_back_percent=flows.curtailed_share * by_envelopes
+        if math.isfinite(flows.curtailed_share * by_envelopes)
+        else 0.0,
         same_reference=_same_reference(tables),
     )
 
@@ -315,6 +321,7 @@ def _same_reference(tables: RunTables) -> bool:
 
 def _checks(tables: RunTables, grid: Grid | None, held: Clearings, unbalanced: int) -> list[Check]:
     """Recompute the balances from the tables; a check of what the run does not have is left out."""
+
     def number(sql: str) -> float:
         value = tables.rows(sql)[0][0]
         return math.nan if value is None else float(value)
@@ -345,7 +352,9 @@ def _checks(tables: RunTables, grid: Grid | None, held: Clearings, unbalanced: i
         ), "kWh", 1e-6))  # fmt: skip
     if tables.any("run", "ledger"):
         unit = "µ" + currency_sign(str(tables.manifest.get("currency", "eur")))
-        found.append(Check("Money in is money out", abs(number("SELECT sum(amount_micro_eur) FROM run.ledger")), unit, 0.0))
+        found.append(
+            Check("Money in is money out", abs(number("SELECT sum(amount_micro_eur) FROM run.ledger")), unit, 0.0)
+        )
         found.append(Check("Transactions that do not sum to zero", float(unbalanced), "", 0.0))
     if grid is not None:
         found.append(Check("Power from above is the meters and the losses", worst("m + l - p", """
@@ -355,11 +364,25 @@ def _checks(tables: RunTables, grid: Grid | None, held: Clearings, unbalanced: i
                   (SELECT bus_id FROM run.buses WHERE is_source) s GROUP BY 1) USING (time)
             WHERE isfinite(p)
         """), "kW", 1e-3))  # fmt: skip
-        found.append(Check(f"{tables.clock.interval(2).capitalize()} without a power flow", float(grid.breaches["run"].failed.sum()), "", 0.0))
+        found.append(
+            Check(
+                f"{tables.clock.interval(2).capitalize()} without a power flow",
+                float(grid.breaches["run"].failed.sum()),
+                "",
+                0.0,
+            )
+        )
     if held.clearing_id:
         found.append(Check("Clearings that did not converge", float((~held.converged).sum()), "", 0.0))
         if math.isfinite(held.worst_above_bound):
-            found.append(Check("Cost above the best possible, worst clearing", held.worst_above_bound, currency_sign(str(tables.manifest.get("currency", "eur"))), math.nan))
+            found.append(
+                Check(
+                    "Cost above the best possible, worst clearing",
+                    held.worst_above_bound,
+                    currency_sign(str(tables.manifest.get("currency", "eur"))),
+                    math.nan,
+                )
+            )
     tolerance = find_key(tables.scenario, "tolerance")
     if held.clearing_id and tolerance is not None and tables.any("run", "clearings"):
         residual = number("SELECT max(greatest(primal_residual, dual_residual)) FROM run.clearings WHERE converged")

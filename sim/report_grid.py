@@ -88,6 +88,7 @@ class Extremes:
 
 def limits(tables: RunTables) -> Limits:
     """Return the limits the scenario declares (0.90 to 1.10 pu and 100 % where it does not)."""
+
     def declared(key: str, default: float) -> float:
         found = find_key(tables.scenario, key)
         return default if found is None else float(found)
@@ -238,7 +239,11 @@ def extremes(tables: RunTables, world: str, feeder: FeederMap, limit: Limits) ->
     """Return the highest and lowest voltage where voltages are limited, and the heaviest loadings of a world."""
     if not tables.any(world, "bus_voltages"):
         return None
-    limited = {str(row[0]) for row in tables.rows("SELECT bus_id FROM run.buses WHERE is_monitored")} if tables.has("run", "buses", "is_monitored") else set()
+    limited = (
+        {str(row[0]) for row in tables.rows("SELECT bus_id FROM run.buses WHERE is_monitored")}
+        if tables.has("run", "buses", "is_monitored")
+        else set()
+    )
     drawn = ", ".join(f"'{_quoted(bus)}'" for bus in feeder.bus_id if not limited or bus in limited)
     (high, high_bus, high_slot, low, low_bus, low_slot) = tables.rows(
         f"SELECT max(v_pu), arg_max(bus_id, v_pu), slot(arg_max(time, v_pu)), "
@@ -308,7 +313,9 @@ def loading_of(tables: RunTables, world: str, branch_ids: tuple[str, ...], start
     return _scatter(found, "who", ("all",), "v", start, steps)
 
 
-def _scatter(found: dict[str, NDArray[np.generic]], key: str, names: tuple[str, ...], value: str, start: int, steps: int) -> Vector:
+def _scatter(
+    found: dict[str, NDArray[np.generic]], key: str, names: tuple[str, ...], value: str, start: int, steps: int
+) -> Vector:
     place = {name: k for k, name in enumerate(names)}
     whole = np.full((len(names), steps), np.nan)
     row = np.array([place.get(str(name), -1) for name in found[key]], dtype=np.intp)

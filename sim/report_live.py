@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 from sim.report_grid import FeederMap, loading_of, loading_window, voltage_window
 from sim.report_tables import Clock, RunTables
 
-__all__ = ["BUDGET_BYTES", "LONGEST_WHOLE", "Envelopes", "Live", "Window", "choose_windows", "convergence", "envelopes", "live"]
+__all__ = [
+    "BUDGET_BYTES",
+    "LONGEST_WHOLE",
+    "Envelopes",
+    "Live",
+    "Window",
+    "choose_windows",
+    "convergence",
+    "envelopes",
+    "live",
+]
 
 Vector = NDArray[np.float64]
 
@@ -172,12 +182,22 @@ def live(
     else:  # pragma: no cover - the last rung always breaks
         raise AssertionError
     carried = list(ranked_members[:shown])
-    data: dict[str, Any] = {"block": block, "voltage": [], "loading": [], "transformer": [], "envelope": [], "envelope_members": carried}
+    data: dict[str, Any] = {
+        "block": block,
+        "voltage": [],
+        "loading": [],
+        "transformer": [],
+        "envelope": [],
+        "envelope_members": carried,
+    }
     for world in worlds if feeder is not None else ():
         assert feeder is not None
         v = [_coarse(voltage_window(tables, world, feeder, w.start, w.steps), block, centre=1.0) for w in windows]
         i = [_coarse(loading_window(tables, world, feeder, w.start, w.steps), block, centre=0.0) for w in windows]
-        above = [_coarse(loading_of(tables, world, feeder.transformer_ids, w.start, w.steps), block, centre=0.0) for w in windows]
+        above = [
+            _coarse(loading_of(tables, world, feeder.transformer_ids, w.start, w.steps), block, centre=0.0)
+            for w in windows
+        ]
         data["transformer"].append([_packed(np.clip(one, 0, 254), "u1") for one in above])
         data["voltage"].append([_packed((one - 1.0) * 1e4, "<i2") for one in v])
         data["loading"].append([_packed(np.clip(one, 0, 254), "u1") for one in i])
@@ -196,7 +216,9 @@ def live(
         notes.append(f"Interval by interval only in {len(windows)} weeks: {'; '.join(w.name for w in windows)}.")
     if block > 1:
         minutes = block * tables.clock.step_s // 60
-        notes.append(f"To keep the file small, the moving charts step by {minutes} minutes and show the worst value of each step.")
+        notes.append(
+            f"To keep the file small, the moving charts step by {minutes} minutes and show the worst value of each step."
+        )
     if shown < len(ranked_members):
         notes.append(f"The envelope chart holds the {shown} members that were held back most.")
     return Live(data, tuple(notes))

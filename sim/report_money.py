@@ -74,7 +74,6 @@ def line_group(line: str) -> str:
     return "aggregator" if line == "aggregator_fee" else "energy, bought less sold"
 
 
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Members:
     """The members of the community, ``n`` of them; every array has shape (n,)."""
@@ -113,7 +112,9 @@ class Members:
             if self.pv_kw_peak[k] > 0:
                 found.append("Solar + rented storage" if self.space_kwh[k] > 0.05 else "Solar only")
             else:
-                found.append("No solar, heat pump or EV" if self.heat_pump_kw[k] > 0 or self.ev_count[k] > 0 else "No solar")
+                found.append(
+                    "No solar, heat pump or EV" if self.heat_pump_kw[k] > 0 or self.ev_count[k] > 0 else "No solar"
+                )
         return tuple(found)
 
     def description(self) -> tuple[str, ...]:
@@ -249,7 +250,11 @@ def members(tables: RunTables) -> Members:
     )
     ids = tuple(str(name) for name in found["agent_id"])
     dt_h = tables.clock.dt_h
-    energy = _by_id(tables, ids, f"SELECT agent_id, sum(pv_available_kw) * {dt_h} AS a, sum(curtailed_kw) * {dt_h} AS c FROM run.meters GROUP BY 1")
+    energy = _by_id(
+        tables,
+        ids,
+        f"SELECT agent_id, sum(pv_available_kw) * {dt_h} AS a, sum(curtailed_kw) * {dt_h} AS c FROM run.meters GROUP BY 1",
+    )
     rented = {"space": np.zeros(len(ids)), "power": np.zeros(len(ids))}
     if tables.any("run", "rights"):
         rented = _by_id(tables, ids, _MEAN_RIGHTS.format(hours=tables.clock.hours))
@@ -297,7 +302,10 @@ def bills(tables: RunTables, world: str, who: Members) -> Bills | None:
     rows = tables.rows(f"SELECT agent_id, line, sum(amount_eur) FROM {world}.bills GROUP BY 1, 2 ORDER BY 1, 2")
     place = {name: k for k, name in enumerate(who.agent_id)}
     known = list(LINE_NAMES)
-    lines = sorted({str(line) for agent, line, _ in rows if agent in place}, key=lambda s: (known.index(s) if s in known else 99, s))
+    lines = sorted(
+        {str(line) for agent, line, _ in rows if agent in place},
+        key=lambda s: (known.index(s) if s in known else 99, s),
+    )
     amount = np.zeros((len(lines), who.n))
     for agent, line, value in rows:
         if agent in place:
@@ -309,6 +317,7 @@ def figures(tables: RunTables, world: str = "run") -> dict[str, Figure]:
     """Return the key figures of the community by name."""
     if not tables.any(world, "kpis"):
         return {}
+
     def known(value: float | None) -> float:
         return math.nan if value is None else float(value)
 
@@ -343,7 +352,8 @@ def price_curves(tables: RunTables) -> PriceCurves | None:
     local: dict[str, Vector] = {}
     for stage, name in (("day_ahead", "Day ahead"), ("intraday", "Intraday")):
         found = tables.series(
-            f"SELECT slot(time) AS t, avg(energy_eur_per_kwh) AS p FROM run.prices WHERE stage = '{stage}' GROUP BY 1", fill=np.nan
+            f"SELECT slot(time) AS t, avg(energy_eur_per_kwh) AS p FROM run.prices WHERE stage = '{stage}' GROUP BY 1",
+            fill=np.nan,
         )["p"]
         if np.isfinite(found).any():
             local[name] = found
@@ -353,7 +363,11 @@ def price_curves(tables: RunTables) -> PriceCurves | None:
         f"JOIN {weight} USING (tariff_id) GROUP BY 1",
         fill=np.nan,
     )
-    tariffs = int(tables.rows("SELECT count(DISTINCT tariff_id) FROM run.prices JOIN run.agents USING (tariff_id) WHERE role = 'prosumer'")[0][0])
+    tariffs = int(
+        tables.rows(
+            "SELECT count(DISTINCT tariff_id) FROM run.prices JOIN run.agents USING (tariff_id) WHERE role = 'prosumer'"
+        )[0][0]
+    )
     rent = {"space": np.full(tables.clock.steps, np.nan), "power": np.full(tables.clock.steps, np.nan)}
     if tables.any("run", "rights"):
         rent = _rents(tables)
@@ -398,7 +412,10 @@ def _local_charge(tables: RunTables) -> Vector | None:
 
     clock = tables.clock
     times = (clock.start_s + clock.step_s * np.arange(clock.steps)).astype("datetime64[s]")
-    weights = {str(name): int(count) for name, count in tables.rows("SELECT tariff_id, count(*) FROM run.agents WHERE role = 'prosumer' GROUP BY 1")}
+    weights = {
+        str(name): int(count)
+        for name, count in tables.rows("SELECT tariff_id, count(*) FROM run.agents WHERE role = 'prosumer' GROUP BY 1")
+    }
     total = np.zeros(clock.steps)
     for name, weight in weights.items():
         spec = (tables.scenario.get("tariffs") or {}).get(name)
@@ -406,7 +423,10 @@ def _local_charge(tables: RunTables) -> Vector | None:
             return None
         try:
             tariff = TariffSpec.model_validate(spec).tariff(name)
-            needed = {s: tables.series(f"SELECT slot(time) AS t, value FROM run.series WHERE series_id = '{s}'")["value"] for s in tariff.series}
+            needed = {
+                s: tables.series(f"SELECT slot(time) AS t, value FROM run.series WHERE series_id = '{s}'")["value"]
+                for s in tariff.series
+            }
             total += weight * tariff.price(times, clock.zone, needed).local_charge
         except (ValidationError, TariffError):
             return None
@@ -433,16 +453,24 @@ def storage_account(tables: RunTables, clock: Clock) -> StorageAccount | None:
             inside_run = slice(max(first, 0), min(last, clock.steps))
             rented["kwh"][inside_run] += kwh
             rented["kw"][inside_run] += kw
-        tenants = int(tables.rows(f"SELECT count(DISTINCT agent_id) FROM {_RIGHTS} WHERE agent_id NOT IN ({listed}) AND energy_kwh > 0.005")[0][0])
+        tenants = int(
+            tables.rows(
+                f"SELECT count(DISTINCT agent_id) FROM {_RIGHTS} WHERE agent_id NOT IN ({listed}) AND energy_kwh > 0.005"
+            )[0][0]
+        )
     charged, discharged, loss, netting, wear = tables.rows(
         f"SELECT sum(charge_kw) * {clock.dt_h}, sum(discharge_kw) * {clock.dt_h}, sum(loss_kwh), sum(netting_gain_kwh), sum(wear_eur) FROM run.storage"
     )[0]
-    efficiency = tables.rows("SELECT avg(efficiency_charge), avg(efficiency_discharge), sum(energy_kwh), sum(charge_kw) FROM run.ess")[0]
+    efficiency = tables.rows(
+        "SELECT avg(efficiency_charge), avg(efficiency_discharge), sum(energy_kwh), sum(charge_kw) FROM run.ess"
+    )[0]
     usable = float(efficiency[2])
     through = float(charged) * float(efficiency[0]) + float(discharged) / float(efficiency[1])
     postings = {
         LINE_NAMES.get(str(line), str(line)): float(amount)
-        for line, amount in tables.rows(f"SELECT line, -sum(amount_eur) FROM run.bills WHERE agent_id IN ({listed}) GROUP BY 1 ORDER BY 1")
+        for line, amount in tables.rows(
+            f"SELECT line, -sum(amount_eur) FROM run.bills WHERE agent_id IN ({listed}) GROUP BY 1 ORDER BY 1"
+        )
         if abs(float(amount)) > 0.005
     }
     ordered = {name: postings[name] for name in sorted(postings, key=lambda name: -postings[name])}

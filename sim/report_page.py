@@ -50,7 +50,11 @@ def page(story: Story, tables: RunTables, drawn: Charts) -> dict[str, Any]:
 def _meta(story: Story, tables: RunTables) -> list[str]:
     solar = int(story.members.has_solar.sum())
     count = story.members.n
-    words = [story.title, story.clock.dates(), f"{number(count)} member{'s' if count != 1 else ''}, {number(solar)} with solar"]
+    words = [
+        story.title,
+        story.clock.dates(),
+        f"{number(count)} member{'s' if count != 1 else ''}, {number(solar)} with solar",
+    ]
     source = (tables.scenario.get("grid") or {}).get("source")
     return [*words, str(source)] if source else words
 
@@ -61,7 +65,11 @@ def _rail(story: Story) -> list[tuple[str, str, str]]:
     items = [
         ("top", "The answer", ""),
         ("energy", "Where did the energy go?", f"{percent(story.flows.local_share_of_demand)} of demand met locally"),
-        ("price", "What did it cost, and when?", f"{price(cost, currency)} on average" if math.isfinite(cost) else "nothing was traded"),
+        (
+            "price",
+            "What did it cost, and when?",
+            f"{price(cost, currency)} on average" if math.isfinite(cost) else "nothing was traded",
+        ),
     ]
     if story.run_bills is not None:
         items.append(("people", "Who wins, who loses?", f"{number(o.winners)} win, {number(o.losers)} lose"))
@@ -69,8 +77,20 @@ def _rail(story: Story) -> list[tuple[str, str, str]]:
         items.append(("storage", "Does the storage pay?", f"{money(story.storage.margin, currency)} margin"))
     if story.grid is not None:
         before = o.unmanaged_outside if o.unmanaged_outside is not None else o.reference_outside
-        items.append(("grid", "Does the grid hold?", f"{number(o.outside or 0)} breaches" + ("" if before is None else f", {number(before)} before")))
-    items.append(("envelopes", "What did the envelopes cost?", f"{percent(o.held_back_percent)} of solar" if story.has_envelopes else "none published"))
+        items.append(
+            (
+                "grid",
+                "Does the grid hold?",
+                f"{number(o.outside or 0)} breaches" + ("" if before is None else f", {number(before)} before"),
+            )
+        )
+    items.append(
+        (
+            "envelopes",
+            "What did the envelopes cost?",
+            f"{percent(o.held_back_percent)} of solar" if story.has_envelopes else "none published",
+        )
+    )
     items.append(("trust", "Can I trust these numbers?", "checks, method, data"))
     return items
 
@@ -88,9 +108,16 @@ def _footer(story: Story, tables: RunTables) -> list[str]:
         first.append(f"wall time {number(float(manifest['wall_s']))}\u00a0s")
     if manifest.get("started_at"):
         first.append(f"made {str(manifest['started_at'])[:10]}")
-    lines = [" · ".join(first) + ".", f"Times are local, {story.clock.zone}; amounts in {currency_sign(story.currency)}, bills positive where a member pays."]
+    lines = [
+        " · ".join(first) + ".",
+        f"Times are local, {story.clock.zone}; amounts in {currency_sign(story.currency)}, bills positive where a member pays.",
+    ]
     if versions:
-        lines.append("Made with " + ", ".join(f"{name} {value}" for name, value in versions.items() if name != "commonwatt") + ".")
+        lines.append(
+            "Made with "
+            + ", ".join(f"{name} {value}" for name, value in versions.items() if name != "commonwatt")
+            + "."
+        )
     return [*lines, *_sources(manifest, str((tables.scenario.get("grid") or {}).get("source", "")))]
 
 
@@ -99,7 +126,9 @@ def _sources(manifest: dict[str, Any], source: str) -> list[str]:
     found = _listed(manifest.get("data"), "Data")
     found += _listed(manifest.get("licences"), "Licences")
     if source.startswith("simbench:") and not any("ODbL" in line or "Open Database" in line for line in found):
-        found.append(f"Grid and profiles: SimBench {source.removeprefix('simbench:')}, Open Database License (ODbL) 1.0.")
+        found.append(
+            f"Grid and profiles: SimBench {source.removeprefix('simbench:')}, Open Database License (ODbL) 1.0."
+        )
     return found
 
 

@@ -31,9 +31,30 @@ class Table:
     note: str = ""
 
 
-_SOURCES = {"own solar": "solar", "own battery": "solar-t", "neighbours": "peer", "shared storage": "store", "retailer": "retail"}
-_USES = {"used at home": "solar", "own battery": "solar-t", "neighbours": "peer", "shared storage": "store", "fed in": "feed", "curtailed": "limit"}
-_ON = {"solar": "on-solar", "solar-t": "ink", "peer": "on-peer", "store": "on-store", "retail": "on-retail", "feed": "on-feed", "limit": "ink"}
+_SOURCES = {
+    "own solar": "solar",
+    "own battery": "solar-t",
+    "neighbours": "peer",
+    "shared storage": "store",
+    "retailer": "retail",
+}
+_USES = {
+    "used at home": "solar",
+    "own battery": "solar-t",
+    "neighbours": "peer",
+    "shared storage": "store",
+    "fed in": "feed",
+    "curtailed": "limit",
+}
+_ON = {
+    "solar": "on-solar",
+    "solar-t": "ink",
+    "peer": "on-peer",
+    "store": "on-store",
+    "retail": "on-retail",
+    "feed": "on-feed",
+    "limit": "ink",
+}
 _USE_WORDS = {"neighbours": "to neighbours", "own battery": "into own battery", "shared storage": "stored"}
 
 
@@ -42,7 +63,11 @@ def energy_section(story: Story, drawn: Charts) -> dict[str, Any]:
     flows, reference = story.flows, story.reference_flows
     gains = {}
     if reference is not None:
-        gains = {name: flows.kwh(flows.sources[name]) - reference.kwh(reference.sources[name]) for name in flows.sources if name != "retailer"}
+        gains = {
+            name: flows.kwh(flows.sources[name]) - reference.kwh(reference.sources[name])
+            for name in flows.sources
+            if name != "retailer"
+        }
     answer = say.energy_answer(
         flows.local_share_of_demand,
         reference.local_share_of_demand if reference else math.nan,
@@ -65,7 +90,9 @@ def energy_section(story: Story, drawn: Charts) -> dict[str, Any]:
     for name, colour in _SOURCES.items():
         if flows.sources[name].any():
             shape = "hatch" if name == "own battery" else ""
-            keys.append((shape, "solar" if shape else colour, name.capitalize(), energy(flows.kwh(flows.sources[name]))))
+            keys.append(
+                (shape, "solar" if shape else colour, name.capitalize(), energy(flows.kwh(flows.sources[name])))
+            )
     keys.append(("line", "ink", "Demand", energy(demand)))
     for name, shape, colour, words in (
         ("own battery", "hatch", "solar", "Into own battery"), ("shared storage", "hatch", "store", "Into shared storage"),
@@ -73,8 +100,24 @@ def energy_section(story: Story, drawn: Charts) -> dict[str, Any]:
     ):  # fmt: skip
         if flows.uses[name].any():
             keys.append((shape, colour, words, ""))
-    rows = [(f"Demand from {name}", energy(flows.kwh(v)), percent(share(flows.kwh(v), demand)), _beside(reference, "sources", name)) for name, v in flows.sources.items()]
-    rows += [(f"Solar {_USE_WORDS.get(name, name)}", energy(flows.kwh(v)), percent(share(flows.kwh(v), solar)), _beside(reference, "uses", name)) for name, v in flows.uses.items()]
+    rows = [
+        (
+            f"Demand from {name}",
+            energy(flows.kwh(v)),
+            percent(share(flows.kwh(v), demand)),
+            _beside(reference, "sources", name),
+        )
+        for name, v in flows.sources.items()
+    ]
+    rows += [
+        (
+            f"Solar {_USE_WORDS.get(name, name)}",
+            energy(flows.kwh(v)),
+            percent(share(flows.kwh(v), solar)),
+            _beside(reference, "uses", name),
+        )
+        for name, v in flows.uses.items()
+    ]
     return {
         "answer": answer,
         "says": say.plain(answer),
@@ -123,14 +166,24 @@ def price_section(story: Story, drawn: Charts) -> dict[str, Any]:
         after_charge=prices is not None and prices.local_charge is not None,
     )
     unit, factor = minor_unit(story.currency)
-    found: dict[str, Any] = {"answer": answer, "says": say.plain(answer), "has_chart": "prices" in drawn.figures, "unit": unit, "rents": []}
+    found: dict[str, Any] = {
+        "answer": answer,
+        "says": say.plain(answer),
+        "has_chart": "prices" in drawn.figures,
+        "unit": unit,
+        "rents": [],
+    }
     if prices is None or not found["has_chart"]:
         return found
     stages = list(prices.local)
     keys: list[Key] = [("line", "peer", f"Local price, {stages[-1].lower()}", "")]
     if len(stages) > 1:
         keys.append(("dots", "peer-i", f"Local price, {stages[0].lower()}", ""))
-    keys += [("", "solar-t", "kept by sellers", ""), ("", "retail-t", "kept by buyers", ""), ("line", "ink2", "retail and feed-in", "")]
+    keys += [
+        ("", "solar-t", "kept by sellers", ""),
+        ("", "retail-t", "kept by buyers", ""),
+        ("line", "ink2", "retail and feed-in", ""),
+    ]
     if prices.local_charge is not None:
         keys.append(("dots", "ink2", "retail less local charges", ""))
     named = [*prices.local.items(), ("Retail", prices.buy), ("Feed-in", prices.sell)]
@@ -150,7 +203,15 @@ def price_section(story: Story, drawn: Charts) -> dict[str, Any]:
             "title": title, "unit": f"{unit} per {per} and day", "figure": name, "says": words,
             "legend": [("", "store-t", "reserve rent", ""), ("", "store", "scarcity rent", "")],
         })  # fmt: skip
-        rent_rows.append((title, f"{unit}/{per} and day", number(reserve * factor, 2), number(float(np.nanmean(rent)) * factor, 2), number(float(np.nanmax(rent)) * factor, 2)))
+        rent_rows.append(
+            (
+                title,
+                f"{unit}/{per} and day",
+                number(reserve * factor, 2),
+                number(float(np.nanmean(rent)) * factor, 2),
+                number(float(np.nanmax(rent)) * factor, 2),
+            )
+        )
     found["rent_table"] = Table(("", "Unit", "Reserve", "Mean rent", "Highest rent"), rent_rows, (2, 3, 4))
     return found
 
@@ -177,7 +238,9 @@ def people_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
         "table": _member_table(story),
     }
     if story.ex_post_bills is not None:
-        found["three_ways"] = say.three_ways(outcome.bills, float(story.ex_post_bills.total.sum()), outcome.reference_bills, currency)
+        found["three_ways"] = say.three_ways(
+            outcome.bills, float(story.ex_post_bills.total.sum()), outcome.reference_bills, currency
+        )
     if story.parties:
         total = sum(p.change for p in story.parties)
         rows = [(p.name, money(p.change, currency, signed=True)) for p in story.parties]
@@ -190,7 +253,12 @@ def people_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
     if found["has_groups"]:
         found["groups_height"] = drawn.height("groups")
         by_group = [
-            (name, number(len(rows_of)), money(float(np.median(saving[rows_of])), currency, signed=True), number(int((saving[rows_of] < -say.CENT).sum())))
+            (
+                name,
+                number(len(rows_of)),
+                money(float(np.median(saving[rows_of])), currency, signed=True),
+                number(int((saving[rows_of] < -say.CENT).sum())),
+            )
             for name in GROUPS
             if (rows_of := [k for k in range(who.n) if group[k] == name])
         ]
@@ -202,7 +270,13 @@ def _totals(story: Story) -> list[dict[str, Any]]:
     """Return the members' bills in three ways as bars from zero on one scale."""
     rows = [
         ("Reference", "retail tariff, no sharing", story.outcome.reference_bills, "outline", "ink2"),
-        ("Sharing after the fact", "the same meters, no market", math.nan if story.ex_post_bills is None else float(story.ex_post_bills.total.sum()), "", "peer-t"),
+        (
+            "Sharing after the fact",
+            "the same meters, no market",
+            math.nan if story.ex_post_bills is None else float(story.ex_post_bills.total.sum()),
+            "",
+            "peer-t",
+        ),
         ("Sharing market", "this run", story.outcome.bills, "", "peer"),
     ]
     known = [row for row in rows if math.isfinite(row[2])]
@@ -241,4 +315,6 @@ def _member_table(story: Story) -> Table:
         for k in order
     ]
     sign = currency_sign(story.currency)
-    return Table(("Member", "Group", f"Reference, {sign}", f"This run, {sign}", f"Saving, {sign}"), rows, (2, 3, 4), note)
+    return Table(
+        ("Member", "Group", f"Reference, {sign}", f"This run, {sign}", f"Saving, {sign}"), rows, (2, 3, 4), note
+    )

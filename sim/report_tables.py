@@ -147,7 +147,9 @@ class RunTables:
         for world, section in WORLDS.items():
             self._connection.execute(f"CREATE SCHEMA {world}")
             for path in sorted((self.folder / section).glob("*.parquet")):
-                self._connection.execute(f'CREATE VIEW {world}.{path.stem} AS FROM main."{view_name(section, path.stem)}"')
+                self._connection.execute(
+                    f'CREATE VIEW {world}.{path.stem} AS FROM main."{view_name(section, path.stem)}"'
+                )
                 described = self._connection.execute(f"DESCRIBE {world}.{path.stem}").fetchall()
                 self._columns[world, path.stem] = tuple(str(row[0]) for row in described)
         self.clock = self._find_clock()
@@ -175,7 +177,9 @@ class RunTables:
         for name, column in self._connection.execute(sql).fetchnumpy().items():
             if isinstance(column, np.ma.MaskedArray):
                 missing: Any = np.nan if column.dtype.kind == "f" else None
-                found[name] = np.asarray(np.ma.filled(column if column.dtype.kind == "f" else column.astype(object), missing))
+                found[name] = np.asarray(
+                    np.ma.filled(column if column.dtype.kind == "f" else column.astype(object), missing)
+                )
             else:
                 found[name] = np.asarray(column)
         return found
@@ -200,7 +204,11 @@ class RunTables:
         if not times:
             raise ReportError(f"{self.folder}: the table meters has no row, so there is nothing to show. Run it again.")
         seconds = np.array([row[0] for row in times], dtype=np.int64)
-        step = int(np.diff(seconds).min()) if seconds.size > 1 else round(60 * float(self._declared("interval_minutes", 15)))
+        step = (
+            int(np.diff(seconds).min())
+            if seconds.size > 1
+            else round(60 * float(self._declared("interval_minutes", 15)))
+        )
         steps = int((seconds[-1] - seconds[0]) // step) + 1
         return Clock(int(seconds[0]), step, steps, str(self._declared("time_zone", "UTC")))
 

@@ -64,10 +64,22 @@ def _money(story: Story) -> list[Tile]:
         say.bills_together(o.bills, o.reference_bills, currency), f"reference {money(o.reference_bills, currency)}",
     )  # fmt: skip
     same = o.members - o.winners - o.losers
-    widths = ((share(o.winners, o.members), "peer"), (share(same, o.members), "rule"), (share(o.losers, o.members), "limit"))
+    widths = (
+        (share(o.winners, o.members), "peer"),
+        (share(same, o.members), "rule"),
+        (share(o.losers, o.members), "limit"),
+    )
     worst = f", worst {money(o.worst_loss, currency, signed=True)}" if o.losers else ""
     beside = f"{number(o.losers)} {'pays' if o.losers == 1 else 'pay'} more{worst}" if o.losers else "nobody pays more"
-    better = Tile("better_off", "Members better off", number(o.winners), f"of {number(o.members)}", "against each member’s reference bill", split=widths, beside=beside)
+    better = Tile(
+        "better_off",
+        "Members better off",
+        number(o.winners),
+        f"of {number(o.members)}",
+        "against each member’s reference bill",
+        split=widths,
+        beside=beside,
+    )
     return [bills, better]
 
 
@@ -75,8 +87,22 @@ def _energy(story: Story) -> list[Tile]:
     flows, reference = story.flows, story.reference_flows
     found = []
     for key, label, name, now, before, what in (
-        ("solar_local", "Solar used locally", "self_consumption_rate", flows.local_share_of_solar, reference.local_share_of_solar if reference else math.nan, "self-consumption"),
-        ("demand_local", "Demand met locally", "self_sufficiency", flows.local_share_of_demand, reference.local_share_of_demand if reference else math.nan, "self-sufficiency"),
+        (
+            "solar_local",
+            "Solar used locally",
+            "self_consumption_rate",
+            flows.local_share_of_solar,
+            reference.local_share_of_solar if reference else math.nan,
+            "self-consumption",
+        ),
+        (
+            "demand_local",
+            "Demand met locally",
+            "self_sufficiency",
+            flows.local_share_of_demand,
+            reference.local_share_of_demand if reference else math.nan,
+            "self-sufficiency",
+        ),
     ):
         value, unit = _split(percent(now))
         widths = _pair(now, before)
@@ -118,7 +144,11 @@ def _grid(story: Story) -> list[Tile]:
         value, unit = _split(percent(flows.curtailed_share))
         cause = "behind the meter"
         if lost > 0 and math.isfinite(story.curtailed_by_envelopes):
-            cause += ", all of it for envelopes" if story.curtailed_by_envelopes > 0.995 else f", {percent(100 * story.curtailed_by_envelopes)} of it for envelopes"
+            cause += (
+                ", all of it for envelopes"
+                if story.curtailed_by_envelopes > 0.995
+                else f", {percent(100 * story.curtailed_by_envelopes)} of it for envelopes"
+            )
         found.append(Tile(
             "curtailed", "Solar curtailed", value, unit, cause, *_pair(flows.curtailed_share, before_share), "limit",
             energy(lost), f"reference {percent(before_share)}" if math.isfinite(before_share) else "",

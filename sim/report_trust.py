@@ -30,7 +30,11 @@ def trust_section(story: Story) -> dict[str, Any]:
     failed = [check for check in story.checks if not check.ok]
     verdict = (say.Span("Every check passed. ", "b"),)
     if failed:
-        verdict = (say.Span(f"{number(len(failed))} of {number(len(story.checks))} checks failed: {failed[0].name.lower()}. ", "bad"),)
+        verdict = (
+            say.Span(
+                f"{number(len(failed))} of {number(len(story.checks))} checks failed: {failed[0].name.lower()}. ", "bad"
+            ),
+        )
     return {
         "answer": (*verdict, *answer),
         "has_clearings": bool(held.clearing_id),
@@ -90,7 +94,12 @@ def _figure_rows(story: Story) -> list[dict[str, str]]:
 def _figure_name(name: str) -> str:
     for ending in ("_eur_per_kwh", "_percent", "_kwh", "_eur", "_kw", "_pu"):
         name = name.removesuffix(ending)
-    words = name.replace("_", " ").replace("ess ", "shared storage ").replace("v max", "highest voltage").replace("v min", "lowest voltage")
+    words = (
+        name.replace("_", " ")
+        .replace("ess ", "shared storage ")
+        .replace("v max", "highest voltage")
+        .replace("v min", "lowest voltage")
+    )
     return words[:1].upper() + words[1:]
 
 

@@ -26,7 +26,10 @@ def storage_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
     cycles, rented = _known(story.figure("ess_cycles"), box.cycles), box.rented_share
     answer = say.storage_answer(box.margin, cycles, rented, box.tenants, box.postings, currency)
     rows = [(name, money(value, currency, signed=True)) for name, value in box.postings.items()]
-    details = [f"{energy(box.loss_kwh)} lost in conversion", f"{energy(box.netting_gain_kwh)} saved because opposite flows of holders cancel"]
+    details = [
+        f"{energy(box.loss_kwh)} lost in conversion",
+        f"{energy(box.netting_gain_kwh)} saved because opposite flows of holders cancel",
+    ]
     if box.firm_kwh > 0:
         details.append(f"{energy(box.firm_kwh)} promised to the grid as firm charge")
     tenants = np.flatnonzero(who.space_kwh > 0.005)
@@ -35,8 +38,17 @@ def storage_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
     return {
         "answer": answer,
         "says": say.plain(answer),
-        "legend": [("", "store", f"{number(box.tenants)} tenants", ""), ("", "store-t", "operator", ""), ("dots", "ink2", "rented out", "")],
-        "table": Table(("Operator’s account", "Amount"), [*rows, ("Margin", money(box.margin, currency))], (1,), "; ".join(details).capitalize() + "."),
+        "legend": [
+            ("", "store", f"{number(box.tenants)} tenants", ""),
+            ("", "store-t", "operator", ""),
+            ("dots", "ink2", "rented out", ""),
+        ],
+        "table": Table(
+            ("Operator’s account", "Amount"),
+            [*rows, ("Margin", money(box.margin, currency))],
+            (1,),
+            "; ".join(details).capitalize() + ".",
+        ),
         "waterfall_height": max(drawn.height("waterfall"), 270),
         "has_rights": "rights" in drawn.figures,
         "rights_words": f"{percent(rented)} of {energy(box.usable_kwh)} and {percent(share(float(box.rented_kw.mean()), box.power_kw))} of {power(box.power_kw)}",
@@ -68,7 +80,14 @@ def grid_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
     keys = []
     for world, (shape, colour) in zip(grid.worlds, styles, strict=False):
         source = grid.source_kw[world]
-        keys.append((shape, colour, f"{WORLD_NAMES[world].lower()}:", f"{power(max(np.nanmax(source), 0.0))} in, {power(max(-np.nanmin(source), 0.0))} out at most"))
+        keys.append(
+            (
+                shape,
+                colour,
+                f"{WORLD_NAMES[world].lower()}:",
+                f"{power(max(np.nanmax(source), 0.0))} in, {power(max(-np.nanmin(source), 0.0))} out at most",
+            )
+        )
     low, high = (grid.limits.v_min_pu - 1) * 100, (grid.limits.v_max_pu - 1) * 100
     return {
         "answer": answer,
@@ -89,7 +108,10 @@ def grid_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
 def _broken(worst: Extremes, limit: Limits) -> tuple[str, ...]:
     """Return what left its limits, and how far."""
     found = [
-        (worst.transformer_max_percent > limit.loading_max_percent, f"the transformer reached {percent(worst.transformer_max_percent)}"),
+        (
+            worst.transformer_max_percent > limit.loading_max_percent,
+            f"the transformer reached {percent(worst.transformer_max_percent)}",
+        ),
         (worst.line_max_percent > limit.loading_max_percent, f"a line reached {percent(worst.line_max_percent)}"),
         (worst.v_max_pu > limit.v_max_pu, f"the voltage reached {voltage(worst.v_max_pu)}"),
         (worst.v_min_pu < limit.v_min_pu, f"the voltage fell to {voltage(worst.v_min_pu)}"),
@@ -113,8 +135,14 @@ def _extremes_table(story: Story, grid: Grid) -> Table:
         ("Transformer", *(percent(e.transformer_max_percent) for e in extreme)),
         ("Highest import", *(power(max(float(np.nanmax(p)), 0.0)) for p in source)),
         ("Highest export", *(power(max(float(-np.nanmin(p)), 0.0)) for p in source)),
-        (f"{clock.interval(2).capitalize()} outside limits", *(number(int(grid.breaches[w].outside.sum())) for w in grid.worlds)),
-        (f"{clock.interval(2).capitalize()} without a power flow", *(number(int(grid.breaches[w].failed.sum())) for w in grid.worlds)),
+        (
+            f"{clock.interval(2).capitalize()} outside limits",
+            *(number(int(grid.breaches[w].outside.sum())) for w in grid.worlds),
+        ),
+        (
+            f"{clock.interval(2).capitalize()} without a power flow",
+            *(number(int(grid.breaches[w].failed.sum())) for w in grid.worlds),
+        ),
     ]
     return Table(("", *names), rows, tuple(range(1, len(names) + 1)))
 
@@ -134,9 +162,13 @@ def envelope_section(story: Story) -> dict[str, Any]:
     spared = with_solar - len(lost)
     note = []
     if math.isfinite(story.curtailed_by_envelopes) and story.curtailed_by_envelopes < 0.995:
-        note.append(f"{percent(100 * story.curtailed_by_envelopes)} of the curtailed energy was given up for envelopes, the rest because feeding in cost money.")
+        note.append(
+            f"{percent(100 * story.curtailed_by_envelopes)} of the curtailed energy was given up for envelopes, the rest because feeding in cost money."
+        )
     if story.envelope_breaches:
-        note.append(f"{'Once' if story.envelope_breaches == 1 else number(story.envelope_breaches) + ' times'} a meter left its envelope: load that nobody controls is served.")
+        note.append(
+            f"{'Once' if story.envelope_breaches == 1 else number(story.envelope_breaches) + ' times'} a meter left its envelope: load that nobody controls is served."
+        )
     return {
         "answer": answer,
         "has_bars": story.has_envelopes and lost.size > 0,

@@ -109,12 +109,18 @@ def headline(outcome: Outcome, clock: Clock, currency: str) -> Sentence:
     """Return the run in at most thirty words: what failed, the gain, the grid, the losers."""
     spans: list[Span] = []
     if outcome.unbalanced:
-        spans.append(Span(f"The books do not balance: {number(outcome.unbalanced)} transactions do not sum to zero. ", "bad"))
+        spans.append(
+            Span(f"The books do not balance: {number(outcome.unbalanced)} transactions do not sum to zero. ", "bad")
+        )
     if outcome.failed:
-        spans.append(Span(f"The power flow has no result in {number(outcome.failed)} {clock.interval(outcome.failed)}. ", "bad"))
+        spans.append(
+            Span(f"The power flow has no result in {number(outcome.failed)} {clock.interval(outcome.failed)}. ", "bad")
+        )
     if outcome.unconverged:
         market = "market session" if outcome.clearings == 1 else "market sessions"
-        spans.append(Span(f"{number(outcome.unconverged)} of {number(outcome.clearings)} {market} did not converge. ", "bad"))
+        spans.append(
+            Span(f"{number(outcome.unconverged)} of {number(outcome.clearings)} {market} did not converge. ", "bad")
+        )
     spans += _gain(outcome, currency)
     spans += _grid(outcome, clock)
     if outcome.losers:
@@ -128,7 +134,13 @@ def _gain(outcome: Outcome, currency: str) -> list[Span]:
     if not math.isfinite(outcome.saving):
         return [Span("The run has no bills")]
     if abs(outcome.saving) < CENT:
-        return [Span("Nothing was traded" if outcome.traded_kwh <= 0 else f"Sharing left {_whose(outcome.members)} as they were")]
+        return [
+            Span(
+                "Nothing was traded"
+                if outcome.traded_kwh <= 0
+                else f"Sharing left {_whose(outcome.members)} as they were"
+            )
+        ]
     size = _change(outcome, currency)
     if _speaks_in_percent(outcome):
         verb, role = ("cut", "up") if outcome.saving > 0 else ("raised", "bad")
@@ -144,7 +156,9 @@ def _grid(outcome: Outcome, clock: Clock) -> list[Span]:
     if outcome.outside:
         return [
             Span(", "),
-            Span(f"but the feeder left its limits in {number(outcome.outside)} {clock.interval(outcome.outside)}.", "bad"),
+            Span(
+                f"but the feeder left its limits in {number(outcome.outside)} {clock.interval(outcome.outside)}.", "bad"
+            ),
         ]
     if outcome.failed:
         return [Span(".")]
@@ -172,12 +186,18 @@ def lede(outcome: Outcome, clock: Clock, currency: str) -> Sentence:
             if before or outcome.outside:
                 spans += [
                     Span("The feeder left its limits in "),
-                    Span(f"{number(before) if before else 'no'} {clock.interval(before or 2)} {who}, in {now} with sharing", "b"),
+                    Span(
+                        f"{number(before) if before else 'no'} {clock.interval(before or 2)} {who}, in {now} with sharing",
+                        "b",
+                    ),
                 ]
             else:
                 spans.append(Span(f"The feeder stayed inside its limits {who}, too"))
             if outcome.held_back_percent >= 0.05:
-                spans += [Span("; the envelopes curtailed "), Span(f"{percent(outcome.held_back_percent)} of the solar energy", "b")]
+                spans += [
+                    Span("; the envelopes curtailed "),
+                    Span(f"{percent(outcome.held_back_percent)} of the solar energy", "b"),
+                ]
             spans.append(Span("."))
     return tuple(spans)
 
@@ -209,9 +229,25 @@ def ticks(outcome: Outcome, clock: Clock) -> list[tuple[bool, str, str]]:
         found.append((inside, "Grid", words))
     if outcome.clearings:
         done = outcome.clearings - outcome.unconverged
-        found.append((not outcome.unconverged, "Market", f"{number(done)} of {number(outcome.clearings)} sessions converged"))
-    found.append((not outcome.unbalanced, "Books", "sum to zero" if not outcome.unbalanced else f"{number(outcome.unbalanced)} transactions do not sum to zero"))
-    found.append((outcome.same_reference, "Reference", "same people, same weather" if outcome.same_reference else "differs in people or weather"))
+        found.append(
+            (not outcome.unconverged, "Market", f"{number(done)} of {number(outcome.clearings)} sessions converged")
+        )
+    found.append(
+        (
+            not outcome.unbalanced,
+            "Books",
+            "sum to zero"
+            if not outcome.unbalanced
+            else f"{number(outcome.unbalanced)} transactions do not sum to zero",
+        )
+    )
+    found.append(
+        (
+            outcome.same_reference,
+            "Reference",
+            "same people, same weather" if outcome.same_reference else "differs in people or weather",
+        )
+    )
     return sorted(found, key=lambda tick: tick[0])
 
 
@@ -230,7 +266,10 @@ def energy_answer(
     if not math.isfinite(local):
         return (Span("There was no demand to meet."),)
     if solar_kwh <= 0 and traded_kwh <= 0:
-        return (Span("There is no solar power and nothing was traded: "), Span("the retailer delivered everything.", "b"))
+        return (
+            Span("There is no solar power and nothing was traded: "),
+            Span("the retailer delivered everything.", "b"),
+        )
     said = [Span(f"{percent(local)} of demand was met inside the community", "b")]
     if math.isfinite(reference_local):
         said.append(Span(f", against {percent(reference_local)} without sharing."))
@@ -267,7 +306,9 @@ def price_answer(
             f"and dearest around {dearest[0]:02d}:00 ({price(dearest[1], currency)})."
         ))  # fmt: skip
     if math.isfinite(buyers_share):
-        between = "feed-in and the retail price less local charges" if after_charge else "the feed-in and the retail price"
+        between = (
+            "feed-in and the retail price less local charges" if after_charge else "the feed-in and the retail price"
+        )
         said.append(Span(f" Buyers kept {percent(buyers_share)} of the margin between {between}."))
     return tuple(said)
 
@@ -287,12 +328,23 @@ def people_answer(
     if outcome.members == 1:
         verb = "saves" if outcome.saving >= CENT else "pays more" if outcome.saving <= -CENT else "pays the same"
         size = f" {money(abs(outcome.saving), currency)}" if abs(outcome.saving) >= CENT else ""
-        return (Span(f"The only member {verb}{size}." if verb != "pays more" else f"The only member pays{size} more.", "b"),)
+        return (
+            Span(f"The only member {verb}{size}." if verb != "pays more" else f"The only member pays{size} more.", "b"),
+        )
     if not outcome.losers:
-        savers = f"{number(outcome.winners)} of {number(outcome.members)} members save" if outcome.winners else "Nobody saves"
+        savers = (
+            f"{number(outcome.winners)} of {number(outcome.members)} members save"
+            if outcome.winners
+            else "Nobody saves"
+        )
         said = [Span(f"{savers}, nobody pays more.", "b")]
     else:
-        said = [Span(f"{number(outcome.winners)} members save, {number(outcome.losers)} {'pays' if outcome.losers == 1 else 'pay'} more", "b")]
+        said = [
+            Span(
+                f"{number(outcome.winners)} members save, {number(outcome.losers)} {'pays' if outcome.losers == 1 else 'pay'} more",
+                "b",
+            )
+        ]
         if losing_group and outcome.losers > 1:
             how_many = f"{number(losing_group[1])} of those {number(outcome.losers)} belong"
             if losing_group[1] == outcome.losers:
@@ -303,7 +355,11 @@ def people_answer(
     if public_change < -CENT:
         size = money(-public_change, currency)
         most = outcome.saving > 0 and -public_change > 0.5 * outcome.saving
-        said.append(Span(f" Network charges, taxes and levies shrink by {size}{': that is where most of the members’ gain comes from.' if most else '.'}"))
+        said.append(
+            Span(
+                f" Network charges, taxes and levies shrink by {size}{': that is where most of the members’ gain comes from.' if most else '.'}"
+            )
+        )
     elif public_change > CENT:
         said.append(Span(f" Network charges, taxes and levies grow by {money(public_change, currency)}."))
     return tuple(said)
@@ -312,7 +368,12 @@ def people_answer(
 def three_ways(market: float, ex_post: float, reference: float, currency: str) -> Sentence:
     """Return what the market adds to plain sharing after the fact. Bills of all members together. [currency]"""
     gain, plain_gain = reference - market, reference - ex_post
-    said = [Span(f"The market saves {money(gain, currency)}" if gain >= 0 else f"The market costs {money(-gain, currency)}", "b")]
+    said = [
+        Span(
+            f"The market saves {money(gain, currency)}" if gain >= 0 else f"The market costs {money(-gain, currency)}",
+            "b",
+        )
+    ]
     if abs(market - ex_post) < CENT:
         return (*said, Span(", as much as sharing the same meters after the fact."))
     less = f"{money(plain_gain, currency)}" if plain_gain >= 0 else f"a loss of {money(-plain_gain, currency)}"
@@ -320,7 +381,9 @@ def three_ways(market: float, ex_post: float, reference: float, currency: str) -
     return (
         *said,
         Span(f", {word} {less} when the same meters are only shared after the fact"),
-        Span("." if market < ex_post else ": here trading ahead costs the members money, the difference goes to others."),
+        Span(
+            "." if market < ex_post else ": here trading ahead costs the members money, the difference goes to others."
+        ),
     )
 
 
@@ -337,12 +400,18 @@ def storage_answer(
     verb = "keeps" if margin >= 0 else "loses"
     said = [
         Span(f"The operator {verb} {money(abs(margin), currency)} before capital", "b"),
-        Span(f", from {number(cycles, 1)} full cycles and {percent(rented_percent)} of the space rented to {number(tenants)} {'tenant' if tenants == 1 else 'tenants'}."),
+        Span(
+            f", from {number(cycles, 1)} full cycles and {percent(rented_percent)} of the space rented to {number(tenants)} {'tenant' if tenants == 1 else 'tenants'}."
+        ),
     ]
     rent = sum(value for name, value in income.items() if "rent" in name.lower() or "fee" in name.lower())
     wear = -income.get("Wear", 0.0)
     if wear > CENT:
-        said.append(Span(f" Rent and fees of {money(rent, currency)} {'cover' if rent >= wear else 'do not cover'} the wear of {money(wear, currency)}."))
+        said.append(
+            Span(
+                f" Rent and fees of {money(rent, currency)} {'cover' if rent >= wear else 'do not cover'} the wear of {money(wear, currency)}."
+            )
+        )
     return tuple(said)
 
 
@@ -359,26 +428,50 @@ def grid_answer(
     """
     steps = clock.steps
     if outcome.failed:
-        verdict = Span(f"Not proven: the power flow has no result in {number(outcome.failed)} of {number(steps)} {clock.interval(steps)}.", "bad")
+        verdict = Span(
+            f"Not proven: the power flow has no result in {number(outcome.failed)} of {number(steps)} {clock.interval(steps)}.",
+            "bad",
+        )
     elif outcome.outside:
-        verdict = Span(f"No: a limit was broken in {number(outcome.outside)} of {number(steps)} {clock.interval(steps)}.", "bad")
+        verdict = Span(
+            f"No: a limit was broken in {number(outcome.outside)} of {number(steps)} {clock.interval(steps)}.", "bad"
+        )
     else:
         verdict = Span(f"Yes, in every {clock.interval(1)}.", "b")
-    loads = [f"{name} {percent(value)}" for name, value in (("heaviest line", line_percent), ("transformer", transformer_percent)) if math.isfinite(value)]
+    loads = [
+        f"{name} {percent(value)}"
+        for name, value in (("heaviest line", line_percent), ("transformer", transformer_percent))
+        if math.isfinite(value)
+    ]
     said = [
         verdict,
-        Span(f" Highest voltage {voltage(highest_pu)} (limit {voltage(limits_pu[1])}), lowest {voltage(lowest_pu)} (limit {voltage(limits_pu[0])})"),
+        Span(
+            f" Highest voltage {voltage(highest_pu)} (limit {voltage(limits_pu[1])}), lowest {voltage(lowest_pu)} (limit {voltage(limits_pu[0])})"
+        ),
         Span(f"; {', '.join(loads)}." if loads else "."),
     ]
-    counts = [("in this run", outcome.outside), ("in the reference", outcome.reference_outside), ("without envelopes", outcome.unmanaged_outside)]
+    counts = [
+        ("in this run", outcome.outside),
+        ("in the reference", outcome.reference_outside),
+        ("without envelopes", outcome.unmanaged_outside),
+    ]
     told = [f"{number(count)} {name}" for name, count in counts if count is not None]
     if len(told) > 1:
-        said.append(Span(f" {clock.interval(2).capitalize()} outside a limit: {', '.join(told)}{'; there ' + ' and '.join(broken_before) if broken_before else ''}."))
+        said.append(
+            Span(
+                f" {clock.interval(2).capitalize()} outside a limit: {', '.join(told)}{'; there ' + ' and '.join(broken_before) if broken_before else ''}."
+            )
+        )
     return tuple(said)
 
 
 def envelope_answer(
-    held_back: int, with_solar: int, worst_percent: float, curtailed_kwh: float, unmanaged_outside: int | None, clock: Clock
+    held_back: int,
+    with_solar: int,
+    worst_percent: float,
+    curtailed_kwh: float,
+    unmanaged_outside: int | None,
+    clock: Clock,
 ) -> Sentence:
     """Return who was held back, how far, and what would have happened otherwise."""
     if not with_solar:
@@ -386,27 +479,54 @@ def envelope_answer(
     elif not held_back:
         said = [Span(f"None of {number(with_solar)} solar homes was held back.", "b")]
     else:
-        homes = "solar home was" if with_solar == 1 else f"{number(with_solar)} solar homes were" if held_back != 1 else f"{number(with_solar)} solar homes was"
+        homes = (
+            "solar home was"
+            if with_solar == 1
+            else f"{number(with_solar)} solar homes were"
+            if held_back != 1
+            else f"{number(with_solar)} solar homes was"
+        )
         head = "The only" if with_solar == 1 else f"{number(held_back)} of"
         said = [
             Span(f"{head} {homes} held back", "b"),
-            Span(f", at worst by {percent(worst_percent)} of their energy, {energy(curtailed_kwh)} in all." if held_back > 1 else f", by {percent(worst_percent)} of its energy."),
+            Span(
+                f", at worst by {percent(worst_percent)} of their energy, {energy(curtailed_kwh)} in all."
+                if held_back > 1
+                else f", by {percent(worst_percent)} of its energy."
+            ),
         ]
     if unmanaged_outside is not None:
-        would = f"would have left its limits in {number(unmanaged_outside)} {clock.interval(unmanaged_outside)}" if unmanaged_outside else "would have stayed inside its limits"
+        would = (
+            f"would have left its limits in {number(unmanaged_outside)} {clock.interval(unmanaged_outside)}"
+            if unmanaged_outside
+            else "would have stayed inside its limits"
+        )
         said.append(Span(f" Without envelopes the feeder {would}."))
     return tuple(said)
 
 
-def convergence(clearings: int, unconverged: int, median_iterations: float, most_iterations: int, worst_above: float, currency: str) -> Sentence:
+def convergence(
+    clearings: int, unconverged: int, median_iterations: float, most_iterations: int, worst_above: float, currency: str
+) -> Sentence:
     """Return how the market was found, and how much more than the best possible it may cost."""
     if not clearings:
         return (Span("There was no market to clear."),)
     if unconverged:
-        said = [Span(f"{number(unconverged)} of {number(clearings)} clearings did not converge: their prices and positions are the last iterate, repaired.", "bad")]
+        said = [
+            Span(
+                f"{number(unconverged)} of {number(clearings)} clearings did not converge: their prices and positions are the last iterate, repaired.",
+                "bad",
+            )
+        ]
     else:
         said = [Span("Every clearing converged" if clearings > 1 else "The only clearing converged", "b")]
-        said.append(Span(f", in {number(median_iterations)} iterations (median; most {number(most_iterations)})" if clearings > 1 else f", in {number(most_iterations)} iterations"))
+        said.append(
+            Span(
+                f", in {number(median_iterations)} iterations (median; most {number(most_iterations)})"
+                if clearings > 1
+                else f", in {number(most_iterations)} iterations"
+            )
+        )
     if math.isfinite(worst_above):
         begins = " Each costs" if unconverged and clearings > 1 else " It costs" if unconverged else ", and costs"
         said.append(Span(f"{begins} at most {money(max(worst_above, 0.0), currency)} more than the best possible."))

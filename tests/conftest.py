@@ -136,6 +136,7 @@ def write_grid(append, meter_kw, meter_kvar):
 
 def write_meters(append, given_up, box):
     """The meters of one world: homes, and the storage where there is one."""
+
     def rows(homes, storage=0.0):
         return np.vstack([homes, np.broadcast_to(storage, HOURS)]) if box else np.asarray(homes)
 
@@ -162,8 +163,21 @@ def write_fixed(append, box):
         "heat_pump_kw": [0.0] * 3, "load_profile": ["H0"] * 3,
     }  # fmt: skip
     others = [("ess", "storage", "b1", "dynamic")] if box else []
-    for who, role, bus, tariff in [*others, ("bundler", "aggregator", "", ""), ("retailer", "retailer", "", ""), ("dso", "dso", "", "")]:
-        fill = {"agent_id": who, "role": role, "bus_id": bus, "tariff_id": tariff, "aggregator_id": "", "load_profile": "", "ev_count": 0}
+    for who, role, bus, tariff in [
+        *others,
+        ("bundler", "aggregator", "", ""),
+        ("retailer", "retailer", "", ""),
+        ("dso", "dso", "", ""),
+    ]:
+        fill = {
+            "agent_id": who,
+            "role": role,
+            "bus_id": bus,
+            "tariff_id": tariff,
+            "aggregator_id": "",
+            "load_profile": "",
+            "ev_count": 0,
+        }
         for name, column in people.items():
             column.append(fill.get(name, nan if "efficiency" in name else 0.0))
     append("agents", {**people, "phase": "abc"})
@@ -171,7 +185,21 @@ def write_fixed(append, box):
         "bus_id": ["b0", "b1"], "v_nominal_v": 400.0, "is_source": [True, False], "source_v_pu": [1.0, nan],
         "source_short_circuit_va": [1e16, nan], "source_rx_ratio": [0.1, nan], "x": [0.0, 100.0], "y": 0.0, "is_monitored": [False, True],
     })  # fmt: skip
-    transformer = dict.fromkeys(["sn_kva", "v_from_v", "v_to_v", "uk_percent", "pk_kw", "i0_percent", "p0_kw", "clock", "tap_position", "tap_step_percent"], nan)
+    transformer = dict.fromkeys(
+        [
+            "sn_kva",
+            "v_from_v",
+            "v_to_v",
+            "uk_percent",
+            "pk_kw",
+            "i0_percent",
+            "p0_kw",
+            "clock",
+            "tap_position",
+            "tap_step_percent",
+        ],
+        nan,
+    )
     append("branches", {
         "branch_id": "line", "kind": "line", "in_service": True, "from_bus": "b0", "to_bus": "b1", "r1_ohm": R_OHM, "x1_ohm": X_OHM,
         "c1_nf": 0.0, "r0_ohm": nan, "x0_ohm": nan, "c0_nf": nan, "rating_a": 100.0, "tap_side": "", "length_m": 100.0, **transformer,
@@ -230,7 +258,10 @@ def write_books(append, settled):
 def write_invoices(append, billed):
     """Anna and Ben are invoiced by their aggregator: their bills, its fee among them."""
     members = ("anna", "ben")
-    total, fee = ([billed.amount_eur[(billed.agent_id == who) & np.isin(billed.line, lines)].sum() for who in members] for lines in (np.unique(billed.line), ["aggregator_fee"]))
+    total, fee = (
+        [billed.amount_eur[(billed.agent_id == who) & np.isin(billed.line, lines)].sum() for who in members]
+        for lines in (np.unique(billed.line), ["aggregator_fee"])
+    )
     append("invoices", {
         "aggregator_id": "bundler", "agent_id": list(members), "period": DAY, "total_eur": np.array(total), "fee_eur": np.array(fee),
         "passed_through_eur": np.array(total) - np.array(fee),
@@ -240,16 +271,25 @@ def write_invoices(append, billed):
 def write_positions(append, settled, agents, prices, *, traded):
     """Positions and prices of all stages."""
     if traded:
-        mirror_in, mirror_out = np.vstack([TENANT_IN, TENANT_OUT.sum(axis=0)]), np.vstack([TENANT_OUT, TENANT_IN.sum(axis=0)])
+        mirror_in, mirror_out = (
+            np.vstack([TENANT_IN, TENANT_OUT.sum(axis=0)]),
+            np.vstack([TENANT_OUT, TENANT_IN.sum(axis=0)]),
+        )
         for stage, sale in (("day_ahead", DAY_AHEAD), ("intraday", INTRADAY)):
             append("positions", blocks(
                 TIMES, agents, stage=stage, exchange_kw=sale, rented_charge_kw=mirror_in, rented_discharge_kw=mirror_out, grid_buy_kw=0.0, grid_sell_kw=0.0,
             ))  # fmt: skip
     names = ("exchange", "rented_charge", "rented_discharge", "grid_buy", "grid_sell")
     source = {"exchange": "settled"}
-    append("positions", blocks(TIMES, agents, stage="settled", **{f"{n}_kw": settled.kw(source.get(n, n)) for n in names}))
+    append(
+        "positions", blocks(TIMES, agents, stage="settled", **{f"{n}_kw": settled.kw(source.get(n, n)) for n in names})
+    )
     nothing = np.full(HOURS, np.nan)
-    stages = {"day_ahead": LAMBDA, "intraday": LAMBDA + 0.01, "settled": settled.price_eur_per_kwh} if traded else {"settled": nothing}
+    stages = (
+        {"day_ahead": LAMBDA, "intraday": LAMBDA + 0.01, "settled": settled.price_eur_per_kwh}
+        if traded
+        else {"settled": nothing}
+    )
     for stage, price in stages.items():
         append("prices", blocks(
             TIMES, ["dynamic", "night"], "tariff_id", stage=stage, energy_eur_per_kwh=price[None],
@@ -259,6 +299,7 @@ def write_positions(append, settled, agents, prices, *, traded):
 
 def write_world(writer, section, *, box):
     """One of the two worlds with books of their own: the run, or the reference."""
+
     def append(table, columns):
         writer.append(section, table, columns)
 
@@ -291,9 +332,13 @@ def tiny_run(tmp_path_factory) -> Path:
     with Writer(path, "tiny", scenario_yaml=SCENARIO) as writer:
         write_world(writer, "tables", box=True)
         write_world(writer, "reference", box=False)
-        meter, kvar = write_meters(lambda table, columns: writer.append("unmanaged", table, columns), np.zeros((3, HOURS)), box=False)
+        meter, kvar = write_meters(
+            lambda table, columns: writer.append("unmanaged", table, columns), np.zeros((3, HOURS)), box=False
+        )
         write_grid(lambda table, columns: writer.append("unmanaged", table, columns), meter, kvar)
         writer.seal()
         kpis.write(writer)
-        writer.finish({"outcome": "ok", "seed": 1, "interval_minutes": 60, "time_zone": "Europe/Berlin", "currency": "eur"})
+        writer.finish(
+            {"outcome": "ok", "seed": 1, "interval_minutes": 60, "time_zone": "Europe/Berlin", "currency": "eur"}
+        )
     return path

@@ -73,7 +73,9 @@ class _World:
         cloud = 0.55 + 0.45 * rng.random(self.day_of.max() + 1)[self.day_of]
         self.pv = self.kwp[:, None] * 0.85 * sun * cloud * rng.uniform(0.93, 1, (n, self.T))
         evening = np.exp(-(((self.hour - 19.5) / 2) ** 2))
-        base = rng.uniform(0.25, 0.6, n)[:, None] * (0.5 + 0.5 * np.exp(-(((self.hour - 8) / 1.6) ** 2)) + 1.4 * evening)
+        base = rng.uniform(0.25, 0.6, n)[:, None] * (
+            0.5 + 0.5 * np.exp(-(((self.hour - 8) / 1.6) ** 2)) + 1.4 * evening
+        )
         self.base = base * rng.uniform(0.7, 1.3, (n, self.T)) * m.load_scale
         self.ev_kw = self.ev[:, None] * 3.7 * ((self.hour > 19) & (self.hour < 22)) * m.load_scale
         self.hp_kw = self.hp[:, None] * 0.2 * (self.hour < 7) * m.load_scale
@@ -88,7 +90,11 @@ class _World:
         self.soc = np.zeros((self.m.homes, self.T + 1))
         for t in range(self.T):
             room = (self.battery - self.soc[:, t]) / (ETA * self.dt)
-            self.ch[:, t] = np.minimum(np.minimum(surplus[:, t], 2.0), np.clip(room, 0, None)) * (self.battery > 0) * (self.hour[t] < 16)
+            self.ch[:, t] = (
+                np.minimum(np.minimum(surplus[:, t], 2.0), np.clip(room, 0, None))
+                * (self.battery > 0)
+                * (self.hour[t] < 16)
+            )
             need = np.clip(self.load[:, t] - self.pv[:, t], 0, 2.0) * (self.hour[t] > 18)
             self.dis[:, t] = np.minimum(need, self.soc[:, t] * ETA / self.dt)
             self.soc[:, t + 1] = self.soc[:, t] + self.dt * (ETA * self.ch[:, t] - self.dis[:, t] / ETA)
@@ -134,8 +140,16 @@ class _World:
     def write(self, folder: Path) -> Path:
         m, n, t_count = self.m, self.m.homes, self.T
         self.rows: dict[tuple[str, str], list[dict]] = {}
-        limit = np.where(self.kwp[:, None] > 0, self.kwp[:, None] * (1 - 0.38 * self.depth[:, None] / self.longest), 0.0) if m.envelopes else np.full((n, 1), np.inf)
-        self.limit = np.broadcast_to(limit, (n, t_count)) * np.where((self.hour > 10) & (self.hour < 15), 1.0, 1.6) if m.envelopes else np.full((n, t_count), np.inf)
+        limit = (
+            np.where(self.kwp[:, None] > 0, self.kwp[:, None] * (1 - 0.38 * self.depth[:, None] / self.longest), 0.0)
+            if m.envelopes
+            else np.full((n, 1), np.inf)
+        )
+        self.limit = (
+            np.broadcast_to(limit, (n, t_count)) * np.where((self.hour > 10) & (self.hour < 15), 1.0, 1.6)
+            if m.envelopes
+            else np.full((n, t_count), np.inf)
+        )
         out = self.pv - self.load - self.ch + self.dis
         held = np.clip(out - self.limit, 0, None)
         self.curtailed = np.minimum(held, self.pv)
@@ -175,19 +189,28 @@ class _World:
         for t in range(t_count):
             room = np.clip(self.space - self.e[:, t], 0, None) / (ETA * self.dt)
             self.c[:, t] = np.minimum(np.minimum(surplus[:, t], 0.4 * self.space), room) * (self.hour[t] < 17)
-            self.r[:, t] = np.minimum(np.minimum(need[:, t], 0.4 * self.space), self.e[:, t] * ETA / self.dt) * (self.hour[t] > 18)
+            self.r[:, t] = np.minimum(np.minimum(need[:, t], 0.4 * self.space), self.e[:, t] * ETA / self.dt) * (
+                self.hour[t] > 18
+            )
             self.e[:, t + 1] = self.e[:, t] + self.dt * (ETA * self.c[:, t] - self.r[:, t] / ETA)
             if self.m.storage and self.m.trade:
                 spare = 0.3 * self.usable - operator
-                self.own_c[t] = min(0.1 * self.usable, max(spare, 0) / (ETA * self.dt), surplus[:, t].sum() * 0.3) * (11 < self.hour[t] < 15)
-                self.own_r[t] = min(0.1 * self.usable, operator * ETA / self.dt, need[:, t].sum() * 0.3) * (19 < self.hour[t] < 23)
+                self.own_c[t] = min(0.1 * self.usable, max(spare, 0) / (ETA * self.dt), surplus[:, t].sum() * 0.3) * (
+                    11 < self.hour[t] < 15
+                )
+                self.own_r[t] = min(0.1 * self.usable, operator * ETA / self.dt, need[:, t].sum() * 0.3) * (
+                    19 < self.hour[t] < 23
+                )
             net = (self.c[:, t] - self.r[:, t]).sum() + self.own_c[t] - self.own_r[t]
             self.box[t + 1] = self.box[t] + self.dt * (ETA * max(net, 0) - max(-net, 0) / ETA)
             operator = self.box[t + 1] - self.e[:, t + 1].sum()
 
     def _agents(self, section):
         n, box = self.m.homes, self.m.storage and section == "tables"
-        tail = ([("ess", "storage", "LV", "flat")] if box else []) + [("retailer", "retailer", "", ""), ("dso", "dso", "", "")]
+        tail = ([("ess", "storage", "LV", "flat")] if box else []) + [
+            ("retailer", "retailer", "", ""),
+            ("dso", "dso", "", ""),
+        ]
         k = len(tail)
 
         def column(values, fill=0.0):
@@ -235,7 +258,10 @@ class _World:
             place = [(9.0 + 1e-5 * k, 53.0) for k in range(2)] + [
                 (9.0 + 6e-4 * (w - 1), 53.0 - 3e-4 * d) for w, d in zip(self.wire, self.depth, strict=True)
             ]
-            x, y = (np.array([q[axis] for q in place]) if self.m.coordinates else np.full(len(place), np.nan) for axis in (0, 1))
+            x, y = (
+                np.array([q[axis] for q in place]) if self.m.coordinates else np.full(len(place), np.nan)
+                for axis in (0, 1)
+            )
             source = np.arange(len(self.buses)) == 0
             first = np.where(source, 1.0, np.nan)
             self.add(
@@ -252,9 +278,20 @@ class _World:
         self.add(section, "branch_flows", **blocks(
             self.times, [b[0] for b in self.branches], "branch_id", phase="abc", p_kw=p, q_kvar=p * 0.1, current_a=np.abs(p), loading_percent=loading, loss_kw=loss
         ))  # fmt: skip
-        found = [(t, self.buses[b], "over_voltage", v[b, t], 1.1) for b, t in zip(*np.where(v[1:] > 1.1), strict=True) for b in [b + 1]]
-        found += [(t, self.buses[b], "under_voltage", v[b, t], 0.9) for b, t in zip(*np.where(v[1:] < 0.9), strict=True) for b in [b + 1]]
-        found += [(t, self.branches[b][0], "overload", loading[b, t], 100.0) for b, t in zip(*np.where(loading > 100), strict=True)]
+        found = [
+            (t, self.buses[b], "over_voltage", v[b, t], 1.1)
+            for b, t in zip(*np.where(v[1:] > 1.1), strict=True)
+            for b in [b + 1]
+        ]
+        found += [
+            (t, self.buses[b], "under_voltage", v[b, t], 0.9)
+            for b, t in zip(*np.where(v[1:] < 0.9), strict=True)
+            for b in [b + 1]
+        ]
+        found += [
+            (t, self.branches[b][0], "overload", loading[b, t], 100.0)
+            for b, t in zip(*np.where(loading > 100), strict=True)
+        ]
         found += [(t, "feeder", "not_converged", np.nan, np.nan) for t in self.m.failed]
         if found:
             self.add(
@@ -299,15 +336,27 @@ class _World:
                     retail_sell_eur_per_kwh=m.feed_in,
                 ))  # fmt: skip
             if m.spot:
-                self.add(section, "series", time=self.times, series_id="spot", value=np.full(self.T, 0.08), unit="eur/kWh")
-        rents = {"rent_energy": -np.append(self.space * 0.05, -self.space.sum() * 0.05), "rent_power": -np.append(self.space * 0.4 * 0.03, -self.space.sum() * 0.4 * 0.03)}
+                self.add(
+                    section, "series", time=self.times, series_id="spot", value=np.full(self.T, 0.08), unit="eur/kWh"
+                )
+        rents = {
+            "rent_energy": -np.append(self.space * 0.05, -self.space.sum() * 0.05),
+            "rent_power": -np.append(self.space * 0.4 * 0.03, -self.space.sum() * 0.4 * 0.03),
+        }
         self._books("tables", rest, exchange, got, gave, rents if m.storage else {})
         plain = np.vstack([meter, self.box_net[None]])
         s, lo = np.clip(plain, 0, None), np.clip(-plain, 0, None)
         shared = np.minimum(s.sum(0), lo.sum(0)) * (1.0 if m.trade else 0.0)
         g, v = s * shared / np.where(s.sum(0) > 0, s.sum(0), 1), lo * shared / np.where(lo.sum(0) > 0, lo.sum(0), 1)
         self._books("ex_post", plain - g + v, v - g, g, v, {})
-        self._books("reference", np.vstack([meter, np.zeros((1, self.T))]), np.zeros_like(need), np.zeros_like(need), np.zeros_like(need), {})
+        self._books(
+            "reference",
+            np.vstack([meter, np.zeros((1, self.T))]),
+            np.zeros_like(need),
+            np.zeros_like(need),
+            np.zeros_like(need),
+            {},
+        )
 
     def _books(self, section, rest, exchange, got, gave, rents):
         """Postings of whole numbers, one transaction an interval and kind; bills are their sums per day."""
@@ -329,7 +378,14 @@ class _World:
             nonlocal number
             number += 1
             for account, amount, mwh in zip(accounts, amounts, energies, strict=True):
-                for key, value in (("time", self.times[t]), ("account", account), ("kind", kind), ("amount", int(amount)), ("energy", int(mwh)), ("transaction", str(number))):
+                for key, value in (
+                    ("time", self.times[t]),
+                    ("account", account),
+                    ("kind", kind),
+                    ("amount", int(amount)),
+                    ("energy", int(mwh)),
+                    ("transaction", str(number)),
+                ):
                     ledger[key].append(value)
 
         for kind, counter, flow, unit_price in kinds:
@@ -346,7 +402,13 @@ class _World:
                     e[-1] -= e.sum()
                     post(kind, t, [names[k] for k in busy], a, e if moves else 0 * e)
                 else:
-                    post(kind, t, [*(names[k] for k in busy), counter], [*a, -a.sum()], [*e, -e.sum()] if moves else [0] * (busy.size + 1))
+                    post(
+                        kind,
+                        t,
+                        [*(names[k] for k in busy), counter],
+                        [*a, -a.sum()],
+                        [*e, -e.sum()] if moves else [0] * (busy.size + 1),
+                    )
         for kind, amounts in rents.items():
             for day in range(int(self.day_of.max()) + 1):
                 cents = np.rint(amounts * 1e6)
@@ -361,7 +423,9 @@ class _World:
             amount_micro_eur=np.array(ledger["amount"], dtype=np.int64), previous_hash="", hash="",
         )  # fmt: skip
         sums: dict[tuple[str, str, str], int] = {}
-        for time, account, kind, amount in zip(ledger["time"], ledger["account"], ledger["kind"], ledger["amount"], strict=True):
+        for time, account, kind, amount in zip(
+            ledger["time"], ledger["account"], ledger["kind"], ledger["amount"], strict=True
+        ):
             key = (account, str((time + np.timedelta64(2, "h")).astype("datetime64[D]")), kind)
             sums[key] = sums.get(key, 0) + amount
         lines = sorted(sums)
@@ -407,11 +471,28 @@ class _World:
         hours = max(1, round(self.T * self.dt))
         for k in range(hours):
             if k % 24 == 0:
-                rows.append((f"day-{k // 24:03d}", "day_ahead", self.times[0] + np.timedelta64(k - 2, "h"), int(rng.normal(240, 40))))
-            rows.append((f"hour-{k:04d}", "intraday", self.times[0] + np.timedelta64(k * 60 - 5, "m"), max(20, int(rng.normal(90, 25)))))
+                rows.append(
+                    (
+                        f"day-{k // 24:03d}",
+                        "day_ahead",
+                        self.times[0] + np.timedelta64(k - 2, "h"),
+                        int(rng.normal(240, 40)),
+                    )
+                )
+            rows.append(
+                (
+                    f"hour-{k:04d}",
+                    "intraday",
+                    self.times[0] + np.timedelta64(k * 60 - 5, "m"),
+                    max(20, int(rng.normal(90, 25))),
+                )
+            )
         failed = {len(rows) - 1 - k for k in range(self.m.unconverged)}
         for name, _stage, _at, count in rows:
-            history += [(name, min(i, count), 0.3 * 0.96**i + 5e-4, 0.5 * 0.955**i + 4e-4, 10.0) for i in range(20, count + 20, 20)]
+            history += [
+                (name, min(i, count), 0.3 * 0.96**i + 5e-4, 0.5 * 0.955**i + 4e-4, 10.0)
+                for i in range(20, count + 20, 20)
+            ]
         ok = np.array([k not in failed for k in range(len(rows))])
         cost = np.full(len(rows), 20.0)
         gap = rng.uniform(0, 2e-3, len(rows))

@@ -150,7 +150,10 @@ def test_the_headline_is_what_the_bills_say(page, frames):
     now, before = bills_of(frames, "tables"), bills_of(frames, "reference")
     losers = int((now - before > 0.005).sum())
 
-    found = re.match(r"Sharing cut the members' bills by (\d+) % and kept the feeder inside its limits throughout the 2 days\. (\d+) of 20", page.headline)
+    found = re.match(
+        r"Sharing cut the members' bills by (\d+) % and kept the feeder inside its limits throughout the 2 days\. (\d+) of 20",
+        page.headline,
+    )
     assert found, page.headline
     assert int(found.group(1)) == round((1 - now.sum() / before.sum()) * 100)
     assert int(found.group(2)) == losers > 0
@@ -170,7 +173,13 @@ def test_tiles_agree_with_the_tables(page, frames):
     bought_for_load = (
         at_home.merge(settled, on=["time", "agent_id"])
         .assign(came=lambda d: d.grid_buy_kw + d.rented_discharge_kw + (-d.exchange_kw).clip(lower=0))
-        .assign(open=lambda d: d.load_kw - np.minimum(d.pv_kw, d.load_kw) - np.minimum(d.load_kw - np.minimum(d.pv_kw, d.load_kw), d.battery_discharge_kw))
+        .assign(
+            open=lambda d: (
+                d.load_kw
+                - np.minimum(d.pv_kw, d.load_kw)
+                - np.minimum(d.load_kw - np.minimum(d.pv_kw, d.load_kw), d.battery_discharge_kw)
+            )
+        )
         .assign(share=lambda d: np.where(d.came > 0, d.open * d.grid_buy_kw / d.came.where(d.came > 0, 1), 0.0))
         .share.sum()
     )
@@ -179,10 +188,16 @@ def test_tiles_agree_with_the_tables(page, frames):
 
     assert amount(page.tile("bills").removeprefix("Members' bills, together")) == round(now.sum(), 2)
     assert f"reference {before.sum():.2f} €" in page.tile("bills")
-    assert f"{int((before - now > 0.005).sum())}of 20" in page.tile("better_off").replace(" ", "", 0).replace("off ", "")
+    assert f"{int((before - now > 0.005).sum())}of 20" in page.tile("better_off").replace(" ", "", 0).replace(
+        "off ", ""
+    )
     assert f"worst +{(now - before).max():.2f} €" in page.tile("better_off")
-    assert amount(page.tile("demand_local").removeprefix("Demand met locally")) == pytest.approx(100 * (1 - bought_for_load / at_home.load_kw.sum()), abs=0.5)
-    assert amount(page.tile("peak_export").removeprefix("Peak export at the transformer")) == pytest.approx(-flows.min(), abs=0.5)
+    assert amount(page.tile("demand_local").removeprefix("Demand met locally")) == pytest.approx(
+        100 * (1 - bought_for_load / at_home.load_kw.sum()), abs=0.5
+    )
+    assert amount(page.tile("peak_export").removeprefix("Peak export at the transformer")) == pytest.approx(
+        -flows.min(), abs=0.5
+    )
     assert f"reference {-ref_flows.min():.0f} kW" in page.tile("peak_export")
     assert "Quarter-hours outside limits 0of 192" in page.tile("outside").replace(" of", "of")
     assert f"without envelopes {frames['unmanaged', 'violations'].time.nunique()}" in page.tile("outside")
@@ -195,7 +210,10 @@ def test_the_operators_margin_is_that_of_the_key_figures(folder, frames):
     """The waterfall adds up to the figure `operator_margin_eur`, which other code computes."""
     tables = RunTables(folder)
     story = collect(tables)
-    by_pandas = -frames["tables", "bills"].query("agent_id == 'ess'").amount_eur.sum() - frames["tables", "storage"].wear_eur.sum()
+    by_pandas = (
+        -frames["tables", "bills"].query("agent_id == 'ess'").amount_eur.sum()
+        - frames["tables", "storage"].wear_eur.sum()
+    )
 
     assert story.storage.margin == pytest.approx(by_pandas, abs=1e-6)
     assert story.storage.margin == pytest.approx(story.figure("operator_margin_eur").value, abs=1e-6)
@@ -223,15 +241,29 @@ def test_energy_by_hand(tmp_path):
     made = fabricate(tmp_path / "run", homes=3, steps=1, storage=False)
     meters = pq.read_table(made / "tables/meters.parquet").to_pandas()
     zero = dict.fromkeys(("battery_charge_kw", "battery_discharge_kw", "curtailed_kw"), 0.0)
-    meters = meters.assign(**zero, pv_kw=[4.0, 0, 0], pv_available_kw=[4.0, 0, 0], load_kw=[1.0, 2.0, 0.5], meter_kw=[-3.0, 2.0, 0.5])
+    meters = meters.assign(
+        **zero, pv_kw=[4.0, 0, 0], pv_available_kw=[4.0, 0, 0], load_kw=[1.0, 2.0, 0.5], meter_kw=[-3.0, 2.0, 0.5]
+    )
     positions = pq.read_table(made / "tables/positions.parquet").to_pandas().query("stage == 'settled'")
-    positions = positions.assign(exchange_kw=[2.0, -2.0, 0.0], grid_buy_kw=[0, 0, 0.5], grid_sell_kw=[1.0, 0, 0], rented_charge_kw=0.0, rented_discharge_kw=0.0)
+    positions = positions.assign(
+        exchange_kw=[2.0, -2.0, 0.0],
+        grid_buy_kw=[0, 0, 0.5],
+        grid_sell_kw=[1.0, 0, 0],
+        rented_charge_kw=0.0,
+        rented_discharge_kw=0.0,
+    )
     for name, frame in (("meters", meters), ("positions", positions)):
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), made / f"tables/{name}.parquet")
 
     flows = energy_flows(RunTables(made), "run")
 
-    assert {k: float(v[0]) for k, v in flows.sources.items()} == {"own solar": 1.0, "own battery": 0.0, "neighbours": 2.0, "shared storage": 0.0, "retailer": 0.5}
+    assert {k: float(v[0]) for k, v in flows.sources.items()} == {
+        "own solar": 1.0,
+        "own battery": 0.0,
+        "neighbours": 2.0,
+        "shared storage": 0.0,
+        "retailer": 0.5,
+    }
     assert {k: float(v[0]) for k, v in flows.uses.items()} == {
         "used at home": 1.0, "own battery": 0.0, "neighbours": 2.0, "shared storage": 0.0, "fed in": 1.0, "curtailed": 0.0,
     }  # fmt: skip
@@ -254,8 +286,14 @@ def test_carried_voltages_are_those_of_the_table(folder, page, frames):
     data = page.data()["live"]
     assert data["worlds"] == ["With sharing", "Reference", "Without envelopes"]
     for world, folder_name in enumerate(("tables", "reference", "unmanaged")):
-        raw = np.frombuffer(base64.b64decode(data["moving"]["voltage"][world][0]), dtype="<i2").reshape(len(data["grid"]["bus"]), -1)
-        table = frames[folder_name, "bus_voltages"].pivot_table(index="bus_id", columns="time", values="v_pu").loc[data["grid"]["bus"]]
+        raw = np.frombuffer(base64.b64decode(data["moving"]["voltage"][world][0]), dtype="<i2").reshape(
+            len(data["grid"]["bus"]), -1
+        )
+        table = (
+            frames[folder_name, "bus_voltages"]
+            .pivot_table(index="bus_id", columns="time", values="v_pu")
+            .loc[data["grid"]["bus"]]
+        )
         assert np.abs(raw / 1e4 + 1 - table.to_numpy()).max() <= 0.5001e-4
     assert "MV" not in data["grid"]["bus"]  # the bus above the transformer is not part of the picture
 
@@ -305,8 +343,13 @@ def test_the_page_asks_for_nothing(page):
         assert tag not in {"link", "img", "iframe", "object", "embed", "base"}, tag
         for name in ("src", "href", "data", "srcset", "action"):
             assert str(attrs.get(name, "#")).startswith("#"), (tag, attrs)
-    own = (Path(report.__file__).parent / "templates" / "report.js").read_text() + (Path(report.__file__).parent / "templates" / "report.css").read_text()
-    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(|fetch\(|XMLHttpRequest|innerHTML|insertAdjacentHTML|document\.write|eval\(", own)
+    own = (Path(report.__file__).parent / "templates" / "report.js").read_text() + (
+        Path(report.__file__).parent / "templates" / "report.css"
+    ).read_text()
+    assert not re.search(
+        r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(|fetch\(|XMLHttpRequest|innerHTML|insertAdjacentHTML|document\.write|eval\(",
+        own,
+    )
 
 
 def test_equal_runs_are_equal_pages(folder, tmp_path):
@@ -337,7 +380,12 @@ def test_a_scenario_may_ask_for_a_plain_page(folder, tmp_path):
     assert 'data-packed="no"' in Page(tmp_path / "asked").html
 
 
-NASTY = {0: "<script>alert(1)</script>", 4: "A member whose name has forty characters", 7: "O'Hara & <b>Söhne</b>", 9: "</script><img src=x onerror=alert(2)>"}
+NASTY = {
+    0: "<script>alert(1)</script>",
+    4: "A member whose name has forty characters",
+    7: "O'Hara & <b>Söhne</b>",
+    9: "</script><img src=x onerror=alert(2)>",
+}
 
 
 @pytest.mark.parametrize("as_plain", [False, True])
@@ -353,14 +401,23 @@ def test_names_are_text_and_never_markup(tmp_path, as_plain):
     assert sum(tag == "script" for tag, _ in found.tags) == 3
     assert NASTY[9] in found.data()["live"]["members"]["id"]
     for name, figure in found.data()["figures"].items():
-        drawn = json.dumps([figure["layout"].get("annotations"), figure["layout"].get("xaxis"), figure["layout"].get("yaxis")])
+        drawn = json.dumps(
+            [figure["layout"].get("annotations"), figure["layout"].get("xaxis"), figure["layout"].get("yaxis")]
+        )
         assert "<script" not in drawn, name
         assert "<img" not in drawn, name
 
 
 def test_readable_without_javascript(page):
     """Head, tiles, every answer and every table stand in the page itself."""
-    for words in ("Members' bills, together", "The same people, three ways", "Sharing after the fact", "Highest voltage", "Checks", "Self sufficiency"):
+    for words in (
+        "Members' bills, together",
+        "The same people, three ways",
+        "Sharing after the fact",
+        "Highest voltage",
+        "Checks",
+        "Self sufficiency",
+    ):
         assert words in page.text, words
     assert page.html.count("<noscript>") == 3
     assert page.html.count("<table") >= 8
@@ -452,7 +509,9 @@ def test_no_solar(made):
     """No sun: one sentence instead of the energy charts, and nobody was held back."""
     found = made("no_solar", solar=False)
 
-    assert found.answer("energy") == "There is no solar power and nothing was traded: the retailer delivered everything."
+    assert (
+        found.answer("energy") == "There is no solar power and nothing was traded: the retailer delivered everything."
+    )
     assert "No member has solar power" in found.answer("envelopes")
     assert 'data-tile="curtailed"' not in found.html
     assert "there is none in this run" in found.html  # the reason of the dash in "Solar used locally"
@@ -521,7 +580,9 @@ def test_a_failed_power_flow(made):
 
     assert found.headline.startswith("The power flow has no result in 4 quarter-hours.")
     assert "kept the feeder" not in found.headline
-    assert found.answer("grid").startswith("Not proven: the power flow has no result in 4 of 192 quarter-hours. Highest voltage +9.9 %")
+    assert found.answer("grid").startswith(
+        "Not proven: the power flow has no result in 4 of 192 quarter-hours. Highest voltage +9.9 %"
+    )
     assert "hatched: no power flow" in found.text
     raw = np.frombuffer(base64.b64decode(found.data()["live"]["moving"]["voltage"][0][0]), dtype="<i2").reshape(-1, 192)
     assert (raw[:, [40, 41, 42, 100]] == -32768).all()
@@ -535,7 +596,9 @@ def test_breaches_in_the_run(made):
     count = int(re.search(r"but the feeder left its limits in (\d+) quarter-hours", found.headline).group(1))
 
     assert count > 0
-    assert f"Quarter-hours outside limits {count} of 192" in found.tile("outside").replace(f"{count}of", f"{count} of").replace("limits ", "limits ")
+    assert f"Quarter-hours outside limits {count} of 192" in found.tile("outside").replace(
+        f"{count}of", f"{count} of"
+    ).replace("limits ", "limits ")
     assert '<li class="no"><b>Grid</b>' in found.html
     assert found.answer("grid").startswith(f"No: a limit was broken in {count} of 192")
 
@@ -550,7 +613,9 @@ def test_clearings_that_did_not_converge(made):
     assert not clearings["converged"][clearings["start"]]
 
 
-@pytest.mark.parametrize(("name", "start", "minutes"), [("autumn", "2016-10-29T10:00", [120, 60]), ("spring", "2016-03-26T11:00", [60, 120])])
+@pytest.mark.parametrize(
+    ("name", "start", "minutes"), [("autumn", "2016-10-29T10:00", [120, 60]), ("spring", "2016-03-26T11:00", [60, 120])]
+)
 def test_days_of_92_and_100_quarter_hours(made, name, start, minutes):
     """The clocks change in the run: the page carries both offsets, the heading has local dates."""
     found = made(name, start=start, days=3)
@@ -642,7 +707,13 @@ def test_the_ladder_steps_down_until_it_fits(folder):
         found = live(tables, feeder, ("run", "unmanaged"), whole, ids, 0, budget)
         sizes.append(len(json.dumps(found.data)))
         raw = np.frombuffer(base64.b64decode(found.data["voltage"][1][0]), dtype="<i2")
-        assert raw.max() == 1 + raw.max() - 1 == np.frombuffer(base64.b64decode(live(tables, feeder, ("unmanaged",), whole, ids, 0).data["voltage"][0][0]), dtype="<i2").max()
+        assert (
+            raw.max()
+            == 1 + raw.max() - 1
+            == np.frombuffer(
+                base64.b64decode(live(tables, feeder, ("unmanaged",), whole, ids, 0).data["voltage"][0][0]), dtype="<i2"
+            ).max()
+        )
         assert bool(found.notes) == (found.data["block"] > 1)
     assert sizes[0] > sizes[1] > sizes[2]
 
@@ -670,12 +741,30 @@ def linear(colour):
 
 SIGHT = {  # Machado, Oliveira, Fernandes 2009, severity 1
     "normal": np.eye(3),
-    "deutan": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
-    "protan": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
-    "tritan": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+    "deutan": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "protan": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "tritan": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
 }
-LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]])
-LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099], [0.0259040371, 0.7827717662, -0.8086757660]])
+LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
 
 
 def oklab(light):

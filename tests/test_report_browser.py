@@ -50,7 +50,12 @@ def browser():
         from playwright.sync_api import sync_playwright
     except ImportError:
         _missing("playwright is not installed")
-    place = os.environ.get("COMMONWATT_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    place = (
+        os.environ.get("COMMONWATT_CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if place is None or not Path(place).is_file():
         _missing("no Chromium was found")
     with sync_playwright() as play:
@@ -62,9 +67,14 @@ def browser():
 class View:
     """One report in one browser window, with everything that was asked for and said."""
 
-    def __init__(self, browser, path, *, width=1440, height=960, scheme="light", script=True, fragment="", settled=True):
+    def __init__(
+        self, browser, path, *, width=1440, height=960, scheme="light", script=True, fragment="", settled=True
+    ):
         self.context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, java_script_enabled=script, reduced_motion="reduce"
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            java_script_enabled=script,
+            reduced_motion="reduce",
         )
         self.page = self.context.new_page()
         self.requests, self.said, self.dialogs = [], [], []
@@ -132,7 +142,10 @@ def table(folder, name, section="tables"):
 def savings(folder):
     """Reference bill less bill of every member, by pandas."""
     homes = table(folder, "agents").query("role == 'prosumer'").agent_id
-    sums = [table(folder, "bills", s).groupby("agent_id").amount_eur.sum().reindex(homes, fill_value=0.0) for s in ("tables", "reference")]
+    sums = [
+        table(folder, "bills", s).groupby("agent_id").amount_eur.sum().reindex(homes, fill_value=0.0)
+        for s in ("tables", "reference")
+    ]
     return sums[1] - sums[0]
 
 
@@ -141,7 +154,9 @@ def savings(folder):
 
 def test_nothing_is_asked_for_and_nothing_is_said(view):
     """Every chart drawn, every world and clearing looked at: no request, no message on the console, no dialog."""
-    view.js("async () => { for (const r of [1, 2, 0]) await commonwatt.setRun(r); for (const t of [0, 50, 191]) await commonwatt.setT(t); await commonwatt.setClearing(3); }")
+    view.js(
+        "async () => { for (const r of [1, 2, 0]) await commonwatt.setRun(r); for (const t of [0, 50, 191]) await commonwatt.setT(t); await commonwatt.setClearing(3); }"
+    )
 
     assert view.requests == []
     assert view.said == []
@@ -169,7 +184,9 @@ def test_no_width_scrolls_sideways(window, scheme):
         opened.page.set_viewport_size({"width": width, "height": 900})
         opened.page.wait_for_timeout(400)
         assert opened.js("document.documentElement.scrollWidth") <= width
-        beyond = opened.js("() => [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, svg, .chart') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 90))")
+        beyond = opened.js(
+            "() => [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, svg, .chart') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 90))"
+        )
         assert beyond == [], width
     assert opened.said == []
 
@@ -214,9 +231,13 @@ def test_there_is_a_mark_for_every_row(view, folder):
     assert marks(view, "rights") == table(folder, "rights").agent_id.nunique()
     assert marks(view, "waterfall") == int((operator.abs() > 0.005).sum()) + 2  # wear and the margin
     assert view.js("document.querySelectorAll('[data-fig=groups] .points path').length") == len(homes)
-    assert view.js("document.querySelectorAll('[data-fig=clearings] .points path').length") == len(table(folder, "clearings"))
+    assert view.js("document.querySelectorAll('[data-fig=clearings] .points path').length") == len(
+        table(folder, "clearings")
+    )
     buses = len(table(folder, "buses")) - 1  # without the one above the transformer
-    assert view.js("document.querySelector('[data-live=map]').calcdata.find(c => c[0].trace.customdata).length") == buses
+    assert (
+        view.js("document.querySelector('[data-live=map]').calcdata.find(c => c[0].trace.customdata).length") == buses
+    )
     assert view.js("document.querySelector('[data-live=heat]').data[0].z.length") == buses
     assert view.page.locator("#who option").count() == len(homes)
 
@@ -236,8 +257,13 @@ def test_bars_measure_back_to_money(view, folder):
 def test_the_three_totals_are_as_long_as_the_bills(view, folder):
     """Lengths of the three bars have one scale: that of the members' bills."""
     homes = table(folder, "agents").query("role == 'prosumer'").agent_id
-    totals = [frame[frame.agent_id.isin(homes)].amount_eur.sum() for frame in (table(folder, "bills", s) for s in ("reference", "ex_post", "tables"))]
-    widths = view.js("[...document.querySelectorAll('#totals .track i:not(.zero)')].map(e => e.getBoundingClientRect().width)")
+    totals = [
+        frame[frame.agent_id.isin(homes)].amount_eur.sum()
+        for frame in (table(folder, "bills", s) for s in ("reference", "ex_post", "tables"))
+    ]
+    widths = view.js(
+        "[...document.querySelectorAll('#totals .track i:not(.zero)')].map(e => e.getBoundingClientRect().width)"
+    )
     scale = max(widths) / max(abs(v) for v in totals)
 
     for width, value in zip(widths, totals, strict=True):
@@ -246,7 +272,9 @@ def test_the_three_totals_are_as_long_as_the_bills(view, folder):
 
 def test_percentages_of_a_bar_fill_it(view):
     """The parts of every 100 % bar fill its width, and none is wider than it says."""
-    for part, whole in view.js("[...document.querySelectorAll('.stack .bar')].map(b => [[...b.children].reduce((s, e) => s + e.getBoundingClientRect().width, 0), b.getBoundingClientRect().width])"):
+    for part, whole in view.js(
+        "[...document.querySelectorAll('.stack .bar')].map(b => [[...b.children].reduce((s, e) => s + e.getBoundingClientRect().width, 0), b.getBoundingClientRect().width])"
+    ):
         assert part == pytest.approx(whole, abs=14)  # gaps of two pixels
 
 
@@ -268,7 +296,12 @@ def test_the_player_colours_the_nodes_outside_limits(window, folder):
 
     assert counts[worst] >= 3
     assert opened.js(RED, [2, worst]) == counts[worst]
-    use = table(folder, "branch_flows", "unmanaged").query("branch_id == 'T1'").sort_values("time").loading_percent.iloc[worst]
+    use = (
+        table(folder, "branch_flows", "unmanaged")
+        .query("branch_id == 'T1'")
+        .sort_values("time")
+        .loading_percent.iloc[worst]
+    )
     assert f"transformer {round(use)}\u00a0%" in opened.js("document.querySelector('#now').textContent")
     assert opened.js("document.querySelector('#now').className") == "bad"
     assert counts[60] == 0
@@ -288,7 +321,10 @@ def test_another_moment_is_another_picture(window):
     before, words = page.evaluate(fills), page.locator("[data-when]").first.inner_text()
 
     page.evaluate("commonwatt.setT(0)")
-    page.wait_for_function("f => f !== [...document.querySelectorAll('[data-live=map] .points path')].map(p => p.style.fill).join()", arg=before)
+    page.wait_for_function(
+        "f => f !== [...document.querySelectorAll('[data-live=map] .points path')].map(p => p.style.fill).join()",
+        arg=before,
+    )
     assert page.locator("[data-when]").first.inner_text() == "Mon 18 July, 12:00" != words
     left = page.evaluate("parseFloat(document.querySelector('[data-fig=week] .cursor').style.left)")
 
@@ -356,7 +392,9 @@ def test_zooming_one_time_chart_zooms_all(window):
     opened = window().all_drawn()
     ranges = "() => [...document.querySelectorAll('.chart[data-time]')].map(e => e._fullLayout.xaxis.range.map(Math.round).join())"
 
-    opened.js("() => Plotly.relayout(document.querySelector('[data-fig=week]'), {'xaxis.range[0]': 20, 'xaxis.range[1]': 60})")
+    opened.js(
+        "() => Plotly.relayout(document.querySelector('[data-fig=week]'), {'xaxis.range[0]': 20, 'xaxis.range[1]': 60})"
+    )
     opened.page.wait_for_function(f"({ranges})().every(r => r === '20,60')")
     opened.js("() => Plotly.relayout(document.querySelector('[data-fig=storage]'), {'xaxis.autorange': true})")
     opened.page.wait_for_function(f"!({ranges})().includes('20,60')")
@@ -416,10 +454,14 @@ def test_hovering_tells_local_time_and_values(window):
 def test_csv_holds_what_is_drawn(window, folder):
     """The link under the bars gives one line per member with the amounts of the tables."""
     opened = window()
-    opened.js("() => document.querySelector('#people [data-csv=members]').addEventListener('click', e => e.preventDefault())")
+    opened.js(
+        "() => document.querySelector('#people [data-csv=members]').addEventListener('click', e => e.preventDefault())"
+    )
     opened.page.locator("#people details").nth(1).locator("summary").click()
     opened.page.locator("[data-csv=members]").click()
-    text = opened.js("decodeURIComponent(document.querySelector('[data-csv=members]').href.split(',').slice(1).join(','))")
+    text = opened.js(
+        "decodeURIComponent(document.querySelector('[data-csv=members]').href.split(',').slice(1).join(','))"
+    )
     rows = [line.split(",") for line in text.split("\r\n")[1:]]
     wanted = savings(folder)
 
@@ -454,7 +496,9 @@ def test_paper_is_light(window, tmp_path):
     opened = window(scheme="dark").all_drawn()
     opened.js("() => dispatchEvent(new Event('beforeprint'))")
     opened.page.wait_for_function(f"({FILL})() === '{rgb(palette.LIGHT['store'])}'")
-    assert max(opened.js("[...document.querySelectorAll('.chart .main-svg')].map(e => e.clientWidth)")) <= 690  # A4 less its margins
+    assert (
+        max(opened.js("[...document.querySelectorAll('.chart .main-svg')].map(e => e.clientWidth)")) <= 690
+    )  # A4 less its margins
     opened.page.emulate_media(media="print")
     assert not opened.page.locator("nav").is_visible()
     assert opened.page.pdf(format="A4", print_background=True)[:5] == b"%PDF-"
@@ -465,7 +509,11 @@ def test_paper_is_light(window, tmp_path):
 
 def test_a_name_cannot_run_anything(window, tmp_path):
     """A member called <script> is a text everywhere: list, bill, map, bars, hover, table."""
-    names = {0: "<script>alert(1)</script>", 3: "<img src=x onerror=alert(2)>", 6: "A member whose name has forty characters"}
+    names = {
+        0: "<script>alert(1)</script>",
+        3: "<img src=x onerror=alert(2)>",
+        6: "A member whose name has forty characters",
+    }
     made = _fabricated().fabricate(tmp_path / "run", homes=10, names=names)
     opened = window(report.write(made)).all_drawn()
     ids = opened.js("commonwatt.data.members.id")
@@ -501,7 +549,9 @@ def test_strange_runs_draw_without_a_word(window, tmp_path, state):
     if state.get("failed"):
         opened.js("commonwatt.setT(40)")
         assert "no power flow" in opened.page.locator("#now").inner_text()
-        assert opened.js("document.querySelector('[data-live=heat]').data.length") == 4  # the map and a hatched box per gap
+        assert (
+            opened.js("document.querySelector('[data-live=heat]').data.length") == 4
+        )  # the map and a hatched box per gap
     if state.get("minutes") == 60:
         assert opened.page.locator("[data-window]").count() >= 2
         before = opened.js("commonwatt.S.t")
@@ -546,7 +596,15 @@ def blank_charts(view, scratch):
         count, hull = chart.evaluate(HULL)
         coloured, width = scratch.evaluate(INK, base64.b64encode(chart.screenshot()).decode())
         if not (count >= 1 and hull > 0.15 and coloured > 0.0015 and width > 0.3):
-            found.append((chart.get_attribute("data-fig") or chart.get_attribute("data-live"), count, round(hull, 2), round(coloured, 4), round(width, 2)))
+            found.append(
+                (
+                    chart.get_attribute("data-fig") or chart.get_attribute("data-live"),
+                    count,
+                    round(hull, 2),
+                    round(coloured, 4),
+                    round(width, 2),
+                )
+            )
     return found
 
 
@@ -576,7 +634,11 @@ def test_a_week_of_a_hundred_homes_opens_quickly(window, tmp_path):
         painted.append(opened.js("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
         ready.append(opened.js("commonwatt.ready"))
         opened.all_drawn()
-        step.append(opened.js("async () => { const at = performance.now(); for (let t = 100; t < 110; t++) await commonwatt.setT(t); return (performance.now() - at) / 10; }"))
+        step.append(
+            opened.js(
+                "async () => { const at = performance.now(); for (let t = 100; t < 110; t++) await commonwatt.setT(t); return (performance.now() - at) / 10; }"
+            )
+        )
     print(f"painted {min(painted):.0f} ms, ready {min(ready):.0f} ms, step {min(step):.0f} ms")  # noqa: T201 - a measurement for whoever runs it with -s
 
     assert min(painted) < 500

@@ -104,7 +104,10 @@ def test_one_member_is_spoken_of_in_the_singular():
     assert words(say.headline(one, WEEK, "eur")).startswith("Sharing cut the member’s bill by 20 %")
     assert "the member paid 8.00 € instead of 10.00 €" in words(say.lede(one, WEEK, "eur"))
     assert words(say.people_answer(one, None, 0.0, "eur")) == "The only member saves 2.00 €."
-    assert words(say.people_answer(but(members=1, bills=12.0, reference_bills=10.0), None, 0.0, "eur")) == "The only member pays 2.00 € more."
+    assert (
+        words(say.people_answer(but(members=1, bills=12.0, reference_bills=10.0), None, 0.0, "eur"))
+        == "The only member pays 2.00 € more."
+    )
 
 
 ANY_COUNT = st.integers(0, 2000)
@@ -130,7 +133,11 @@ def outcomes(draw, failures=ANY_COUNT):
 def test_no_outcome_makes_a_sentence_of_nonsense(outcome):
     """Whatever came out: no nan, no inf, no minus zero, no doubled space or stop; it ends with a stop."""
     for clock in (WEEK, DAY):
-        for sentence in (say.headline(outcome, clock, "eur"), say.lede(outcome, clock, "eur"), say.people_answer(outcome, None, -1.0, "eur")):
+        for sentence in (
+            say.headline(outcome, clock, "eur"),
+            say.lede(outcome, clock, "eur"),
+            say.people_answer(outcome, None, -1.0, "eur"),
+        ):
             text = words(sentence)
             assert not re.search(r"nan|inf\b|None|-0\.00|-0 |  |\.\.|,,| ,| \.", text), text
             assert text == "" or text.rstrip().endswith("."), text
@@ -168,7 +175,9 @@ def test_a_credit_is_received_not_paid(now, before, says):
 
 def test_without_envelopes_the_lede_compares_with_the_reference():
     """No unmanaged world: breaches are compared with the reference, and nothing is said of curtailment."""
-    found = words(say.lede(but(unmanaged_outside=None, reference_outside=7, held_back_percent=0.0, outside=3), WEEK, "eur"))
+    found = words(
+        say.lede(but(unmanaged_outside=None, reference_outside=7, held_back_percent=0.0, outside=3), WEEK, "eur")
+    )
 
     assert "in 7 quarter-hours without sharing, in 3 with sharing." in found
     assert "envelopes" not in found
@@ -193,7 +202,10 @@ def test_where_the_energy_came_from():
         "72 % of demand was met inside the community, against 18 % without sharing. "
         "Most of the gain came from neighbours (2 423 kWh more), then from shared storage (410 kWh more)."
     )
-    assert words(say.energy_answer(0.0, 0.0, {}, 0.0, 0.0)) == "There is no solar power and nothing was traded: the retailer delivered everything."
+    assert (
+        words(say.energy_answer(0.0, 0.0, {}, 0.0, 0.0))
+        == "There is no solar power and nothing was traded: the retailer delivered everything."
+    )
     assert words(say.energy_answer(NAN, NAN, {}, 100.0, 5.0)) == "There was no demand to meet."
     assert "Nothing was traded." in words(say.energy_answer(33.0, 33.0, {}, 100.0, 0.0))
 
@@ -206,15 +218,22 @@ def test_what_local_energy_cost():
         "2 423 kWh changed hands at 9.1 ct/kWh on average. It is cheapest around 12:00 (8.0 ct/kWh) and dearest around 22:00 (12.4 ct/kWh). "
         "Buyers kept 94 % of the margin between feed-in and the retail price less local charges."
     )
-    assert words(say.price_answer(0.0, NAN, None, None, NAN, "eur")) == "Nothing was traded, so local energy has no price."
+    assert (
+        words(say.price_answer(0.0, NAN, None, None, NAN, "eur")) == "Nothing was traded, so local energy has no price."
+    )
 
 
 def test_who_loses_is_counted_by_group():
     """22 of 30 losers in one group; all of them; both of two; a single one has its loss instead."""
-    assert "22 of those 30 belong to the group “solar only”" in words(say.people_answer(GOOD, ("Solar only", 22), 0.0, "eur"))
+    assert "22 of those 30 belong to the group “solar only”" in words(
+        say.people_answer(GOOD, ("Solar only", 22), 0.0, "eur")
+    )
     assert "all of those belong" in words(say.people_answer(GOOD, ("Solar only", 30), 0.0, "eur"))
     assert "both belong" in words(say.people_answer(but(losers=2), ("Solar only", 2), 0.0, "eur"))
-    assert words(say.people_answer(but(losers=1), ("Solar only", 1), 0.0, "eur")) == "87 members save, 1 pays more; the largest loss is 12.01 €."
+    assert (
+        words(say.people_answer(but(losers=1), ("Solar only", 1), 0.0, "eur"))
+        == "87 members save, 1 pays more; the largest loss is 12.01 €."
+    )
     assert words(say.people_answer(but(losers=0, winners=0), None, 0.0, "eur")) == "Nobody saves, nobody pays more."
 
 
@@ -227,7 +246,10 @@ def test_where_the_gain_comes_from_is_claimed_only_when_true():
 
 def test_market_against_plain_sharing():
     """The market may be better, equal, or worse for the members than sharing after the fact."""
-    assert words(say.three_ways(50.0, 80.0, 100.0, "eur")) == "The market saves 50.00 €, against 20.00 € when the same meters are only shared after the fact."
+    assert (
+        words(say.three_ways(50.0, 80.0, 100.0, "eur"))
+        == "The market saves 50.00 €, against 20.00 € when the same meters are only shared after the fact."
+    )
     assert "as much as" in words(say.three_ways(50.0, 50.0, 100.0, "eur"))
     worse = words(say.three_ways(80.0, 50.0, 100.0, "eur"))
     assert worse.startswith("The market saves 20.00 €, but 50.00 €")
@@ -258,8 +280,12 @@ def test_whether_the_grid_held():
     )
     broken = words(say.grid_answer(GOOD, WEEK, *rest, ("the transformer reached 116 %", "the voltage reached +10.2 %")))
     assert broken.endswith("42 without envelopes; there the transformer reached 116 % and the voltage reached +10.2 %.")
-    assert words(say.grid_answer(but(outside=3), WEEK, *rest)).startswith("No: a limit was broken in 3 of 672 quarter-hours.")
-    assert words(say.grid_answer(but(failed=1), WEEK, *rest)).startswith("Not proven: the power flow has no result in 1 of 672 quarter-hours.")
+    assert words(say.grid_answer(but(outside=3), WEEK, *rest)).startswith(
+        "No: a limit was broken in 3 of 672 quarter-hours."
+    )
+    assert words(say.grid_answer(but(failed=1), WEEK, *rest)).startswith(
+        "Not proven: the power flow has no result in 1 of 672 quarter-hours."
+    )
 
 
 def test_what_the_envelopes_took():
@@ -268,10 +294,19 @@ def test_what_the_envelopes_took():
         "12 of 51 solar homes were held back, at worst by 31 % of their energy, 588 kWh in all. "
         "Without envelopes the feeder would have left its limits in 38 quarter-hours."
     )
-    assert words(say.envelope_answer(1, 51, 2.0, 5.0, None, WEEK)) == "1 of 51 solar homes was held back, by 2.0 % of its energy."
+    assert (
+        words(say.envelope_answer(1, 51, 2.0, 5.0, None, WEEK))
+        == "1 of 51 solar homes was held back, by 2.0 % of its energy."
+    )
     assert words(say.envelope_answer(1, 1, 2.0, 5.0, 0, WEEK)).startswith("The only solar home was held back")
-    assert words(say.envelope_answer(0, 51, 0.0, 0.0, 0, WEEK)) == "None of 51 solar homes was held back. Without envelopes the feeder would have stayed inside its limits."
-    assert words(say.envelope_answer(0, 0, 0.0, 0.0, None, WEEK)) == "No member has solar power, so no export was held back."
+    assert (
+        words(say.envelope_answer(0, 51, 0.0, 0.0, 0, WEEK))
+        == "None of 51 solar homes was held back. Without envelopes the feeder would have stayed inside its limits."
+    )
+    assert (
+        words(say.envelope_answer(0, 0, 0.0, 0.0, None, WEEK))
+        == "No member has solar power, so no export was held back."
+    )
 
 
 def test_how_the_market_converged():
