@@ -8,6 +8,7 @@ once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -290,6 +291,8 @@ def _write_table(answer: Any, path: Path) -> None:
     """Write a table of pyarrow, as its ending says."""
     from pyarrow import csv, parquet
 
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such folder", str(path))
     if path.suffix == ".parquet":
         parquet.write_table(answer, path, compression="zstd")
     else:

@@ -57,6 +57,7 @@ class SharedStorage:
 
 def problem(
     *,
+    names: tuple[str, ...],
     dt_h: float,
     load_kw: Matrix,
     pv_kw: Matrix,
@@ -87,6 +88,7 @@ def problem(
     wear[BATTERY] = battery_wear_eur_per_kwh
     ess = _rented(shared, r, steps)
     return Problem(
+        agent_ids=names,
         dt_h=dt_h,
         load_kw=rows(load_kw),
         pv_kw=rows(pv_kw),

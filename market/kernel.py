@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.compiled import FAST
+from market.compiled import EXACT
 from market.project import backward, forward, share_rights
 from market.prox import prox_agents, prox_exchange, prox_net, prox_rights, prox_stores
 from market.tiles import OWN, SLOTS, Data, Factors, Found, State
@@ -27,7 +27,7 @@ __all__ = ["iterate", "squares"]
 Floats = NDArray[np.float64]
 
 
-@njit(**FAST)
+@njit(**EXACT)
 def iterate(
     data: Data, s: State, w: State, found: Found, factors: Factors, weights: Floats, count: int, first: int, last: int,
     before: bool, after: bool,
@@ -51,7 +51,7 @@ def iterate(
             prox_net(data, s, w, found, weights)
 
 
-@njit(**FAST)
+@njit(**EXACT)
 def squares(rho: Floats, s: Floats, w: Floats, moved: Floats, out: Floats) -> None:
     """Add squared norms in the metric of ``rho`` to ``out``: of ``z - w``, ``w``, ``z`` and ``s - w``.
 

@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.compiled import FAST, FAST_PART
+from market.compiled import EXACT, EXACT_PART
 from market.tiles import (
     BASE,
     CONTENT,
@@ -52,7 +52,7 @@ __all__ = ["backward", "factor", "forward", "share_rights"]
 Floats = NDArray[np.float64]
 
 
-@njit(**FAST)
+@njit(**EXACT)
 def factor(data: Data, weights: Floats, factors: Factors) -> None:
     """Fill ``factors`` for these weights."""
     tiles, steps, _, lanes = data.given.shape
@@ -105,7 +105,7 @@ def factor(data: Data, weights: Floats, factors: Factors) -> None:
             _invert(blocks[t], slots, pivot)
 
 
-@njit(**FAST_PART)
+@njit(**EXACT_PART)
 def _invert(block: Floats, slots: int, pivot: Floats) -> None:
     """Invert symmetric positive definite blocks in place, all lanes at once (Gauss-Jordan needs no pivoting there)."""
     lanes = block.shape[2]
@@ -128,7 +128,7 @@ def _invert(block: Floats, slots: int, pivot: Floats) -> None:
             block[p, p, i] = pivot[i]
 
 
-@njit(**FAST_PART)
+@njit(**EXACT_PART)
 def share_rights(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Project the rights on their sums: where more is wanted than is offered, all give way alike."""
     for j in range(data.active.shape[0] if data.renting else 0):
@@ -144,7 +144,7 @@ def share_rights(data: Data, s: State, w: State, found: Found, weights: Floats) 
                 w.right[kind, j, i] = (right[i] - excess) * active[i]
 
 
-@njit(**FAST_PART)
+@njit(**EXACT_PART)
 def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, y: Floats, hat: Floats) -> None:
     """Fill ``y`` with the forward half of a tile's solve and ``hat`` with nu, mu and n_j as the s alone give them.
 
@@ -213,7 +213,7 @@ def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, y: 
                     out[i] += block[i] * r[i]
 
 
-@njit(**FAST_PART)
+@njit(**EXACT_PART)
 def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: Floats, y: Floats, hat: Floats) -> None:
     """Finish a tile's solve for ``y`` and fill ``w`` from it by (2) to (4)."""
     _, steps, _, lanes = data.given.shape

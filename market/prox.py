@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.compiled import FAST_PART
+from market.compiled import EXACT_PART
 from market.tiles import (
     BUY,
     CONTENT,
@@ -50,7 +50,7 @@ __all__ = ["prox_agents", "prox_exchange", "prox_net", "prox_rights", "prox_stor
 Floats = NDArray[np.float64]
 
 
-@njit(**FAST_PART)
+@njit(**EXACT_PART)
 def prox_agents(k: int, data: Data, s: State, w: State, weights: Floats) -> None:
     """Retail, meter and curtailment of a tile."""
     _, steps, _, lanes = data.given.shape
@@ -71,7 +71,7 @@ def prox_agents(k: int, data: Data, s: State, w: State, weights: Floats) -> None
             curtail[i] += alpha * (z - at_curtail[i])
 
 
-@njit(**FAST_PART)
+@njit(**EXACT_PART)
 def prox_stores(k: int, data: Data, s: State, w: State, weights: Floats) -> None:
     """Stores of a tile, and rented spaces too where rights are given."""
     _, steps, _, lanes = data.given.shape
@@ -102,7 +102,7 @@ def prox_stores(k: int, data: Data, s: State, w: State, weights: Floats) -> None
                 e[i] += alpha * (z - at_e[i])
 
 
-@njit(**FAST_PART)
+@njit(**EXACT_PART)
 def prox_rights(k: int, data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Rented spaces of a tile together with the rights to them, where those are free.
 
@@ -172,7 +172,7 @@ def prox_rights(k: int, data: Data, s: State, w: State, found: Found, weights: F
                 e[i] += alpha * (z - kept * initial[i] - at_e[i])
 
 
-@njit(**FAST_PART)
+@njit(**EXACT_PART)
 def prox_exchange(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Clear the exchange in every interval: z = (rho y - price [+ charge]) / (rho + curvature), and sum z = 0."""
     alpha, rho, agents = weights[RELAX], weights[EXCHANGE], data.agents
@@ -208,7 +208,7 @@ def prox_exchange(data: Data, s: State, w: State, found: Found, weights: Floats)
             x[i] += alpha * ((max(sale, 0.0) + min(sale + charge[i], 0.0)) * stiff - now[i])
 
 
-@njit(**FAST_PART)
+@njit(**EXACT_PART)
 def prox_net(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Keep the net of every shared store inside its bounds, all tenants moving alike."""
     alpha, rho = weights[RELAX], weights[NET]

@@ -7,7 +7,8 @@ meters and with one another;  4. envelopes were kept, or the breach is told;  5.
 flow;  6. the books balance, hang together by their hashes, and bills are their sums;  7. every amount follows from meters,
 positions, rights, series and the tariff, to the micro-euro;  8. the headline figures agree.
 
-Before them stands the form: a table, column or row that is missing, or a figure that is none, fails.  Nothing here calls
+Before them stand the files, which must be those that the manifest names, and the form: a table, column or row that is
+missing, or a figure that is none, fails.  Nothing here calls
 the code that made the run; only the schema and the opening of the folder are shared.
 """
 
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from sim.certify_evidence import Check, Evidence, Wrong
+from sim.certify_files import NAME as FILES
+from sim.certify_files import files
 from sim.query import QueryError, database
 from sim.schema import SECTIONS
 
@@ -98,6 +101,8 @@ def certify(path: Path | str, *, only: Collection[str] = ()) -> Certification:
             for section in sections
             if not only or f"{name} ({section})" in only
         ]
+    if not only or FILES in only:
+        checks.insert(0, files(folder))
     # nothing checked is nothing certified
     return Certification(bool(checks) and all(check.ok for check in checks), tuple(checks))
 

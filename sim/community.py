@@ -273,6 +273,7 @@ class Community:
             exchange, pinned = "pinned", book.day_ahead.exchange_kw[:, at:]
         limited = self.people.active[:, None]
         task = problem(
+            names=self.connection_ids,
             dt_h=self.clock.dt_h,
             load_kw=load_kw,
             pv_kw=solar_kw,

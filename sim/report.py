@@ -43,10 +43,14 @@ def write(run_path: Path, plain: bool = False) -> Path:
     ReportError
         If the folder is no finished run.
     """
+    import duckdb
+
     tables = RunTables(Path(run_path))
     try:
         asked = bool((tables.scenario.get("report") or {}).get("plain"))
         html = render(collect(tables), tables, plain=plain or asked)
+    except duckdb.Error as error:
+        raise ReportError(f"{run_path} is no whole run: {str(error).splitlines()[0]}") from error
     finally:
         tables.close()
     path = Path(run_path) / "report.html"

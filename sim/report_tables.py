@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.query import database, view_name
+from sim.results import Run
 
 __all__ = ["WORLDS", "Clock", "ReportError", "RunTables"]
 
@@ -141,7 +142,7 @@ class RunTables:
                 f"{self.folder} is no finished run: {', '.join(missing)} is missing. "
                 f"Give the folder that `commonwatt run` has written."
             )
-        self.manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        self.manifest = Run(self.folder).manifest
         self.scenario = _read_yaml(self.folder / "scenario.yaml")
         self._connection = database(self.folder)
         for world, section in WORLDS.items():
