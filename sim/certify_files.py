@@ -25,7 +25,9 @@ def files(folder: Path) -> Check:
         index = manifest["tables"]
         told = {(section, name): index[section][name]["sha256"] for section in SECTIONS for name in tables_of(section)}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return Check(NAME, False, f"manifest.json is missing or does not name every table: {type(error).__name__} {error}", 0)
+        return Check(
+            NAME, False, f"manifest.json is missing or does not name every table: {type(error).__name__} {error}", 0
+        )
     for count, ((section, name), digest) in enumerate(told.items()):
         path = folder / section / f"{name}.parquet"
         try:

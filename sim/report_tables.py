@@ -8,7 +8,6 @@ there: :meth:`RunTables.has` says so.  Times reach Python as the index of their 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
