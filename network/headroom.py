@@ -13,7 +13,7 @@ AC power flow at the start of the path, and its coefficients taken at the voltag
 (for an overload the root of |f_0 + share · step| = limit, f the complex current or power of the branch), and the AC
 power flow at the estimate corrects it.  From then on each row's slope is the one seen between the last two points (a
 secant), so that the error is squared rather than divided from step to step; a bracket of one safe and one unsafe share
-guards it.  The search aims 1e-8 inside the limits and returns only a share whose AC power flow was seen to keep them.
+guards it.  The search aims 1e-7 inside the limits and returns only a share whose AC power flow was seen to keep them.
 
 Limit: a path along which a limit is broken and then kept again is followed to the first such place only if an
 estimate falls into it.  Voltages and loadings of a radial feeder are monotone along a path for all practical data.
@@ -42,8 +42,9 @@ Path = Callable[[Vector, Index], Complex]
 TOLERANCE = 1e-10
 """A limit is kept where h is not above this: the noise of the power flow itself."""
 
-_INSIDE = 1e-8
-"""The search aims at h = −1e-8, so that what it returns is safe in anybody's arithmetic."""
+_INSIDE = 1e-7
+"""The search aims at h = −1e-7: safe in anybody's arithmetic, and at the points between the two vertices, where the AC power flow can
+be worse than at both by a few 1e-8 (losses are not monotone)."""
 
 _AC_TOLERANCE_PU = 1e-10
 _MOST_STEPS = 40
