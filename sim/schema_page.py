@@ -58,6 +58,7 @@ a NaN where a figure is promised, fails.
 
 | check | what it confirms | how closely |
 |---|---|---|
+| files | every table is the file that the manifest names, by its hash | exactly |
 | form | all tables, columns and rows are there, once, from the scenario's start to its end; every promised figure is a number | exactly |
 | meters | meter = load + charge − discharge − pv; pv + curtailed = available; load = base load + cars + heat pump | 1e-6 kW |
 | storage | batteries and the shared ESS follow their state equations within their ratings; holders sum to the box; netting never loses; tenants keep to their rights | 1e-6 kW, 1e-6 kWh |

@@ -78,6 +78,25 @@ def more(amount):
     return lambda value: value + amount
 
 
+def test_a_file_that_is_not_the_one_written_fails(run):
+    """A forecast of which no law speaks is changed in one cell: the file is not that of the manifest."""
+    table = frame(run, "tables", "envelopes")
+    before = failed(run, "files")
+    change(run, "tables", "envelopes", {}, "export_limit_kw", more(0.5))
+
+    assert before == {}
+    assert table.num_rows
+    assert "tables/envelopes.parquet" in failed(run, "files")["files"]
+
+
+def test_a_manifest_that_cannot_be_read_certifies_nothing(run):
+    """Half a manifest is a failure, not a pass."""
+    (run / "manifest.json").write_text("{")
+
+    assert not certify(run).ok
+    assert "manifest.json" in failed(run, "files")["files"]
+
+
 # --- what is true passes ------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +108,7 @@ def test_a_true_run_passes_every_check(run):
     assert certification.ok
     points = {check.name.split(" (")[0] for check in certification.checks}
     assert points == {
+        "files",
         "form",
         "meters",
         "storage",
