@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import numpy as np
 
 from sim.folder import is_run, open_partial, publish, remove_stale, told
-from sim.rows import ResultsError, blocks
+from sim.rows import PlaceTakenError, ResultsError, blocks
 from sim.schema import SECTIONS, TABLES
 from sim.table_folder import TableFolder
 
@@ -248,11 +248,11 @@ def _refuse_foreign(path: Path, content_id: str, *, force: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not is_run(path):
-        raise ResultsError(f"{path} exists and is no run; it is left alone. Choose another folder with --out.")
+        raise PlaceTakenError(f"{path} exists and is no run; it is left alone. Choose another folder with --out.")
     if not force:
         held = Run(path).manifest.get("content_id")
         what = "this very run" if held == content_id else f"another run ({held})"
-        raise ResultsError(
+        raise PlaceTakenError(
             f"{path} holds {what} already. Choose another folder with --out, or replace it with --force."
         )
 

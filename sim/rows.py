@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["ResultsError", "Sink", "arrow_table", "blocks"]
+__all__ = ["PlaceTakenError", "ResultsError", "Sink", "arrow_table", "blocks"]
 
 
 ROW_GROUP = 65_536
@@ -30,6 +30,10 @@ ROW_GROUP = 65_536
 
 class ResultsError(RuntimeError):
     """A run folder cannot be written or read; the message says where and why."""
+
+
+class PlaceTakenError(ResultsError, ValueError):
+    """The folder that was asked for holds something else: a mistake of whoever asked."""
 
 
 def blocks(times: NDArray[Any], ids: Sequence[str], id_column: str = "agent_id", **columns: Any) -> dict[str, Any]:
