@@ -500,15 +500,31 @@ def cases(draw):
     )
 
 
+def test_a_deterministic_envelope_leaves_loadings_open_between_its_vertices():
+    """A current is a power over a voltage: who imports near the source lowers the voltage at which another exports.
+
+    Both vertices keep the rating of the far line; with the near home importing and the far one exporting, each inside its
+    envelope, it is passed by a little.
+    """
+    lines = [Line("near", "source", "bar", 0.05, 0.02), Line("far", "bar", "end", 0.02, 0.01, rating_a=50.0)]
+    feeder = Feeder.build("street", {"source": 400.0, "bar": 400.0, "end": 400.0}, lines, source_bus="source")
+    model, zero, caps = Model(feeder, [1, 2]), np.zeros((2, 1)), np.array([40.0, 60.0])
+    found = compute(model, zero, zero, [True, True], caps, caps, Limits(0.8, 1.2, 100.0))
+    near_imports, far_exports = found.import_limit_kw[0, 0], found.export_limit_kw[1, 0]
+
+    def loading(near_kw, far_kw):
+        return model.solve(np.array([[near_kw], [far_kw]]), zero).loading_percent.max()
+
+    assert found.binding_export[0] == "far"
+    assert loading(found.export_limit_kw[0, 0], far_exports) <= 100.0 + 1e-9
+    assert loading(-near_imports, -found.import_limit_kw[1, 0]) <= 100.0 + 1e-9
+    assert loading(-near_imports, far_exports) > 100.1
+
+
 @settings(max_examples=60, deadline=None)
 @given(cases())
-def test_any_use_inside_the_envelope_is_safe(case):
-    """On a balanced feeder voltages hold at any use of the box, loadings at both vertices.
-
-    In between a loading may pass its limit by a little: a current is a power over a voltage, and a home near the source that imports
-    lowers the voltage at which others export. That is what a deterministic envelope leaves open; 0.026 points is the most that 1500 random
-    feeders showed.
-    """
+def test_voltages_hold_at_any_use_inside_the_envelope(case):
+    """On a balanced feeder voltages hold at both vertices and three hundred random points of the box, loadings at both vertices."""
     model, p, q, active, export_cap, import_cap, limits, rng = case
     found = compute(model, p, q, active, export_cap, import_cap, limits)
     for t in np.flatnonzero(found.status == "ok"):
@@ -525,7 +541,6 @@ def test_any_use_inside_the_envelope_is_safe(case):
         assert worst(flow, voltages) <= 1e-9
         vertices = flow.loading_percent[:, :2]
         assert vertices.max() <= limits.loading_max_percent + 1e-9
-        assert flow.loading_percent.max() <= limits.loading_max_percent + 0.1
 
 
 @settings(max_examples=60, deadline=None)
