@@ -23,6 +23,8 @@ Vector = NDArray[np.float64]
 
 RULE = "pv_battery_flexible"
 
+ROUNDING_KW = 1e-10
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wish:
@@ -70,17 +72,17 @@ def hold(wish: Wish, import_limit_kw: Vector, export_limit_kw: Vector) -> Held:
     """
     ev_in, ev_out = np.maximum(wish.ev_kw, 0.0), np.maximum(-wish.ev_kw, 0.0)
     storage_kw = wish.battery_charge_kw - wish.battery_discharge_kw + wish.ev_kw
-    excess = -export_limit_kw - (wish.base_load_kw + wish.heat_pump_kw + storage_kw - wish.pv_kw)
+    excess = _beyond(-export_limit_kw - (wish.base_load_kw + wish.heat_pump_kw + storage_kw - wish.pv_kw))
     pv, excess = _reduce(wish.pv_kw, excess)
     discharge, excess = _reduce(wish.battery_discharge_kw, excess)
     ev_out, excess = _reduce(ev_out, excess)
 
     storage_kw = wish.battery_charge_kw - discharge + ev_in - ev_out
-    excess = wish.base_load_kw + wish.heat_pump_kw + storage_kw - pv - import_limit_kw
+    excess = _beyond(wish.base_load_kw + wish.heat_pump_kw + storage_kw - pv - import_limit_kw)
     charge, excess = _reduce(wish.battery_charge_kw, excess)
     ev_in, excess = _reduce(ev_in, excess)
-    above_least, excess = _reduce(np.maximum(wish.heat_pump_kw - wish.heat_pump_least_kw, 0.0), excess)
-    heat_pump = np.minimum(wish.heat_pump_kw, wish.heat_pump_least_kw + above_least)
+    idle = np.clip(excess, 0.0, np.maximum(wish.heat_pump_kw - wish.heat_pump_least_kw, 0.0))
+    heat_pump, excess = wish.heat_pump_kw - idle, excess - idle
     help_kw, excess = _reduce(wish.battery_spare_kw, excess)
     discharge = discharge + (wish.battery_spare_kw - help_kw)
 
@@ -98,6 +100,11 @@ def hold(wish: Wish, import_limit_kw: Vector, export_limit_kw: Vector) -> Held:
         deferred_kw=np.maximum(wish.ev_kw - ev, 0.0) + wish.heat_pump_kw - heat_pump,
         breach_kw=np.where(np.abs(breach) > 1e-9, breach, 0.0),
     )
+
+
+def _beyond(excess_kw: Vector) -> Vector:
+    """Return what is beyond a limit by more than the rounding of a sum."""
+    return np.where(excess_kw > ROUNDING_KW, excess_kw, 0.0)
 
 
 def _reduce(power_kw: Vector, excess_kw: Vector) -> tuple[Vector, Vector]:
