@@ -62,14 +62,16 @@ def _tubes(
 
 
 @njit(**EXACT_PART)
-def _total_tube(e1: float, e2: float, kept: float, energy: float, power: float, net: Floats) -> Floats:
-    """Return (2, T + 1): where the sum of the contents should be so that the net's later bounds can be met.
+def _total_tube(
+    e1: float, e2: float, kept: float, energy: float, power: float, final: float, net: Floats
+) -> Floats:
+    """Return (2, T + 1): where the sum of the contents should be so that the net's later bounds can be met and the end reached.
 
     Without opposite flows, and as if the spaces were one: a guide, not a law.
     """
     steps = net.shape[1]
     total = np.empty((2, steps + 1))
-    total[0, steps], total[1, steps] = 0.0, energy
+    total[0, steps] = total[1, steps] = final
     for t in range(steps - 1, -1, -1):
         up, down = min(net[1, t], power), max(net[0, t], -power)
         total[0, t] = min(max((total[0, t + 1] - (e1 if up > 0.0 else e2) * up) / kept, 0.0), energy)
@@ -99,7 +101,7 @@ def follow_rented(
     for i in range(agents):
         all_energy += right_energy[i]
         all_power += right_power[i]
-    total_tube = _total_tube(e1, e2, kept, all_energy, all_power, bounds)
+    total_tube = _total_tube(e1, e2, kept, all_energy, all_power, final.sum(), bounds)
     net, least, most, content = np.empty(agents), np.empty(agents), np.empty(agents), initial.copy()
     for i in range(agents):
         energy[i, 0] = initial[i]

@@ -437,6 +437,20 @@ def test_a_firm_charge_may_need_the_last_kilowatt_hour():
         clear(replace(case, ess_net_min_kw=firm * np.where(np.isfinite(firm), 1.01, 1.0)))
 
 
+def test_tenants_leave_in_time_where_the_last_intervals_let_nothing_out(monkeypatch):
+    """Spaces that must be empty at the end, and no discharge in the last quarter: followed as it is, without the slow way out."""
+    monkeypatch.setattr("market.repair.restore", lambda *_: pytest.fail("the plan could be followed"))
+    case = sample(30, 24)
+    net_min = np.full((1, 24), -np.inf)
+    net_min[0, 18:] = 0.0
+    closing = replace(case, ess_net_min_kw=net_min)
+    found = clear(closing)
+
+    assert broken_laws(closing, found) == []
+    assert found.rented_energy_kwh[0].max() > 1.0
+    assert found.rented_energy_kwh[0, :, 18:].max() == pytest.approx(0.0, abs=1e-9)
+
+
 # from where it stood -------------------------------------------------------------------------------------------------
 
 
