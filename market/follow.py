@@ -62,9 +62,7 @@ def _tubes(
 
 
 @njit(**EXACT_PART)
-def _total_tube(
-    e1: float, e2: float, kept: float, energy: float, power: float, final: float, net: Floats
-) -> Floats:
+def _total_tube(e1: float, e2: float, kept: float, energy: float, power: float, final: float, net: Floats) -> Floats:
     """Return (2, T + 1): where the sum of the contents should be so that the net's later bounds can be met and the end reached.
 
     Without opposite flows, and as if the spaces were one: a guide, not a law.
