@@ -11,17 +11,23 @@ over its retail exchange ``g`` (import +), its sale to the exchange ``x``, its c
     g - x - sum_M (c_v - d_v) = m                                                  the commercial balance       (2)
     m = load - (pv - curtailed) + sum_K (c - d),   -export - breach <= m <= import + breach    the meter        (3)
     e[t] = retention e[t-1] + dt (eta_c c - d / eta_d) - drain,  bounds on c, d, e              every store     (4)
-    0 <= e_v <= right_energy,  0 <= c_v, d_v <= right_power,  e_v[T] = rented_final              rented space   (5)
+    0 <= e_v <= right_energy,  0 <= c_v, d_v <= available right_power,  e_v[T] = rented_final    rented space   (5)
 
 and the agents are coupled by ``sum x = 0``, by the offers ``sum right_energy <= offer`` and ``sum right_power <= offer``
-and by ``ess_net_min <= sum (c_v - d_v) <= ess_net_max``.  docs/mathematics/exchange.md has the whole of it.
+and by ``ess_net_min <= sum (c_v - d_v) <= ess_net_max``.  In netted operation the offers bound every single right but not
+their sum; what is bounded in their place is the box itself, in which opposite flows cancel::
+
+    n = sum (c_v - d_v),   e[t] = retention e[t-1] + dt (eta_c n+ - n- / eta_d),   floor E <= e <= ceiling E     (6)
+
+Firm and interruptible rights are two shared stores with different ``ess_available``; in netted operation they may lie in one
+box (``ess_box``).  docs/mathematics/exchange.md has the whole of it.
 
 Nothing is repaired here: what cannot be meant is refused, all mistakes at once, with the agent and the interval.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -45,14 +51,20 @@ _SHAPES = {
     "rent_energy_eur_per_kwh": "Mn", "rent_power_eur_per_kw": "Mn",
     "ess_net_min_kw": "MT", "ess_net_max_kw": "MT", "rented_initial_kwh": "Mn", "rented_final_kwh": "Mn",
     "right_energy_kwh": "Mn", "right_power_kw": "Mn", "pinned_exchange_kw": "nT",
+    "ess_available": "MT", "ess_netted": "M", "ess_box": "M", "ess_floor": "M", "ess_ceiling": "M",
+    "ess_initial_kwh": "M",
 }  # fmt: skip
+_KINDS: dict[str, Any] = {"access": np.bool_, "ess_netted": np.bool_, "ess_box": np.int64}
+_LEFT_OUT = {"right_energy_kwh", "right_power_kw", "pinned_exchange_kw", "ess_initial_kwh"}  # None if not given
+_WITH_DEFAULT = {"ess_available", "ess_netted", "ess_box", "ess_floor", "ess_ceiling"}
 _MAY_BE_INFINITE = {"import_limit_kw", "export_limit_kw", "ess_net_min_kw", "ess_net_max_kw"}
 _NOT_NEGATIVE = (
     "pv_kw", "exchange_charge_eur_per_kwh", "rented_charge_eur_per_kwh", "import_limit_kw", "export_limit_kw",
     "store_charge_max_kw", "store_discharge_max_kw", "store_wear_eur_per_kwh", "ess_energy_offer_kwh",
     "ess_power_offer_kw", "ess_wear_eur_per_kwh", "rent_energy_eur_per_kwh", "rent_power_eur_per_kw",
-    "rented_initial_kwh", "rented_final_kwh", "right_energy_kwh", "right_power_kw",
+    "rented_initial_kwh", "rented_final_kwh", "right_energy_kwh", "right_power_kw", "ess_initial_kwh",
 )  # fmt: skip
+_SHARES = ("ess_available", "ess_floor", "ess_ceiling")
 _FRACTIONS = (
     "store_efficiency_charge", "store_efficiency_discharge", "store_retention",
     "ess_efficiency_charge", "ess_efficiency_discharge", "ess_retention",
@@ -139,6 +151,21 @@ class Problem:
     """None: rights are cleared.  Given, shape (M, n): they are fixed, the rent is sunk and still counted. [kWh]"""
     right_power_kw: Floats | None = None
     """Goes with ``right_energy_kwh``.  Shape (M, n). [kW]"""
+    ess_available: Floats = field(default_factory=lambda: np.array(1.0))
+    """Share of the right's power that may be used in an interval, 0 to 1: what distinguishes an interruptible right from a
+    firm one.  Shape (M, T)."""
+    ess_netted: NDArray[np.bool_] = field(default_factory=lambda: np.array(False))
+    """Whether the store is operated netted: offers bound single rights, and the box bounds the sum of the flows.  Shape
+    (M,)."""
+    ess_box: NDArray[np.int64] = field(default_factory=lambda: np.array(-1))
+    """Which shared store's row describes the box in which this one lies: its own (-1 says that too), or another netted one's,
+    which then also has the efficiencies, the retention and the net's bounds of the box.  Shape (M,)."""
+    ess_floor: Floats = field(default_factory=lambda: np.array(0.0))
+    """Least content of a netted box, as a share of its energy offer.  Shape (M,)."""
+    ess_ceiling: Floats = field(default_factory=lambda: np.array(1.0))
+    """Largest content of a netted box, as a share of its energy offer.  Shape (M,)."""
+    ess_initial_kwh: Floats | None = None
+    """Content of the box at the start; without it the floor and what the tenants have in it.  Shape (M,). [kWh]"""
     exchange: Exchange = "free"
     """free: agents trade; pinned: they keep ``pinned_exchange_kw``; zero: they do not trade."""
     pinned_exchange_kw: Floats | None = None
@@ -186,7 +213,7 @@ class Problem:
         mistakes = _take_arrays(self)
         if not mistakes:  # the others need arrays that fit together
             mistakes = _check_numbers(self) + _check_scalars(self) + _check_values(self) + _check_prices(self)
-            mistakes += _check_shared(self)
+            mistakes += _check_shared(self) + _check_boxes(self)
         if mistakes:
             shown = mistakes[:20] + [f"and {len(mistakes) - 20} more"] * (len(mistakes) > 20)
             raise ProblemError(f"the exchange's problem has {len(mistakes)} mistake(s):\n  " + "\n  ".join(shown))
@@ -230,17 +257,24 @@ class Problem:
         given.update(more)
         ones = set(_FRACTIONS) | {"access"}
         default = dict.fromkeys(_MAY_BE_INFINITE, np.inf) | {"ess_net_min_kw": -np.inf} | dict.fromkeys(ones, 1.0)
-        optional = {"right_energy_kwh", "right_power_kw", "pinned_exchange_kw"}
+        optional = _LEFT_OUT | _WITH_DEFAULT
         columns = {
             name: full(name, given.pop(name, default.get(name, 0.0))) for name in _SHAPES if name not in optional
         }
-        columns |= {name: full(name, given.pop(name)) for name in optional if given.get(name) is not None}
+        columns |= {name: full(name, given.pop(name)) for name in _SHAPES if given.get(name) is not None}
         return cls(dt_h=dt_h, **columns, **given)
 
-    def dropped(self, steps: int, store_initial_kwh: Floats, rented_initial_kwh: Floats) -> Problem:
+    def dropped(
+        self,
+        steps: int,
+        store_initial_kwh: Floats,
+        rented_initial_kwh: Floats,
+        ess_initial_kwh: Floats | None = None,
+    ) -> Problem:
         """Return the problem of the rest of the horizon, without its first ``steps`` intervals.
 
-        The contents that have been reached by then are the new beginning; everything else stays as it is.
+        The contents that have been reached by then are the new beginning; everything else stays as it is.  A netted box whose
+        content is not given holds its floor and what its tenants have.
         """
         if not 0 <= steps < self.steps:
             raise ProblemError(f"{steps} of {self.steps} intervals were to be dropped; at least one must be left.")
@@ -249,7 +283,43 @@ class Problem:
             for f in fields(self)
             if "T" in _SHAPES.get(f.name, "") and getattr(self, f.name) is not None
         }
-        return replace(self, **rest, store_initial_kwh=store_initial_kwh, rented_initial_kwh=rented_initial_kwh)
+        return replace(
+            self, **rest, store_initial_kwh=store_initial_kwh, rented_initial_kwh=rented_initial_kwh,
+            ess_initial_kwh=ess_initial_kwh,
+        )  # fmt: skip
+
+    @property
+    def leads(self) -> NDArray[np.bool_]:
+        """Which shared stores' rows describe a box of their own.  Shape (M,)."""
+        own: NDArray[np.bool_] = self.ess_box == np.arange(self.shared)
+        return own
+
+    def in_boxes(self, per_store: Floats) -> Floats:
+        """Return the sums over the stores that lie in one box, in the row that describes it.  Shape (M, ...)."""
+        total = np.zeros_like(per_store)
+        np.add.at(total, self.ess_box, per_store)
+        return total
+
+    def box_initial_kwh(self) -> Floats:
+        """Return the content of every box at the start, 0 in rows that describe none.  Shape (M,)."""
+        if self.ess_initial_kwh is not None:
+            return np.where(self.leads, self.ess_initial_kwh, 0.0)
+        floor = np.where(self.ess_netted, self.ess_floor * self.ess_energy_offer_kwh, 0.0)
+        return np.where(self.leads, floor + self.in_boxes(self.rented_initial_kwh.sum(axis=1)), 0.0)
+
+    def box_bounds(self) -> Floats:
+        """Return what bounds the box of every netted store, 0 for the others.  Shape (6, M, T).
+
+        Least and largest charge, least and largest discharge [kW], least and largest content at the end of an interval [kWh].
+        The net's bounds are in those of the flows: where it must charge it cannot discharge.
+        """
+        own = self.ess_netted & self.leads
+        power = self.ess_power_offer_kw[:, None]
+        least, most = np.maximum(self.ess_net_min_kw, -power), np.minimum(self.ess_net_max_kw, power)
+        content = np.stack([self.ess_floor, self.ess_ceiling])[:, :, None] * self.ess_energy_offer_kwh[:, None]
+        flows = [np.maximum(least, 0.0), np.maximum(most, 0.0), np.maximum(-most, 0.0), np.maximum(-least, 0.0)]
+        contents = [np.broadcast_to(c, least.shape) for c in content]
+        return np.where(own[:, None], np.stack([*flows, *contents]), 0.0)
 
 
 def _take_arrays(problem: Problem) -> list[str]:
@@ -266,12 +336,15 @@ def _take_arrays(problem: Problem) -> list[str]:
         value = getattr(problem, name)
         if value is None:
             continue
-        kind: Any = np.bool_ if name == "access" else np.float64
-        array = np.ascontiguousarray(value, dtype=kind)
+        array = np.ascontiguousarray(value, dtype=_KINDS.get(name, np.float64))
         shape = tuple(size[axis] for axis in axes)
+        if name in _WITH_DEFAULT and np.ndim(value) == 0:
+            array = np.full(shape, array[0])
         if array.shape != shape:
             mistakes.append(f"{name} has the shape {array.shape}; {shape} = ({', '.join(axes)}) was expected.")
             continue
+        if name == "ess_box":
+            array = np.where(array == -1, np.arange(size["M"]), array)
         object.__setattr__(problem, name, array)
     return mistakes
 
@@ -281,7 +354,7 @@ def _check_numbers(p: Problem) -> list[str]:
     mistakes = []
     for name, axes in _SHAPES.items():
         array = getattr(p, name)
-        if array is None or name == "access":
+        if array is None or name in _KINDS:
             continue
         wrong = np.isnan(array) if name in _MAY_BE_INFINITE else ~np.isfinite(array)
         mistakes += [f"{name} is {array[w]} for {_place(p, axes, w)}; give a number." for w in _first(wrong)]
@@ -320,6 +393,10 @@ def _check_values(p: Problem) -> list[str]:
         array = getattr(p, name)
         mistakes += [f"{name} is {array[w]:g} for {_place(p, _SHAPES[name], w)}; give a share above 0 and up to 1."
                      for w in _first((array <= 0) | (array > 1))]  # fmt: skip
+    for name in _SHARES:
+        array = getattr(p, name)
+        mistakes += [f"{name} is {array[w]:g} for {_place(p, _SHAPES[name], w)}; give a share from 0 to 1."
+                     for w in _first((array < 0) | (array > 1))]  # fmt: skip
     lower, upper = p.store_energy_min_kwh, p.store_energy_max_kwh
     mistakes += [f"store_energy_min_kwh is {lower[w]:g} and above store_energy_max_kwh, {upper[w]:g}, "
                  f"for {_place(p, 'KnT', w)}." for w in _first(lower > upper)]  # fmt: skip
@@ -365,13 +442,30 @@ def _check_shared(p: Problem) -> list[str]:
             ("right_energy_kwh", p.right_energy_kwh, p.ess_energy_offer_kwh),
             ("right_power_kw", p.right_power_kw, p.ess_power_offer_kw),
         ):
-            total = right.sum(axis=1)
-            mistakes += [f"{name} sums to {total[w]:g} in shared store {w[0]}, more than the {offer[w]:g} that are offered."
-                         for w in _first(total > offer + _TOLERANCE)]  # fmt: skip
+            total = np.where(p.ess_netted, right.max(axis=1, initial=0.0), right.sum(axis=1))
+            mistakes += [f"{name} {'is' if p.ess_netted[w] else 'sums to'} {total[w]:g} in shared store {w[0]}, more than the "
+                         f"{offer[w]:g} that are offered." for w in _first(total > offer + _TOLERANCE)]  # fmt: skip
         for name in ("rented_initial_kwh", "rented_final_kwh"):
             array = getattr(p, name)
             mistakes += [f"{name} is {array[w]:g} and above the right to {p.right_energy_kwh[w]:g} kWh for "
                          f"{_place(p, 'Mn', w)}." for w in _first(array > p.right_energy_kwh + _TOLERANCE)]  # fmt: skip
+    return mistakes
+
+
+def _check_boxes(p: Problem) -> list[str]:
+    """Which box a shared store lies in, and what the box holds."""
+    box, rows = p.ess_box, np.arange(p.shared)
+    if ((box < 0) | (box >= p.shared)).any():
+        return [f"ess_box is {box[w]} for shared store {w[0]}; give a row from 0 to {p.shared - 1}, or -1 for its own."
+                for w in _first((box < 0) | (box >= p.shared))]  # fmt: skip
+    mistakes = [f"ess_box is {box[w]} for shared store {w[0]}, but only netted stores can lie in another netted store's box."
+                for w in _first((box != rows) & ~(p.ess_netted & p.ess_netted[box] & (box[box] == box)))]  # fmt: skip
+    limited = (np.isfinite(p.ess_net_min_kw) | np.isfinite(p.ess_net_max_kw)).any(axis=1)
+    mistakes += [f"ess_net_min_kw or ess_net_max_kw is given for shared store {w[0]}, which lies in the box of {box[w]}: give "
+                 "the box's there." for w in _first(limited & (box != rows))]  # fmt: skip
+    floor, ceiling = p.ess_floor, p.ess_ceiling
+    mistakes += [f"ess_floor is {floor[w]:g} and above ess_ceiling, {ceiling[w]:g}, for shared store {w[0]}."
+                 for w in _first(floor > ceiling)]  # fmt: skip
     return mistakes
 
 
