@@ -4,7 +4,7 @@ Relax the agents' balances with a value ``nu[i, t]`` of energy, their meters wit
 price ``lambda[t]`` and the shared stores' ``sigma[j, t]``.  For ANY such numbers
 
     D = sum dt (pi base + min(0, pi) pv - meter terms) + own stores at price pi + rented space at price nu - sigma
-        + what sigma earns at its bound                                                                          (1)
+        + what sigma earns at its bound, or in the box                                                           (1)
 
 is at most the cost of any plan.  Retail and exchange stay bounded only if
 
@@ -13,7 +13,8 @@ is at most the cost of any plan.  Retail and exchange stay bounded only if
 so the numbers are moved there first; that (2) can be met is checked when the problem is made.  Own stores and rented
 spaces with fixed rights are minimised exactly (:mod:`market.chain`).  Where rights are free, a space is a cone in its
 energy and power; a supporting plane (a, b) per agent says that its best use earns at most a kWh + b kW, and the best
-planes decide what the offers can earn.  The curvature term, which no cost contains, is not in the bound either.
+planes decide what the offers can earn.  In netted operation every right has an offer of its own, and sigma earns what the
+box can: a store run at least cost at the prices sigma.  The curvature term, which no cost contains, is not in the bound either.
 
 Per agent the same numbers say what it could gain at most by deviating alone at the prices: its cost in the plan less the
 least cost of (1) for that agent.
@@ -32,6 +33,7 @@ from market.compiled import EXACT, EXACT_PART
 from market.feasible import least_rights
 from market.problem import Problem
 from market.repair import Plan, plan_cost_eur
+from market.tenants import box_as_store
 
 __all__ = ["Bound", "Duals", "bound"]
 
@@ -63,8 +65,16 @@ class Bound:
     cost_eur: float
     bound_eur: float
     gap: float
+    turnover_eur: float
+    """All money of the plan without its sign: what a gap is small against, even where the cost is nearly zero."""
     agent_gain_eur: Floats
     """The most that each agent could gain by deviating alone.  Shape (n,)."""
+    agent_cost_eur: Floats
+    """What the plan costs each agent, payments excluded.  Shape (n,)."""
+    payment_eur: Floats
+    """What each agent pays on top: energy at the exchange's price, scarcity rents, the price of the net.  Shape (n,)."""
+    owner_income_eur: Floats
+    """What the payments leave to the owner of each shared store; their sum is that of the payments.  Shape (M,)."""
     price_eur_per_kwh: Floats
     """The prices, moved where (2) can hold.  Shape (T,)."""
 
@@ -90,7 +100,7 @@ def _own_stores(
 @njit(**EXACT)
 def _fixed_spaces(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, right_energy: Floats, right_power: Floats,
-    initial: Floats, final: Floats,
+    available: Floats, initial: Floats, final: Floats,
 ) -> Floats:  # fmt: skip
     """Return the least cost of each agent's space, its rights given.  Shape (n,)."""
     agents, steps = price_c.shape
@@ -99,7 +109,7 @@ def _fixed_spaces(
     none, lower, upper, full = np.zeros(steps), np.zeros(steps), np.empty(steps), np.empty(steps)
     for i in range(agents):
         for t in range(steps):
-            full[t], upper[t] = right_power[i], right_energy[i]
+            full[t], upper[t] = right_power[i] * available[t], right_energy[i]
         lower[steps - 1] = upper[steps - 1] = final[i]
         least[i] = value(e1, e2, retention, price_c[i], price_d[i], full, full, lower, upper, none, initial[i], slope,
                          length)  # fmt: skip
@@ -108,12 +118,12 @@ def _fixed_spaces(
 
 @njit(**EXACT_PART)
 def _plane(
-    e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: float, power: float, initial: float,
-    final: float, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats, marginal: Floats,
+    e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: float, power: float,
+    available: Floats, initial: float, final: float, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats, marginal: Floats,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Return (constant, per kWh, per kW): a plane below the cost of a space, touching it at (energy, power)."""
     steps = price_c.shape[0]
-    none, lower, upper, full = np.zeros(steps), np.zeros(steps), np.full(steps, energy), np.full(steps, power)
+    none, lower, upper, full = np.zeros(steps), np.zeros(steps), np.full(steps, energy), power * available
     lower[steps - 1] = upper[steps - 1] = final
     slopes(e1, e2, retention, price_c, price_d, full, full, lower, upper, none, initial, slope, length, ends, left,
            marginal)  # fmt: skip
@@ -121,7 +131,8 @@ def _plane(
     for t in range(steps):
         if t + 1 < steps:
             per_kwh += min(0.0, retention * marginal[t + 1] - marginal[t])
-        per_kw += min(0.0, price_c[t] + marginal[t] * e1) + min(0.0, price_d[t] - marginal[t] * e2)
+        into, out = price_c[t] + marginal[t] * e1, price_d[t] - marginal[t] * e2
+        per_kw += available[t] * (min(0.0, into) + min(0.0, out))
     return retention * marginal[0] * initial - marginal[steps - 1] * final, per_kwh, per_kw
 
 
@@ -136,7 +147,8 @@ def _mix(short: Floats, long: Floats, axis: int, out: Floats) -> None:
 @njit(**EXACT)
 def _free_spaces(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: Floats, power: Floats,
-    initial: Floats, final: Floats, least_kw: Floats, may: NDArray[np.bool_], rent_kwh: Floats, rent_kw: Floats, size: float,
+    available: Floats, initial: Floats, final: Floats, least_kw: Floats, may: NDArray[np.bool_], rent_kwh: Floats,
+    rent_kw: Floats, size: float,
 ) -> Floats:  # fmt: skip
     """Return (n, 3): constant, cost per kWh and per kW of a plane below each agent's cost of space, rents included.
 
@@ -158,8 +170,8 @@ def _free_spaces(
             start = power[i] if power[i] > 0.0 and energy[i] == base else 0.2 * base
             trial, low, high = max(start, least), 0.0, np.inf
             for _ in range(16):
-                now[0], now[1], now[2] = _plane(e1, e2, retention, price_c[i], price_d[i], room, trial, initial[i], final[i],
-                                                slope, length, ends, left, marginal)  # fmt: skip
+                now[0], now[1], now[2] = _plane(e1, e2, retention, price_c[i], price_d[i], room, trial, available,
+                                                initial[i], final[i], slope, length, ends, left, marginal)  # fmt: skip
                 now[1] += rent_kwh[i]
                 now[2] += rent_kw[i]
                 here = weak if now[2] < 0.0 else strong
@@ -198,25 +210,44 @@ def bound(problem: Problem, plan: Plan, duals: Duals) -> Bound:
     nu, pi, sigma = _possible_values(p, duals, price)
     base = p.load_kw - p.pv_kw
     least = p.dt_h * (pi * base + np.minimum(pi, 0.0) * p.pv_kw - _meter_terms(p, pi - nu)).sum(axis=1)
-    own = plan_cost_eur(p, plan)
+    costs = plan_cost_eur(p, plan)
+    payment = np.zeros(p.n)
     if p.exchange == "free":
-        own = own - p.dt_h * (price * plan.exchange_kw).sum(axis=1)
+        payment -= p.dt_h * (price * plan.exchange_kw).sum(axis=1)
     else:  # what was sold is a given, its charge too
         given = plan.exchange_kw
         least += p.dt_h * (nu * given + p.exchange_charge_eur_per_kwh * np.maximum(-given, 0.0)).sum(axis=1)
     least += _own_stores(p.dt_h, pi, p.store_wear_eur_per_kwh, p.store_charge_max_kw, p.store_discharge_max_kw,
                          p.store_energy_min_kwh, p.store_energy_max_kwh, p.store_drain_kwh, p.store_initial_kwh,
                          p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention)  # fmt: skip
-    total, agent = float(least.sum()), least
+    total, agent, income = float(least.sum()), least, np.zeros(p.shared)
     for j in range(p.shared):
         flow = (plan.rented_charge_kw - plan.rented_discharge_kw)[j]
-        own = own - p.dt_h * (sigma[j] * flow).sum(axis=1)
-        total += p.dt_h * float(_net_terms(p, j, sigma[j]).sum())
         extra, alone, scarcity = _rented(p, plan, duals, j, nu - sigma[j])
-        total, agent, own = total + extra, agent + alone, own + scarcity
-    cost = float(plan_cost_eur(p, plan).sum())
+        if p.ess_netted[j]:
+            total += _box(p, j, sigma[j])
+        else:
+            total += p.dt_h * float(_net_terms(p, j, sigma[j]).sum())
+        paid = scarcity - p.dt_h * (sigma[j] * flow).sum(axis=1)
+        total, agent, payment, income[j] = total + extra, agent + alone, payment + paid, paid.sum()
+    cost = float(costs.sum())
     total -= 1e-10 * (1.0 + abs(total))  # rounding must not lift it above the truth
-    return Bound(cost, total, (cost - total) / max(1.0, abs(cost)), np.maximum(own - agent, 0.0), price)
+    gain = np.maximum(costs + payment - agent, 0.0)
+    turnover = _turnover_eur(p, plan, price)
+    return Bound(cost, total, (cost - total) / max(1.0, abs(cost)), turnover, gain, costs, payment, income, price)
+
+
+def _turnover_eur(p: Problem, plan: Plan, price: Floats) -> float:
+    """Return the sum of all payments without their signs: retail, exchange, charges, wear, penalties, reserve rents."""
+    retail = np.where(plan.grid_kw > 0.0, p.buy_eur_per_kwh, p.sell_eur_per_kwh) * plan.grid_kw
+    rate = float(np.abs(retail).sum() + (np.abs(np.nan_to_num(price)) * np.maximum(plan.exchange_kw, 0.0)).sum())
+    rate += float((p.exchange_charge_eur_per_kwh * np.maximum(-plan.exchange_kw, 0.0)).sum())
+    rate += p.breach_penalty_eur_per_kwh * float(plan.breach_kw.sum())
+    rate += float((p.store_wear_eur_per_kwh[:, :, None] * (plan.charge_kw + plan.discharge_kw)).sum())
+    rate += float((p.ess_wear_eur_per_kwh[:, None, None] * (plan.rented_charge_kw + plan.rented_discharge_kw)).sum())
+    rate += float((p.rented_charge_eur_per_kwh * plan.rented_discharge_kw).sum())
+    rents = p.rent_energy_eur_per_kwh * plan.right_energy_kwh + p.rent_power_eur_per_kw * plan.right_power_kw
+    return p.dt_h * rate + float(rents.sum())
 
 
 def _possible_price(p: Problem, price: Floats) -> Floats:
@@ -238,9 +269,9 @@ def _possible_values(p: Problem, duals: Duals, price: Floats) -> tuple[Floats, F
     up = np.where(np.isfinite(p.import_limit_kw), penalty, 0.0)
     down = np.where(np.isfinite(p.export_limit_kw), penalty, 0.0)
     pi = nu + np.clip(duals.meter_eur_per_kwh - duals.value_eur_per_kwh, -down, up)
-    sigma = duals.net_eur_per_kwh
-    sigma = np.where((sigma > 0) & np.isinf(p.ess_net_min_kw), 0.0, sigma)
-    sigma = np.where((sigma < 0) & np.isinf(p.ess_net_max_kw), 0.0, sigma)
+    sigma = duals.net_eur_per_kwh[p.ess_box]  # one price for a box; its content bounds it where it is netted
+    bounded = p.ess_netted[:, None] | np.isfinite([p.ess_net_min_kw, p.ess_net_max_kw])
+    sigma = np.where(np.where(sigma > 0, bounded[0], bounded[1]), sigma, 0.0)
     return nu, pi, sigma
 
 
@@ -260,6 +291,19 @@ def _net_terms(p: Problem, j: int, sigma: Floats) -> Floats:
     return terms
 
 
+def _box(p: Problem, b: int, sigma: Floats) -> float:
+    """Return the least that a netted box can cost at the price sigma of its net; 0 in rows that describe none."""
+    if not p.leads[b]:
+        return 0.0
+    into, out = p.dt_h * p.ess_efficiency_charge[b], p.dt_h / p.ess_efficiency_discharge[b]
+    flows, contents, drain = box_as_store(p, b)
+    least = p.box_bounds()[[0, 2], b]
+    scratch = np.empty((2, 1, 4 * p.steps + 8))
+    above = value(into, out, float(p.ess_retention[b]), p.dt_h * sigma, -p.dt_h * sigma, *flows, *contents, drain,
+                  float(p.box_initial_kwh()[b]), *scratch)  # fmt: skip
+    return float(above + p.dt_h * (sigma * (least[0] - least[1])).sum())
+
+
 def _rented(p: Problem, plan: Plan, duals: Duals, j: int, theta: Floats) -> tuple[float, Floats, Floats]:
     """Return what the spaces in shared store j cost at least: all together, each alone, and the scarcity rents paid."""
     e1, e2 = p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j]
@@ -268,22 +312,27 @@ def _rented(p: Problem, plan: Plan, duals: Duals, j: int, theta: Floats) -> tupl
     energy, power = plan.right_energy_kwh[j], plan.right_power_kw[j]
     rent_kwh, rent_kw = p.rent_energy_eur_per_kwh[j], p.rent_power_eur_per_kw[j]
     if p.rights_fixed:
-        least = _fixed_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.rented_initial_kwh[j],
-                              p.rented_final_kwh[j])  # fmt: skip
+        least = _fixed_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.ess_available[j],
+                              p.rented_initial_kwh[j], p.rented_final_kwh[j])  # fmt: skip
         least = least + rent_kwh * energy + rent_kw * power
         return float(least.sum()), least, np.zeros(p.n)
     offer_kwh, offer_kw = float(p.ess_energy_offer_kwh[j]), float(p.ess_power_offer_kw[j])
-    scarcity_kwh, scarcity_kw = max(duals.rent_energy_eur_per_kwh[j], 0.0), max(duals.rent_power_eur_per_kw[j], 0.0)
+    netted = bool(p.ess_netted[j])
+    scarcity_kwh = 0.0 if netted else max(float(duals.rent_energy_eur_per_kwh[j]), 0.0)
+    scarcity_kw = 0.0 if netted else max(float(duals.rent_power_eur_per_kw[j]), 0.0)
     may = p.access[j]
     least_kwh, least_kw = (column[j] for column in least_rights(p))
-    planes = _free_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.rented_initial_kwh[j],
-                          p.rented_final_kwh[j], least_kw, may, rent_kwh + scarcity_kwh, rent_kw + scarcity_kw,
-                          max(offer_kwh, 1e-6))  # fmt: skip
+    planes = _free_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.ess_available[j],
+                          p.rented_initial_kwh[j], p.rented_final_kwh[j], least_kw, may, rent_kwh + scarcity_kwh,
+                          rent_kw + scarcity_kw, max(offer_kwh, 1e-6))  # fmt: skip
     at_least = planes[:, 0] + planes[:, 1] * least_kwh + planes[:, 2] * least_kw
-    free_kwh, free_kw = max(offer_kwh - least_kwh.sum(), 0.0), max(offer_kw - least_kw.sum(), 0.0)
+    used_kwh, used_kw = (least_kwh, least_kw) if netted else (least_kwh.sum(), least_kw.sum())
+    free_kwh, free_kw = np.maximum(offer_kwh - used_kwh, 0.0), np.maximum(offer_kw - used_kw, 0.0)
     alone = at_least + np.minimum(planes[:, 1], 0.0) * free_kwh + np.minimum(planes[:, 2], 0.0) * free_kw
+    if netted:
+        return float(alone.sum()), alone, np.zeros(p.n)
     together = float(at_least.sum()) - scarcity_kwh * least_kwh.sum() - scarcity_kw * least_kw.sum()
     if may.any():  # the offers go to the agent to whom they are worth most, which is the least of a linear function
-        together += free_kwh * min(0.0, float(planes[may, 1].min()) - scarcity_kwh)
-        together += free_kw * min(0.0, float(planes[may, 2].min()) - scarcity_kw)
+        together += float(free_kwh) * min(0.0, float(planes[may, 1].min()) - scarcity_kwh)
+        together += float(free_kw) * min(0.0, float(planes[may, 2].min()) - scarcity_kw)
     return together, alone, scarcity_kwh * energy + scarcity_kw * power

@@ -59,6 +59,10 @@ class CentralProblem:
         self.rented_kwh = [cp.Variable(shape, f"rented_kwh_{j}", nonneg=True) for j in shared]
         self.right_energy_kwh = [cp.Variable(p.n, f"right_energy_kwh_{j}", nonneg=True) for j in shared]
         self.right_power_kw = [cp.Variable(p.n, f"right_power_kw_{j}", nonneg=True) for j in shared]
+        self.boxes = np.flatnonzero(p.ess_netted & p.leads).tolist()
+        self.box_charge_kw = {b: cp.Variable(p.steps, f"box_charge_kw_{b}") for b in self.boxes}
+        self.box_discharge_kw = {b: cp.Variable(p.steps, f"box_discharge_kw_{b}") for b in self.boxes}
+        self.box_kwh = {b: cp.Variable(p.steps, f"box_kwh_{b}") for b in self.boxes}
 
     def net_kw(self, j: int) -> Expression:
         """What each agent puts into shared store j, net."""
@@ -121,12 +125,13 @@ class CentralProblem:
         ]
 
     def rights(self, j: int) -> list[Constraint]:
-        """e_v <= right_energy; c_v, d_v <= right_power; the first content fits; given rights are kept."""
+        """e_v <= right_energy; c_v, d_v <= available right_power; the first content fits; given rights are kept."""
         p, energy, power = self.p, self.right_energy_kwh[j], self.right_power_kw[j]
+        usable = power[:, None] if (p.ess_available[j] == 1.0).all() else power[:, None] @ p.ess_available[j][None, :]
         limits = [
             self.rented_kwh[j] <= energy[:, None],
-            self.rented_charge_kw[j] <= power[:, None],
-            self.rented_discharge_kw[j] <= power[:, None],
+            self.rented_charge_kw[j] <= usable,
+            self.rented_discharge_kw[j] <= usable,
             energy >= p.rented_initial_kwh[j],
         ]
         if p.right_energy_kwh is not None and p.right_power_kw is not None:
@@ -135,17 +140,34 @@ class CentralProblem:
         return [*limits, energy[shut] == 0, power[shut] == 0] if shut.size else limits
 
     def offers(self, j: int) -> list[Constraint]:
-        """The sum of the rights is what is offered, at most: the scarcity rents."""
+        """The sum of the rights, or in netted operation each of them, is what is offered, at most."""
         p = self.p
         if p.rights_fixed:
             return []
-        return [
-            _sum(self.right_energy_kwh[j]) <= p.ess_energy_offer_kwh[j],
-            _sum(self.right_power_kw[j]) <= p.ess_power_offer_kw[j],
-        ]
+        energy, power = self.right_energy_kwh[j], self.right_power_kw[j]
+        if not p.ess_netted[j]:
+            energy, power = _sum(energy), _sum(power)
+        return [energy <= p.ess_energy_offer_kwh[j], power <= p.ess_power_offer_kw[j]]
+
+    def box(self, b: int) -> list[Constraint]:
+        """What a netted box can do; the first constraint is that the tenants' net is its own."""
+        p, c, d, e, kept = (
+            self.p,
+            self.box_charge_kw[b],
+            self.box_discharge_kw[b],
+            self.box_kwh[b],
+            self.p.ess_retention[b],
+        )
+        c_low, c_high, d_low, d_high, low, high = p.box_bounds()[:, b]
+        gain = p.dt_h * p.ess_efficiency_charge[b] * c - p.dt_h / p.ess_efficiency_discharge[b] * d
+        net = sum(_sum(self.net_kw(j), axis=0) for j in np.flatnonzero(p.ess_box == b).tolist())
+        state = [e[0] == kept * p.box_initial_kwh()[b] + gain[0], e[1:] == kept * e[:-1] + gain[1:]]
+        return [net == c - d, *state, c >= c_low, c <= c_high, d >= d_low, d <= d_high, e >= low, e <= high]
 
     def net_limits(self, j: int) -> tuple[Constraint | None, Constraint | None]:
         """ess_net_min <= sum (c_v - d_v) <= ess_net_max, where they are finite."""
+        if self.p.ess_netted[j]:  # the box keeps it
+            return None, None
         net, least, most = _sum(self.net_kw(j), axis=0), self.p.ess_net_min_kw[j], self.p.ess_net_max_kw[j]
         low, high = np.isfinite(least), np.isfinite(most)
         return (net[low] >= least[low]) if low.any() else None, (net[high] <= most[high]) if high.any() else None
@@ -208,6 +230,9 @@ class CentralProblem:
                 *offers[j],
                 *(c for c in nets[j] if c is not None),
             ]
+        boxes = {b: self.box(b) for b in self.boxes}
+        for box in boxes.values():
+            constraints += box
         goal = cp.Minimize(self.flows_eur() + self.rents_eur() + self.curvature())
         problem = cp.Problem(goal, constraints)
         problem.solve(solver=cp.CLARABEL)
@@ -216,8 +241,12 @@ class CentralProblem:
         free = p.exchange == "free"
         price = -market.dual_value / dt if free else np.full(p.steps, np.nan)
         value, at_meter = -balance.dual_value / dt, -meter.dual_value / dt
-        rents = np.array([[c.dual_value for c in pair] or [0.0, 0.0] for pair in offers]).reshape(p.shared, 2)
+        rents = np.zeros((p.shared, 2))
+        for j in [] if p.rights_fixed else np.flatnonzero(~p.ess_netted).tolist():
+            rents[j] = [c.dual_value for c in offers[j]]
         net_price = np.zeros((p.shared, p.steps))
+        for b, box in boxes.items():
+            net_price[p.ess_box == b] = -box[0].dual_value / dt
         for j, (low, high) in enumerate(nets):
             if low is not None:
                 net_price[j, np.isfinite(p.ess_net_min_kw[j])] += low.dual_value / dt
@@ -250,7 +279,7 @@ def solve(problem: Problem) -> Clearing:
     draft, duals, iterations = CentralProblem(problem).solve()
     plan = repair(problem, draft, np.nan_to_num(duals.price_eur_per_kwh))
     outcome = Outcome(True, iterations, np.zeros((0, 4)), draft, duals, cold_start(problem))
-    return clearing(plan, outcome, bound(problem, plan, duals))
+    return clearing(problem, plan, outcome, bound(problem, plan, duals))
 
 
 def _sum(expression: Expression, axis: int | None = None) -> Expression:

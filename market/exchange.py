@@ -8,15 +8,16 @@ docs/mathematics/exchange.md has the equations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market.bound import Bound, bound
-from market.feasible import Infeasible, attainable, check_feasible
+from market.feasible import Infeasible, attainable, broken_needs, check_feasible
 from market.problem import Exchange, Problem, ProblemError
-from market.repair import Plan, repair
+from market.repair import Plan, plan_cost_eur, repair
 from market.splitting import Outcome, Splitting, Warm
 
 __all__ = ["Clearing", "Exchange", "Infeasible", "Problem", "ProblemError", "Warm", "attainable", "clear", "clearing"]
@@ -25,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clearing:
+class Clearing(Plan):
     """What the exchange found: an exact plan, prices, and how much either can be trusted."""
 
     status: str
@@ -39,44 +40,53 @@ class Clearing:
     bound_eur: float
     """No plan whatever costs less: a lower bound from the prices."""
     gap: float
-    """(cost - bound) / max(1, |cost|)."""
+    """(cost - bound) / max(1, |cost|).  Says little where a community's cost is nearly zero: look at ``gap_eur`` and
+    ``turnover_eur`` there."""
+    turnover_eur: float
+    """All money of the plan without its sign: retail, exchange, charges, wear, penalties and reserve rents."""
     max_agent_kkt: float
     """No single agent could save more than this by deviating at the prices. [eur]"""
-    grid_kw: Floats
-    """Retail exchange, import +.  Shape (n, T)."""
-    exchange_kw: Floats
-    """Sale to the exchange +; sums to zero over the agents.  Shape (n, T)."""
-    meter_kw: Floats
-    """Physical exchange at the meter, import +.  Shape (n, T)."""
-    curtailed_kw: Floats
-    """Shape (n, T)."""
-    breach_kw: Floats
-    """By how much the meter leaves its envelope.  Shape (n, T)."""
-    charge_kw: Floats
-    """Shape (K, n, T)."""
-    discharge_kw: Floats
-    """Shape (K, n, T)."""
-    energy_kwh: Floats
-    """Content at the start of every interval and at the end.  Shape (K, n, T + 1)."""
-    rented_charge_kw: Floats
-    """Shape (M, n, T)."""
-    rented_discharge_kw: Floats
-    """Shape (M, n, T)."""
-    rented_energy_kwh: Floats
-    """Shape (M, n, T + 1)."""
-    right_energy_kwh: Floats
-    """Shape (M, n)."""
-    right_power_kw: Floats
-    """Shape (M, n)."""
+    deviation_gain_eur: Floats
+    """What each agent could save at most by deviating alone, as a price taker.  Shape (n,)."""
+    agent_cost_eur: Floats
+    """The plan's cost, agent by agent.  Shape (n,)."""
+    payment_eur: Floats
+    """What each agent pays (+) or gets (-) on top of its cost: energy at the exchange's price, scarcity rents, and
+    ``ess_net_price_eur_per_kwh`` for what it charges.  Shape (n,)."""
+    owner_income_eur: Floats
+    """What of the payments goes to the owner of each shared store, besides the reserve rents, which are in the costs.  The
+    payments sum to it.  Shape (M,)."""
+    dual_asymmetry_eur_per_kwh: float
+    """Largest difference between two prices of one trade: 0 by construction, since everybody trades at the pool's price."""
+    netting_cost_eur: float
+    """What it costs that own stores do not charge and discharge at once where negative prices would pay for it; at least."""
     price_eur_per_kwh: Floats
     """Price of the exchange; NaN where nobody can trade (exchange pinned or zero, no agents).  Shape (T,)."""
     rent_energy_scarcity_eur_per_kwh: Floats
-    """On top of the reserve rent; 0 where rights are fixed.  Shape (M,)."""
+    """On top of the reserve rent; 0 where rights are fixed or the store is netted.  Shape (M,)."""
     rent_power_scarcity_eur_per_kw: Floats
-    """On top of the reserve rent; 0 where rights are fixed.  Shape (M,)."""
+    """On top of the reserve rent; 0 where rights are fixed or the store is netted.  Shape (M,)."""
     ess_net_price_eur_per_kwh: Floats
-    """What one more kWh of firm charge costs (+) or one more of allowed charge saves (-).  Shape (M, T)."""
+    """What one more kWh of firm charge costs (+) or one more of allowed charge saves (-); of a netted box, what it pays for a
+    kWh that is charged.  Shape (M, T)."""
+    operator_kwh: Floats
+    """Content of each box that belongs to no tenant: its floor, and what opposite flows of tenants lost in their accounts and
+    not in the box.  NaN in rows that describe no box.  Shape (M, T + 1)."""
+    relaxed: tuple[str, ...]
+    """Needs that nothing could meet and that were moved to what is attainable (``infeasible="relax"``), in words."""
+    missing_kwh: Floats | None
+    """By how much least contents were lowered, and largest ones raised, where needs were to be relaxed.  Shape (2, K, n, T)."""
     warm: Warm
+
+    @property
+    def gap_eur(self) -> float:
+        """Return what the plan costs above the bound, at most too much."""
+        return self.cost_eur - self.bound_eur
+
+    @property
+    def max_deviation_gain_eur(self) -> float:
+        """Return what the agent who could save most by deviating alone could save."""
+        return self.max_agent_kkt
 
 
 def clear(
@@ -87,6 +97,7 @@ def clear(
     max_iterations: int = 4000,
     gap: float | None = None,
     threads: int = 1,
+    infeasible: Literal["raise", "relax"] = "raise",
 ) -> Clearing:
     """Clear the exchange.
 
@@ -104,11 +115,14 @@ def clear(
         Goes on, with smaller and smaller tolerances, until the certified gap is below this too.
     threads
         Threads for the agents' part of an iteration.  More than one pays from some thousand agents on.
+    infeasible
+        What happens where a store's need cannot be met whatever it does (a car that cannot be full in time): ``raise``, or
+        ``relax`` it as little as possible, clear the others all the same, and say in ``relaxed`` what is missing.
 
     Raises
     ------
     Infeasible
-        Where a store's need or a shared store's firm charge cannot be met by anyone.
+        Where a store's need (unless relaxed) or a shared store's firm charge cannot be met by anyone.
 
     Examples
     --------
@@ -122,21 +136,40 @@ def clear(
     """
     if not 0.0 < tolerance < 1.0:
         raise ProblemError(f"tolerance is {tolerance}; give a number between 0 and 1, such as 1e-3.")
+    if infeasible not in ("raise", "relax"):
+        raise ProblemError(f"infeasible is {infeasible!r}; give 'raise' or 'relax'.")
+    relaxed: tuple[str, ...] = ()
+    moved = None
+    if infeasible == "relax":
+        relaxed = tuple(broken_needs(problem))
+        problem, missing, excess = attainable(problem)
+        moved = np.stack([missing, excess])
     check_feasible(problem)
     splitting = Splitting(problem, warm, threads)
+    if gap is not None:  # residuals are some four times smaller than gaps
+        tolerance = min(tolerance, max(0.25 * gap, 1e-9))
     while True:
         outcome = splitting.run(tolerance, max_iterations)
         plan = repair(problem, outcome.draft, outcome.duals.price_eur_per_kwh)
         certificate = bound(problem, plan, outcome.duals)
         if gap is None or certificate.gap <= gap or not outcome.converged:
-            return clearing(plan, outcome, certificate)
-        tolerance *= 0.5
+            return clearing(problem, plan, outcome, certificate, relaxed, moved)
+        tolerance *= min(0.7, max(0.1, 0.8 * gap / certificate.gap))
 
 
-def clearing(plan: Plan, outcome: Outcome, certificate: Bound) -> Clearing:
+def clearing(
+    problem: Problem,
+    plan: Plan,
+    outcome: Outcome,
+    certificate: Bound,
+    relaxed: tuple[str, ...] = (),
+    missing_kwh: Floats | None = None,
+) -> Clearing:
     """Put plan, prices and certificate together."""
-    duals = outcome.duals
+    p, duals = problem, outcome.duals
+    tenants = np.where(p.leads, p.in_boxes(plan.rented_energy_kwh.sum(axis=1)).T, np.nan).T
     return Clearing(
+        **{column.name: getattr(plan, column.name) for column in fields(Plan)},
         status="converged" if outcome.converged else "not_converged",
         converged=outcome.converged,
         iterations=outcome.iterations,
@@ -144,23 +177,31 @@ def clearing(plan: Plan, outcome: Outcome, certificate: Bound) -> Clearing:
         cost_eur=certificate.cost_eur,
         bound_eur=certificate.bound_eur,
         gap=certificate.gap,
+        turnover_eur=certificate.turnover_eur,
         max_agent_kkt=float(certificate.agent_gain_eur.max(initial=0.0)),
-        grid_kw=plan.grid_kw,
-        exchange_kw=plan.exchange_kw,
-        meter_kw=plan.meter_kw,
-        curtailed_kw=plan.curtailed_kw,
-        breach_kw=plan.breach_kw,
-        charge_kw=plan.charge_kw,
-        discharge_kw=plan.discharge_kw,
-        energy_kwh=plan.energy_kwh,
-        rented_charge_kw=plan.rented_charge_kw,
-        rented_discharge_kw=plan.rented_discharge_kw,
-        rented_energy_kwh=plan.rented_energy_kwh,
-        right_energy_kwh=plan.right_energy_kwh,
-        right_power_kw=plan.right_power_kw,
+        deviation_gain_eur=certificate.agent_gain_eur,
+        agent_cost_eur=certificate.agent_cost_eur,
+        payment_eur=certificate.payment_eur,
+        owner_income_eur=certificate.owner_income_eur,
+        dual_asymmetry_eur_per_kwh=0.0,
+        netting_cost_eur=_netting_cost_eur(p, plan, outcome),
         price_eur_per_kwh=certificate.price_eur_per_kwh,
-        rent_energy_scarcity_eur_per_kwh=duals.rent_energy_eur_per_kwh,
-        rent_power_scarcity_eur_per_kw=duals.rent_power_eur_per_kw,
+        rent_energy_scarcity_eur_per_kwh=np.where(p.ess_netted, 0.0, duals.rent_energy_eur_per_kwh),
+        rent_power_scarcity_eur_per_kw=np.where(p.ess_netted, 0.0, duals.rent_power_eur_per_kw),
         ess_net_price_eur_per_kwh=duals.net_eur_per_kwh,
+        operator_kwh=plan.box_energy_kwh - tenants,
+        relaxed=relaxed,
+        missing_kwh=missing_kwh,
         warm=outcome.warm,
     )
+
+
+def _netting_cost_eur(p: Problem, plan: Plan, outcome: Outcome) -> float:
+    """Return how much less the plan would cost if own stores charged and discharged at once where the iteration had them."""
+    draft = outcome.draft
+    if min(p.buy_eur_per_kwh.min(initial=0.0), p.sell_eur_per_kwh.min(initial=0.0)) >= 0.0:
+        return 0.0
+    if np.minimum(draft.charge_kw, draft.discharge_kw).max(initial=0.0) <= 0.0:
+        return 0.0
+    burning = repair(p, draft, outcome.duals.price_eur_per_kwh, burning=True)
+    return max(0.0, float((plan_cost_eur(p, plan) - plan_cost_eur(p, burning)).sum()))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from market.compiled import EXACT
 from market.problem import Problem
 
-__all__ = ["Infeasible", "attainable", "check_feasible", "least_rights"]
+__all__ = ["Infeasible", "attainable", "broken_needs", "check_feasible", "least_rights"]
 
 Floats = NDArray[np.float64]
 
@@ -68,27 +68,24 @@ def attainable(problem: Problem) -> tuple[Problem, Floats, Floats]:
 
 
 def least_rights(p: Problem) -> tuple[Floats, Floats]:
-    """Return the least energy and power with which every rented space can reach its final content.  Shapes (M, n)."""
+    """Return the least energy and power with which every rented space can reach its final content.  Shapes (M, n).
+
+    Infinite power where the space is never available and would have to be.
+    """
     energy = np.maximum(p.rented_initial_kwh, p.rented_final_kwh)
-    kept = p.ess_retention[:, None] ** np.arange(p.steps)
+    kept = p.ess_retention[:, None] ** np.arange(p.steps)[::-1]
     short = p.rented_final_kwh - (p.ess_retention**p.steps)[:, None] * p.rented_initial_kwh
-    into = p.dt_h * p.ess_efficiency_charge * kept.sum(axis=1)
-    out = p.dt_h / p.ess_efficiency_discharge * kept.sum(axis=1)
-    power = np.where(short > 0.0, short / into[:, None], -short / out[:, None])
+    hours = np.maximum(p.dt_h * (p.ess_available * kept).sum(axis=1), 1e-300)[:, None]
+    into, out = hours * p.ess_efficiency_charge[:, None], hours / p.ess_efficiency_discharge[:, None]
+    power = np.where(short > 0.0, short / into, -short / out)
     return energy, power
 
 
-def check_feasible(problem: Problem) -> None:
-    """Raise where a store or a shared store cannot do what is asked of it.
-
-    Raises
-    ------
-    Infeasible
-        Naming every store (up to twenty) and the interval.
-    """
+def broken_needs(problem: Problem) -> list[str]:
+    """Return a sentence for every store whose bounds cannot be kept, whatever it does."""
     p = problem
-    mistakes = []
     lower, upper = _kept_bounds(p)
+    mistakes = []
     for off, word, wanted in (
         (p.store_energy_min_kwh - lower, "short of", p.store_energy_min_kwh),
         (upper - p.store_energy_max_kwh, "above", p.store_energy_max_kwh),
@@ -99,15 +96,27 @@ def check_feasible(problem: Problem) -> None:
                 f"{p.name(i)}, store {k}: at the end of interval {t} its content will be {off[k, i, t]:.6g} kWh {word} the "
                 f"{wanted[k, i, t]:.6g} kWh asked for, whatever it does."
             )
-    for j in range(p.shared):
-        mistakes += _check_shared(p, j)
+    return mistakes
+
+
+def check_feasible(problem: Problem) -> None:
+    """Raise where a store or a shared store cannot do what is asked of it.
+
+    Raises
+    ------
+    Infeasible
+        Naming every store (up to twenty) and the interval.
+    """
+    mistakes = broken_needs(problem)
+    for j in range(problem.shared):
+        mistakes += _check_shared(problem, j)
     if mistakes:
         shown = mistakes[:20] + [f"and {len(mistakes) - 20} more"] * (len(mistakes) > 20)
         raise Infeasible("no plan exists:\n  " + "\n  ".join(shown))
 
 
 def _check_shared(p: Problem, j: int) -> list[str]:
-    """Rented spaces alone, where rights are given; then the net, in sum."""
+    """Rented spaces alone, where rights are given; then the net, in sum, or the box."""
     energy, power = float(p.ess_energy_offer_kwh[j]), float(p.ess_power_offer_kw[j])
     mistakes = []
     first, last = p.rented_initial_kwh[j], p.rented_final_kwh[j]
@@ -119,21 +128,46 @@ def _check_shared(p: Problem, j: int) -> list[str]:
             f"{last[i]:.6g} kWh."
             for i in np.flatnonzero(needed > p.right_power_kw[j] + _ROUNDING_KWH).tolist()
         ]
+    elif p.ess_netted[j]:
+        mistakes += [
+            f"{p.name(i)}, shared store {j}: its content at the beginning and at the end needs {total[i]:.6g} {unit}, a right "
+            f"has {offer:.6g} at most."
+            for unit, total, offer in (("kWh", np.maximum(first, last), energy), ("kW", needed, power))
+            for i in np.flatnonzero(total > offer + _ROUNDING_KWH).tolist()
+        ]
     else:
         mistakes += [
             f"shared store {j}: the contents at the beginning and at the end need {total:.6g} {unit}, {offer:.6g} are offered."
             for unit, total, offer in (("kWh", np.maximum(first, last).sum(), energy), ("kW", needed.sum(), power))
             if total > offer + _ROUNDING_KWH
         ]
-    return mistakes + _check_net(p, j, energy, power)
+    return mistakes + (_check_box(p, j) if p.ess_netted[j] else _check_net(p, j, energy, power * p.ess_available[j]))
 
 
-def _check_net(p: Problem, j: int, energy: float, power: float) -> list[str]:
+def _check_box(p: Problem, b: int) -> list[str]:
+    """Can a netted box keep its own bounds, whatever its tenants do?"""
+    if not p.leads[b]:
+        return []
+    into, out, kept = p.dt_h * p.ess_efficiency_charge[b], p.dt_h / p.ess_efficiency_discharge[b], p.ess_retention[b]
+    c_low, c_high, d_low, d_high, least, most = p.box_bounds()[:, b]
+    low = high = float(p.box_initial_kwh()[b])
+    for t in range(p.steps):
+        asked = f"shared store {b}, interval {t}: its net of {p.ess_net_min_kw[b, t]:.6g} to {p.ess_net_max_kw[b, t]:.6g} kW"
+        if c_low[t] > c_high[t] + _ROUNDING_KWH or d_low[t] > d_high[t] + _ROUNDING_KWH:
+            return [f"{asked} is out of reach; {p.ess_power_offer_kw[b]:.6g} kW can be moved."]
+        low = max(kept * low + into * c_low[t] - out * d_high[t], float(least[t]))
+        high = min(kept * high + into * c_high[t] - out * d_low[t], float(most[t]))
+        if low > high + _ROUNDING_KWH:
+            return [f"{asked} does not fit between {least[t]:.6g} and {most[t]:.6g} kWh."]
+    return []
+
+
+def _check_net(p: Problem, j: int, energy: float, usable: Floats) -> list[str]:
     """All spaces together: can their sum follow the net's bounds?"""
     e1, e2, keep = p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j], p.ess_retention[j]
     low = high = float(p.rented_initial_kwh[j].sum())
     last = float(p.rented_final_kwh[j].sum())
-    for t in range(p.steps):
+    for t, power in enumerate(usable.tolist()):
         asked = f"shared store {j}, interval {t}: its net of {p.ess_net_min_kw[j, t]:.6g} to {p.ess_net_max_kw[j, t]:.6g} kW"
         least, most = max(float(p.ess_net_min_kw[j, t]), -power), min(float(p.ess_net_max_kw[j, t]), power)
         if least > most + _ROUNDING_KWH:

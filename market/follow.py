@@ -1,8 +1,10 @@
 """Stores along planned flows: every equation exact, every bound kept.
 
 A store follows the net of its planned flows, clipped to its tube (:func:`market.chain.tube`), so that whatever comes later
-can still be met, and never charges and discharges at once: where the iteration would burn energy, it is kept.  The tenants of a shared store go together, because the sum of their nets has bounds
-too: where it would leave them, all move alike towards the end of what each of them can do.
+can still be met, and never charges and discharges at once: where the iteration would burn energy, it is kept.
+
+The tenants of one box go together, because the sum of their nets has bounds too, those of the net and, in netted
+operation, those of the box's content: where it would leave them, tenants move towards the end of what each of them can do.
 """
 
 from __future__ import annotations
@@ -22,9 +24,13 @@ Floats = NDArray[np.float64]
 @njit(**EXACT)
 def follow_own(
     dt_h: float, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats, drain: Floats, initial: Floats,
-    efficiency_c: Floats, efficiency_d: Floats, retention: Floats, charge: Floats, discharge: Floats, energy: Floats,
+    efficiency_c: Floats, efficiency_d: Floats, retention: Floats, burning: bool, charge: Floats, discharge: Floats,
+    energy: Floats,
 ) -> None:  # fmt: skip
-    """Run every store of everybody: change ``charge`` and ``discharge`` in place, fill ``energy`` (K, n, T + 1)."""
+    """Run every store of everybody: change ``charge`` and ``discharge`` in place, fill ``energy`` (K, n, T + 1).
+
+    With ``burning`` a store keeps what it was to charge and discharge at once, wherever its content allows that.
+    """
     stores, agents, steps = charge.shape
     low, high = np.empty(steps + 1), np.empty(steps + 1)
     for k in range(stores):
@@ -35,34 +41,47 @@ def follow_own(
             energy[k, i, 0] = content = initial[k, i]
             for t in range(steps):
                 rest = kept * content - drain[k, i, t]
-                net = min(max(charge[k, i, t], 0.0), c_max[t]) - min(max(discharge[k, i, t], 0.0), d_max[t])
-                gain = (e1 if net > 0.0 else e2) * net
-                gain = min(max(rest + gain, low[t + 1]), high[t + 1]) - rest
-                charge[k, i, t] = min(gain / e1, c_max[t]) if gain > 0.0 else 0.0
-                discharge[k, i, t] = min(-gain / e2, d_max[t]) if gain < 0.0 else 0.0
-                content = rest + e1 * charge[k, i, t] - e2 * discharge[k, i, t]
+                into, out = min(max(charge[k, i, t], 0.0), c_max[t]), min(max(discharge[k, i, t], 0.0), d_max[t])
+                gain = e1 * into - e2 * out
+                if not (burning and low[t + 1] <= rest + gain <= high[t + 1]):
+                    net = into - out
+                    gain = (e1 if net > 0.0 else e2) * net
+                    gain = min(max(rest + gain, low[t + 1]), high[t + 1]) - rest
+                    into = min(gain / e1, c_max[t]) if gain > 0.0 else 0.0
+                    out = min(-gain / e2, d_max[t]) if gain < 0.0 else 0.0
+                charge[k, i, t], discharge[k, i, t] = into, out
+                content = rest + e1 * into - e2 * out
                 content = min(max(content, least[t]), most[t])  # the last digit
                 energy[k, i, t + 1] = content
 
 
 @njit(**EXACT_PART)
 def _tubes(
-    e1: float, e2: float, kept: float, right_energy: Floats, right_power: Floats, final: Floats, steps: int
+    constants: Floats, right: Floats, power: Floats, initial: Floats, final: Floats, bounds: Floats, helped: bool
 ) -> tuple[Floats, Floats]:
-    """Return every space's own tube, two arrays (n, T + 1)."""
-    agents = right_energy.size
-    low, high = np.empty((agents, steps + 1)), np.empty((agents, steps + 1))
-    lower, upper, full, none = np.zeros(steps), np.empty(steps), np.empty(steps), np.zeros(steps)
-    for i in range(agents):
-        for t in range(steps):
-            full[t], upper[t] = right_power[i], right_energy[i]
-        lower[steps - 1] = upper[steps - 1] = final[i]
-        tube(e1, e2, kept, full, full, lower, upper, none, low[i], high[i])
+    """Return every space's own tube, two arrays (m, T + 1).
+
+    If not ``helped``, as far as the net's bounds allow it without help from opposite flows of others.
+    """
+    tenants, steps = power.shape
+    low, high = np.empty((tenants, steps + 1)), np.empty((tenants, steps + 1))
+    lower, upper, none, into, out = np.zeros(steps), np.empty(steps), np.zeros(steps), np.empty(steps), np.empty(steps)
+    for i in range(tenants):
+        lower[steps - 1] = final[i]
+        for narrow in range(0 if helped else 1, -1, -1):
+            for t in range(steps):
+                upper[t] = right[i]
+                into[t] = min(power[i, t], max(bounds[1, t], 0.0)) if narrow else power[i, t]
+                out[t] = min(power[i, t], max(-bounds[0, t], 0.0)) if narrow else power[i, t]
+            upper[steps - 1] = final[i]
+            tube(constants[0, i], constants[1, i], constants[2, i], into, out, lower, upper, none, low[i], high[i])
+            if low[i, 0] - 1e-12 <= initial[i] <= high[i, 0] + 1e-12:
+                break
     return low, high
 
 
 @njit(**EXACT_PART)
-def _total_tube(e1: float, e2: float, kept: float, energy: float, power: float, final: float, net: Floats) -> Floats:
+def _total_tube(e1: float, e2: float, kept: float, energy: float, power: Floats, final: float, net: Floats) -> Floats:
     """Return (2, T + 1): where the sum of the contents should be so that the net's later bounds can be met and the end reached.
 
     Without opposite flows, and as if the spaces were one: a guide, not a law.
@@ -71,76 +90,108 @@ def _total_tube(e1: float, e2: float, kept: float, energy: float, power: float, 
     total = np.empty((2, steps + 1))
     total[0, steps] = total[1, steps] = final
     for t in range(steps - 1, -1, -1):
-        up, down = min(net[1, t], power), max(net[0, t], -power)
+        up, down = min(net[1, t], power[t]), max(net[0, t], -power[t])
         total[0, t] = min(max((total[0, t + 1] - (e1 if up > 0.0 else e2) * up) / kept, 0.0), energy)
         total[1, t] = max(min((total[1, t + 1] - (e1 if down > 0.0 else e2) * down) / kept, energy), 0.0)
     return total
 
 
 @njit(**EXACT_PART)
-def _content(e1: float, e2: float, kept: float, before: Floats, net: Floats, goal: Floats, share: float) -> float:
+def _content(constants: Floats, before: Floats, net: Floats, goal: Floats, share: float) -> float:
     """Return the sum of the contents after an interval in which all go the share of the way from net to goal."""
     total = 0.0
     for i in range(net.size):
         power = net[i] + share * (goal[i] - net[i])
-        total += kept * before[i] + (e1 if power > 0.0 else e2) * power
+        total += constants[2, i] * before[i] + (constants[0, i] if power > 0.0 else constants[1, i]) * power
     return total
 
 
 @njit(**EXACT)
 def follow_rented(
-    e1: float, e2: float, kept: float, right_energy: Floats, right_power: Floats, initial: Floats, final: Floats,
-    bounds: Floats, charge: Floats, discharge: Floats, energy: Floats,
+    constants: Floats, right: Floats, power: Floats, initial: Floats, final: Floats, bounds: Floats, box: Floats,
+    box_tube: Floats, helped: bool, charge: Floats, discharge: Floats, energy: Floats, content_of_box: Floats,
 ) -> float:  # fmt: skip
-    """Run the tenants of one shared store; return by how much its net could not be kept in ``bounds`` (2, T). [kW]"""
-    agents, steps = charge.shape
-    low, high = _tubes(e1, e2, kept, right_energy, right_power, final, steps)
-    all_energy = all_power = 0.0
-    for i in range(agents):
-        all_energy += right_energy[i]
-        all_power += right_power[i]
-    total_tube = _total_tube(e1, e2, kept, all_energy, all_power, final.sum(), bounds)
-    net, least, most, content = np.empty(agents), np.empty(agents), np.empty(agents), initial.copy()
-    for i in range(agents):
-        energy[i, 0] = initial[i]
+    """Run the tenants of one box; return by how much its net could not be kept in its bounds. [kW]
+
+    Parameters
+    ----------
+    constants
+        e1 = dt eta_c, e2 = dt / eta_d and retention of every tenant's space.  Shape (3, m).
+    right, initial, final
+        Right to energy, first and last content.  Shape (m,).
+    power
+        What the right to power allows.  Shape (m, T).
+    bounds
+        Of the net.  Shape (2, T).
+    box, box_tube
+        The box's e1, e2, retention and first content, and where its content may be, shape (2, T + 1), infinite where nothing
+        is asked of it.
+    helped
+        Whether a tenant may count on others' opposite flows to let it out; if not, it leaves in time by itself.
+    charge, discharge
+        The plan, which is changed in place.  Shape (m, T).
+    energy, content_of_box
+        Filled.  Shapes (m, T + 1), (T + 1,).
+    """
+    tenants, steps = charge.shape
+    low, high = _tubes(constants, right, power, initial, final, bounds, helped)
+    all_power = np.zeros(steps)
+    for i in range(tenants):
+        for t in range(steps):
+            all_power[t] += power[i, t]
+    total_tube = _total_tube(box[0], box[1], box[2], right.sum(), all_power, final.sum(), bounds)
+    net, least, most, content = np.empty(tenants), np.empty(tenants), np.empty(tenants), initial.copy()
+    energy[:, 0] = initial
+    content_of_box[0] = inside = box[3]
     worst = 0.0
     for t in range(steps):
-        for i in range(agents):
-            rest = kept * content[i]
+        for i in range(tenants):
+            e1, e2 = constants[0, i], constants[1, i]
+            rest = constants[2, i] * content[i]
             gain = low[i, t + 1] - rest
-            least[i] = max(gain / (e1 if gain > 0.0 else e2), -right_power[i])
+            least[i] = max(gain / (e1 if gain > 0.0 else e2), -power[i, t])
             gain = high[i, t + 1] - rest
-            most[i] = max(min(gain / (e1 if gain > 0.0 else e2), right_power[i]), least[i])
-            plan = min(max(charge[i, t], 0.0), right_power[i]) - min(max(discharge[i, t], 0.0), right_power[i])
+            most[i] = max(min(gain / (e1 if gain > 0.0 else e2), power[i, t]), least[i])
+            plan = min(max(charge[i, t], 0.0), power[i, t]) - min(max(discharge[i, t], 0.0), power[i, t])
             net[i] = min(max(plan, least[i]), most[i])
         for side in range(2):  # keep the sum of the contents where the net's later bounds can be met
             goal, sign = (most, -1.0) if side == 0 else (least, 1.0)
             limit = sign * total_tube[side, t + 1]
-            if sign * _content(e1, e2, kept, content, net, goal, 0.0) > limit + 1e-12:
+            if sign * _content(constants, content, net, goal, 0.0) > limit + 1e-12:
                 near, far = 0.0, 1.0
                 for _ in range(50):
                     middle = 0.5 * (near + far)
-                    if sign * _content(e1, e2, kept, content, net, goal, middle) > limit:
+                    if sign * _content(constants, content, net, goal, middle) > limit:
                         near = middle
                     else:
                         far = middle
-                for i in range(agents):
+                for i in range(tenants):
                     net[i] += far * (goal[i] - net[i])
+        rest = box[2] * inside
+        gain = box_tube[0, t + 1] - rest
+        lower = max(bounds[0, t], gain / (box[0] if gain > 0.0 else box[1]))
+        gain = box_tube[1, t + 1] - rest
+        upper = max(min(bounds[1, t], gain / (box[0] if gain > 0.0 else box[1])), lower)
         total = to_least = to_most = 0.0
-        for i in range(agents):
+        for i in range(tenants):
             total += net[i]
             to_least += net[i] - least[i]
             to_most += net[i] - most[i]
-        goal, room = (least, to_least) if total > bounds[1, t] else (most, to_most)
-        off = min(total - bounds[0, t], 0.0) + max(total - bounds[1, t], 0.0)
+        goal, room = (least, to_least) if total > upper else (most, to_most)
+        off = min(total - lower, 0.0) + max(total - upper, 0.0)
         if off != 0.0:
             share = min(off / room, 1.0) if room * off > 0.0 else 0.0
             worst = max(worst, abs(off - share * room))
-            for i in range(agents):
+            for i in range(tenants):
                 net[i] += share * (goal[i] - net[i])
-        for i in range(agents):
+        total = 0.0
+        for i in range(tenants):
             charge[i, t], discharge[i, t] = max(net[i], 0.0), max(-net[i], 0.0)
-            content[i] = kept * content[i] + e1 * charge[i, t] - e2 * discharge[i, t]
-            content[i] = min(max(content[i], 0.0), right_energy[i])  # the last digit
+            total += net[i]
+            content[i] = (
+                constants[2, i] * content[i] + constants[0, i] * charge[i, t] - constants[1, i] * discharge[i, t]
+            )
+            content[i] = min(max(content[i], 0.0), right[i])  # the last digit
             energy[i, t + 1] = content[i]
+        content_of_box[t + 1] = inside = rest + (box[0] if total > 0.0 else box[1]) * total
     return worst

@@ -46,6 +46,8 @@ def broken_laws(problem: Problem, clearing: Clearing, tolerance: float = 1e-9) -
     else:
         off["nobody trades"] = c.exchange_kw
     off["cost_eur is the plan's cost"] = np.array([c.cost_eur - _cost(p, c)]) / max(1.0, abs(c.cost_eur))
+    off["payments are the owners' income"] = np.array([c.payment_eur.sum() - c.owner_income_eur.sum()])
+    off["agents' costs sum to cost_eur"] = np.array([c.agent_cost_eur.sum() - c.cost_eur]) / max(1.0, abs(c.cost_eur))
     off["bound_eur is below cost_eur"] = np.array([max(c.bound_eur - c.cost_eur, 0.0)])
     broken = []
     for law, amount in off.items():
@@ -83,8 +85,14 @@ def _stores(p: Problem, c: Clearing) -> dict[str, Floats]:
 def _spaces(p: Problem, c: Clearing, net: Floats) -> dict[str, Floats]:
     shared = np.stack([p.ess_efficiency_charge, p.ess_efficiency_discharge, p.ess_retention])
     constants = np.repeat(shared[:, :, None], p.n, axis=2)
-    energy, power = c.right_energy_kwh[..., None], c.right_power_kw[..., None]
-    total = net.sum(axis=1)
+    energy, power = c.right_energy_kwh[..., None], c.right_power_kw[..., None] * p.ess_available[:, None, :]
+    lead, box = p.ess_box == np.arange(p.shared), c.box_energy_kwh
+    total = np.zeros((p.shared, p.steps))
+    for j in range(p.shared):
+        total[p.ess_box[j]] += net[j].sum(axis=0)
+    into, out = p.ess_efficiency_charge[:, None], p.ess_efficiency_discharge[:, None]
+    moved = p.dt_h * np.where(total > 0.0, into * total, total / out)
+    floor, ceiling = p.ess_floor * p.ess_energy_offer_kwh, p.ess_ceiling * p.ess_energy_offer_kwh
     off = {
         "rented contents follow their flows": _chain_off(
             p, c.rented_energy_kwh, c.rented_charge_kw, c.rented_discharge_kw, constants, np.zeros_like(net)
@@ -96,14 +104,22 @@ def _spaces(p: Problem, c: Clearing, net: Floats) -> dict[str, Floats]:
         "rented discharge inside the right": _outside(c.rented_discharge_kw, 0.0, power),
         "no tenant charges and discharges at once": np.minimum(c.rented_charge_kw, c.rented_discharge_kw),
         "the net of a shared store in bounds": _outside(total, p.ess_net_min_kw, p.ess_net_max_kw),
+        "boxes hold what their net leaves in them": (box[:, 1:] - p.ess_retention[:, None] * box[:, :-1] - moved)[lead],
+        "boxes begin with what they hold": (box[:, 0] - p.box_initial_kwh())[lead],
+        "netted boxes in bounds": _outside(box[:, 1:], floor[:, None], ceiling[:, None])[lead & p.ess_netted],
+        "the net of a netted box inside its power": _outside(
+            total, -p.ess_power_offer_kw[:, None], p.ess_power_offer_kw[:, None]
+        )[lead & p.ess_netted],
         "rights only with access": np.where(p.access, 0.0, c.right_energy_kwh + c.right_power_kw),
     }
     if p.right_energy_kwh is not None and p.right_power_kw is not None:
         off["rights to energy as given"] = c.right_energy_kwh - p.right_energy_kwh
         off["rights to power as given"] = c.right_power_kw - p.right_power_kw
     else:
-        off["rights to energy inside the offer"] = _outside(c.right_energy_kwh.sum(axis=1), 0.0, p.ess_energy_offer_kwh)
-        off["rights to power inside the offer"] = _outside(c.right_power_kw.sum(axis=1), 0.0, p.ess_power_offer_kw)
+        rights = np.stack([c.right_energy_kwh, c.right_power_kw])
+        taken = np.where(p.ess_netted, rights.max(axis=2, initial=0.0), rights.sum(axis=2))
+        off["rights to energy inside the offer"] = _outside(taken[0], 0.0, p.ess_energy_offer_kwh)
+        off["rights to power inside the offer"] = _outside(taken[1], 0.0, p.ess_power_offer_kw)
     return off
 
 

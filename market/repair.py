@@ -25,6 +25,7 @@ from market.feasible import Infeasible, least_rights
 from market.follow import follow_own, follow_rented
 from market.problem import Problem
 from market.restore import restore
+from market.tenants import tenants_of
 
 __all__ = ["Draft", "Plan", "plan_cost_eur", "repair"]
 
@@ -55,21 +56,36 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """An exact plan; the columns are those of :class:`market.exchange.Clearing`."""
+    """An exact plan."""
 
     grid_kw: Floats
+    """Retail exchange, import +.  Shape (n, T)."""
     exchange_kw: Floats
+    """Sale to the exchange +; sums to zero over the agents.  Shape (n, T)."""
     meter_kw: Floats
+    """Physical exchange at the meter, import +.  Shape (n, T)."""
     curtailed_kw: Floats
+    """Shape (n, T)."""
     breach_kw: Floats
+    """By how much the meter leaves its envelope.  Shape (n, T)."""
     charge_kw: Floats
+    """Shape (K, n, T)."""
     discharge_kw: Floats
+    """Shape (K, n, T)."""
     energy_kwh: Floats
+    """Content at the start of every interval and at the end.  Shape (K, n, T + 1)."""
     rented_charge_kw: Floats
+    """Shape (M, n, T)."""
     rented_discharge_kw: Floats
+    """Shape (M, n, T)."""
     rented_energy_kwh: Floats
+    """Shape (M, n, T + 1)."""
     right_energy_kwh: Floats
+    """Shape (M, n)."""
     right_power_kw: Floats
+    """Shape (M, n)."""
+    box_energy_kwh: Floats
+    """What the shared stores really hold: opposite flows cancel there.  NaN in rows that describe no box.  Shape (M, T + 1)."""
 
 
 @njit(**EXACT)
@@ -129,8 +145,10 @@ def _clear_needs(
                 total = left
 
 
-def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
+def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats, *, burning: bool = False) -> Plan:
     """Return the exact plan nearest to what was drafted, in the sense of the module's four steps.
+
+    With ``burning`` own stores may charge and discharge at once, as the iteration would have it where prices are negative.
 
     Raises
     ------
@@ -143,9 +161,9 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
     follow_own(
         p.dt_h, p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh,
         p.store_drain_kwh, p.store_initial_kwh, p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention,
-        charge, discharge, energy,
+        burning, charge, discharge, energy,
     )  # fmt: skip
-    energy_right, power_right, rented_charge, rented_discharge, rented_energy = _rented(p, draft)
+    energy_right, power_right, rented_charge, rented_discharge, rented_energy, boxes = _rented(p, draft)
     own = (charge - discharge).sum(axis=0)
     uncurtailed = p.load_kw - p.pv_kw + own
     needed = np.clip(-p.export_limit_kw - uncurtailed, 0.0, p.pv_kw)
@@ -163,32 +181,36 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
         _clear_needs(need, p.buy_eur_per_kwh, p.sell_eur_per_kwh, p.exchange_charge_eur_per_kwh, curvature,
                      price_eur_per_kwh, exchange)  # fmt: skip
     return Plan(need + exchange, exchange, meter, curtailed, breach, charge, discharge, energy, rented_charge,
-                rented_discharge, rented_energy, energy_right, power_right)  # fmt: skip
+                rented_discharge, rented_energy, energy_right, power_right, boxes)  # fmt: skip
 
 
-def _rented(p: Problem, draft: Draft) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Return rights to energy and power, charge, discharge and contents of the rented spaces."""
+def _rented(p: Problem, draft: Draft) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
+    """Return rights to energy and power, charge, discharge and contents of the rented spaces, and the boxes' contents."""
     energy_right, power_right = _rights(p, draft)
     charge, discharge = draft.rented_charge_kw.copy(), draft.rented_discharge_kw.copy()
-    energy = np.empty((p.shared, p.n, p.steps + 1))
-    for j in range(p.shared):
-        for attempt in range(2):
-            off = follow_rented(
-                p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j], p.ess_retention[j],
-                energy_right[j], power_right[j], p.rented_initial_kwh[j], p.rented_final_kwh[j],
-                np.stack([p.ess_net_min_kw[j], p.ess_net_max_kw[j]]), charge[j], discharge[j], energy[j],
-            )  # fmt: skip
-            if off <= (_ROUNDING_KW, 1e-6)[attempt]:  # a linear program is as exact as its tolerance
+    energy, boxes = np.empty((p.shared, p.n, p.steps + 1)), np.full((p.shared, p.steps + 1), np.nan)
+    for b in np.flatnonzero(p.leads):
+        tenants = tenants_of(p, int(b))
+        right, power = tenants.gather(energy_right), tenants.gather(power_right)
+        content = np.empty((right.size, p.steps + 1))
+        off = np.inf
+        for helped, solved, enough in ((True, False, _ROUNDING_KW), (False, False, _ROUNDING_KW), (True, True, 1e-6)):
+            into, out = tenants.gather(charge), tenants.gather(discharge)
+            if solved:
+                right, power, into, out = restore(tenants, right, power, into, out)
+            off = follow_rented(tenants.constants, right, tenants.available * power[:, None], tenants.initial, tenants.final,
+                                tenants.net, tenants.box, tenants.box_tube, helped, into, out, content, boxes[b])  # fmt: skip
+            if off <= enough:  # a linear program is as exact as its tolerance
                 break
-            if attempt == 1:
-                raise Infeasible(
-                    f"shared store {j}: its net would leave its bounds by {off:.3g} kW, unless tenants charge and discharge "
-                    "at once. Ask for a smaller firm charge, or offer more space."
-                )
-            energy_right[j], power_right[j], charge[j], discharge[j] = restore(
-                p, j, energy_right[j], power_right[j], draft.rented_charge_kw[j], draft.rented_discharge_kw[j]
+        else:
+            raise Infeasible(
+                f"{tenants.name}: its net would leave its bounds by {off:.3g} kW, unless tenants charge and discharge "
+                "at once. Ask for a smaller firm charge, or offer more space."
             )
-    return energy_right, power_right, charge, discharge, energy
+        columns = ((right, energy_right), (power, power_right), (into, charge), (out, discharge), (content, energy))
+        for rows, column in columns:
+            tenants.scatter(rows, column)
+    return energy_right, power_right, charge, discharge, energy, boxes
 
 
 def _rights(p: Problem, draft: Draft) -> tuple[Floats, Floats]:
@@ -204,7 +226,8 @@ def _rights(p: Problem, draft: Draft) -> tuple[Floats, Floats]:
         above = np.maximum(right - least, 0.0) * p.access
         total, free = above.sum(axis=1), np.maximum(offer - least.sum(axis=1), 0.0)
         scale = np.where(total > free, free / np.maximum(total, 1e-300), 1.0)
-        rights.append(least + above * scale[:, None])
+        alone = np.minimum(above, np.maximum(offer[:, None] - least, 0.0))  # netted: every right by itself
+        rights.append(least + np.where(p.ess_netted[:, None], alone, above * scale[:, None]))
     return rights[0], rights[1]
 
 
