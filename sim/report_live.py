@@ -21,6 +21,7 @@ from sim.report_tables import Clock, RunTables
 __all__ = [
     "BUDGET_BYTES",
     "LONGEST_WHOLE",
+    "LONG_BUDGET_BYTES",
     "Envelopes",
     "Live",
     "Window",
@@ -34,6 +35,8 @@ Vector = NDArray[np.float64]
 
 BUDGET_BYTES = 3_000_000
 """What figures and carried data may take together before compression."""
+LONG_BUDGET_BYTES = 6_000_000
+"""The same for a run that is longer than a month, whose figures alone take half of it; the file then has about 4 MB."""
 LONGEST_WHOLE = 2976
 """A month of quarter-hours: up to here every interval can be looked at."""
 MOST_HISTORIES = 400
@@ -160,7 +163,7 @@ def live(
     windows: Sequence[Window],
     ranked_members: Sequence[str],
     spent_bytes: int,
-    budget_bytes: int = BUDGET_BYTES,
+    budget_bytes: int | None = None,
 ) -> Live:
     """Return the voltages and loadings of every world and the envelopes of the members, in the finest form that fits.
 
@@ -170,7 +173,11 @@ def live(
         Ids, the ones a reader will look at first in front.
     spent_bytes
         What figures and other data take already.
+    budget_bytes
+        What all may take together; by default as long as the run asks for.
     """
+    if budget_bytes is None:
+        budget_bytes = BUDGET_BYTES if tables.clock.steps <= LONGEST_WHOLE else LONG_BUDGET_BYTES
     rows = 0 if feeder is None else (2 * feeder.n_bus + len(feeder.branch_id)) * len(worlds)
     steps = sum(window.steps for window in windows)
     for block, most in _LADDER:

@@ -230,7 +230,7 @@ class MarketSpec(Spec):
     """What the hourly re-planning may change: trades and plans, plans only, or there is none."""
     tolerance: Annotated[float, Field(strict=True, gt=0, le=0.1)] = 1e-3
     """Relative residuals at which the clearing stops."""
-    max_iterations: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 4000
+    max_iterations: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 20_000
     """Iterations after which it gives up and says so."""
     gate: Clock = "11:00"
     """Local clock time of the day-ahead gate, in quotes."""
