@@ -104,27 +104,27 @@ def least_excess(members: Floats, value: Floats, total: float) -> Level:
 
 
 def levelled(rows: Floats, target: Floats, total: float, hard: Floats, floor: Floats) -> Floats:
-    """Return the x that makes the largest of target − rows x least, then the next, under hard x >= floor and Σ x = total."""
+    """Return the x that makes the largest of target − rows x least, then the next, under hard x >= floor and Σ x = total.
+
+    A round's solution stays possible in the next one, exactly: settled rows are settled where it has them, and floors
+    give way by the solver's rounding.  Without that a least core without inside could be lost between two rounds.
+    """
     k, scale = rows.shape[1], _scale(np.concatenate([target, floor]), total)
-    target, floor = target / scale, floor / scale
-    settled, at = np.ones((1, k)), np.array([total / scale])
-    left, left_target = rows, target
-    x = np.full(k, total / scale / k)
+    left, left_target, floor = rows, target / scale, floor / scale
+    settled, x = np.ones((1, k)), np.full(k, total / scale / k)
     while settled.shape[0] < k:
         free = _outside_span(left, settled)
         left, left_target = left[free], left_target[free]
         if left.shape[0] == 0:
             break
-        level = _Program(left, left_target, hard, floor).solve(settled, at)
-        x = level.x
-        tight = [(left[r], left_target[r] - level.epsilon) for r in np.flatnonzero(level.weight > _TIGHT)]
-        tight += [(hard[r], floor[r]) for r in np.flatnonzero(level.floor_weight > _TIGHT)]
-        for row, value in tight:
+        level = _Program(left, left_target, hard, floor).solve(settled, settled @ x)
+        x, floor = level.x, floor - _MET
+        for row in [*left[level.weight > _TIGHT], *hard[level.floor_weight > _TIGHT]]:
             if _outside_span(row[None], settled)[0]:
-                settled, at = np.vstack([settled, row]), np.append(at, value)
-    if settled.shape[0] == k:
-        x = np.linalg.solve(settled, at)
-    return x * scale
+                settled = np.vstack([settled, row])
+    x = x * scale
+    shares: Floats = x + (total - x.sum()) / k
+    return shares
 
 
 class _Program:
