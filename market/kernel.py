@@ -6,7 +6,7 @@ Douglas-Rachford splitting (ADMM with relaxation alpha) on ``minimise A(v) + B(v
 
 A, in :mod:`market.project`
     all linear equations of one agent: its balance, its meter, its stores' contents; and the sums of the rights.
-B, in :mod:`market.prox`
+B, there in passing and in :mod:`market.prox`
     everything else, one closed form per variable: retail prices, envelope, curtailment, bounds, rents, the exchange
     (sum x = 0 and its charge) and the net of the shared stores.
 """
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from market.compiled import EXACT
 from market.project import backward, forward, share_rights
-from market.prox import prox_agents, prox_exchange, prox_net, prox_rights, prox_stores
-from market.tiles import OWN, SLOTS, Data, Factors, Found, State
+from market.prox import prox_exchange, prox_net, prox_spaces
+from market.tiles import OWN, SLOTS, Data, Factors, Found, Room, Rows, State
+from market.vectors import load, nothing, sum_up, widen
 
 __all__ = ["iterate", "squares"]
 
@@ -29,38 +30,47 @@ Floats = NDArray[np.float64]
 
 @njit(**EXACT)
 def iterate(
-    data: Data, s: State, w: State, found: Found, factors: Factors, weights: Floats, count: int, first: int, last: int,
-    before: bool, after: bool,
+    data: Data, s: State, w: State, found: Found, factors: Factors, weights: Floats, room: Room, count: int,
+    rights: bool, first: int, last: int, start: int, stop: int, keep: bool,
 ) -> None:  # fmt: skip
-    """Do (1) ``count`` times for the tiles ``first`` to ``last``, with what concerns all of them before and after."""
-    steps, lanes = data.given.shape[1], data.given.shape[3]
+    """Do (1) ``count`` times: the rights' sums, the tiles ``first`` to ``last``, the couplings of intervals ``start`` to ``stop``.
+
+    These parts follow upon each other; the tiles of one part and the intervals of another may be done at the same time.  Of
+    w, only what couples is written, unless ``keep``.
+    """
     for _ in range(count):
-        if before:
+        if rights:
             share_rights(data, s, w, found, weights)
         for k in range(first, last):
-            y = np.empty((steps + 1, data.tiles[k, SLOTS], lanes))
-            hat = np.empty((steps, 2 + data.tiles[k, SLOTS] - data.tiles[k, OWN], lanes))
-            forward(k, data, s, factors, weights, y, hat)
-            backward(k, data, s, w, factors, weights, y, hat)
-            prox_agents(k, data, s, w, weights)
-            prox_stores(k, data, s, w, weights)
-            if data.renting:
-                prox_rights(k, data, s, w, found, weights)
-        if after:
-            prox_exchange(data, s, w, found, weights)
-            prox_net(data, s, w, found, weights)
+            forward(k, data, s, factors, weights, room)
+            backward(k, data, s, w, factors, weights, room, keep)
+            if data.tiles[k, SLOTS] > data.tiles[k, OWN]:
+                prox_spaces(k, data, s, w, found, weights, room)
+        if stop > start:
+            prox_exchange(data, s, w, found, weights, room, start, stop)
+            prox_net(data, s, w, found, weights, start, stop)
 
 
 @njit(**EXACT)
-def squares(rho: Floats, s: Floats, w: Floats, moved: Floats, out: Floats) -> None:
+def squares(s: Rows, w: Rows, moved: Rows, rho: Floats, repeat: int, out: Floats) -> None:
     """Add squared norms in the metric of ``rho`` to ``out``: of ``z - w``, ``w``, ``z`` and ``s - w``.
 
-    ``moved`` is s after one step of (1) with alpha 1, which is ``s + z - w``.
+    ``moved`` is s after one step of (1) with alpha 1, which is ``s + z - w``.  Row r weighs ``rho[r // repeat]``, counted round.
     """
-    for i in range(s.size):
-        change = moved[i] - s[i]
-        z = w[i] + change
-        out[0] += rho[i] * change * change
-        out[1] += rho[i] * w[i] * w[i]
-        out[2] += rho[i] * z * z
-        out[3] += rho[i] * (s[i] - w[i]) * (s[i] - w[i])
+    for which in range(rho.size):
+        weight, rows = rho[which], s.shape[0]
+        if weight > 0.0:
+            change, w_size = widen(nothing(s)), widen(nothing(s))
+            z_size, dual = widen(nothing(s)), widen(nothing(s))
+            for group in range(which * repeat, rows, rho.size * repeat):
+                for row in range(group, group + repeat):
+                    before, here = widen(load(s, row)), widen(load(w, row))
+                    step, price = widen(load(moved, row)) - before, before - here
+                    change += step * step
+                    w_size += here * here
+                    z_size += (here + step) * (here + step)
+                    dual += price * price
+            out[0] += weight * sum_up(change)
+            out[1] += weight * sum_up(w_size)
+            out[2] += weight * sum_up(z_size)
+            out[3] += weight * sum_up(dual)

@@ -1,4 +1,4 @@
-"""Columns of agents into tiles of lanes, and back.
+"""Columns of agents into rows of lanes, and back.
 
 A problem has ``K`` slots for stores, of which most agents fill one or none.  Here the agents are sorted by how many they
 fill and cut into tiles; a tile has as many slots as its largest agent needs, and its agents' stores move into the first of
@@ -10,222 +10,278 @@ beginnings are in the bounds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
+from market.compiled import EXACT
 from market.feasible import least_rights
 from market.problem import Problem
-from market.tiles import (
-    CONTENT,
-    ENERGY,
-    EXCHANGE,
-    FLOW,
-    NET,
-    POWER,
-    RETAIL,
-    SLOTS,
-    Data,
-    Factors,
-    Found,
-    State,
-)
+from market.tiles import GIVEN, OWN, OWNED, SLOT, SLOTS, Data, Factors, Found, Room, Rows, State
+from market.vectors import LANES, rows_like
 
-__all__ = ["Columns", "Layout", "lay_out"]
+__all__ = ["Layout", "Places", "Units", "idle_kwh", "lay_out"]
 
 Floats = NDArray[np.float64]
-
-_LANES = 40  # a multiple of the vectors' length; more waste slots, fewer waste entries into loops
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """One number per variable, agents as rows."""
+class Places:
+    """Where columns lie among rows: every seat is 16 lanes wide and as long as the horizon."""
 
-    agent: Floats
-    """Shape (4, n, T): retail, meter, curtailment, exchange."""
-    store: Floats
-    """Shape (3, K + M, n, T): charge, discharge, content."""
-    net: Floats
-    """Shape (M, n, T)."""
-    right: Floats
-    """Shape (2, M, n): energy, power."""
+    source: Ints
+    """Which column sits there, -1 where none does.  Shape (seats, 16)."""
+    first: Ints
+    """Row of the first interval.  Shape (seats,)."""
+    stride: Ints
+    """Rows from one interval to the next.  Shape (seats,)."""
+
+    def spread(self, columns: Floats, rows: Rows, offset: int = 0, unit: float = 1.0) -> None:
+        """Write columns (any, T) into rows, counted in units."""
+        flat = np.ascontiguousarray(columns.reshape(_flat(columns)))
+        _spread(flat, self.source, self.first + offset, self.stride, unit, rows)
+
+    def collect(self, rows: Rows, columns: Floats, offset: int = 0, unit: float = 1.0) -> Floats:
+        """Write rows, which count in units, into columns (any, T), which are returned; leave alone what sits nowhere."""
+        _collect(rows, self.source, self.first + offset, self.stride, unit, columns.reshape(_flat(columns)))
+        return columns
+
+
+def _flat(columns: Floats) -> tuple[int, int]:
+    """Return (columns, T), also where there are none."""
+    return int(np.prod(columns.shape[:-1])), columns.shape[-1]
+
+
+@njit(**EXACT)
+def _spread(columns: Floats, source: Ints, first: Ints, stride: Ints, unit: float, rows: Rows) -> None:
+    """Transpose columns into their seats."""
+    for seat in range(source.shape[0]):
+        for lane in range(source.shape[1]):
+            if source[seat, lane] >= 0:
+                for t in range(columns.shape[1]):
+                    rows[first[seat] + t * stride[seat], lane] = columns[source[seat, lane], t] / unit
+
+
+@njit(**EXACT)
+def _collect(rows: Rows, source: Ints, first: Ints, stride: Ints, unit: float, columns: Floats) -> None:
+    """Transpose seats into their columns."""
+    for seat in range(source.shape[0]):
+        for lane in range(source.shape[1]):
+            if source[seat, lane] >= 0:
+                for t in range(columns.shape[1]):
+                    columns[source[seat, lane], t] = unit * rows[first[seat] + t * stride[seat], lane]
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What the kernel counts in, so that in other units its digits are the same."""
+
+    price_eur_per_kwh: float
+    power_kw: float
+    """Of contents too, in kWh."""
+
+    @classmethod
+    def of(cls, p: Problem) -> Units:
+        """Return what is usual in a problem."""
+        price = power = 0.0
+        if p.n > 0:
+            price = float(np.abs(p.buy_eur_per_kwh).mean() + np.abs(p.sell_eur_per_kwh).mean())
+            power = float((np.abs(p.load_kw) + p.pv_kw).mean())
+        return cls(price if price > 0 else 1.0, power if power > 0 else 1.0)
+
+    @property
+    def penalty_eur_per_kw2h(self) -> float:
+        """Price of a power for every kW of it."""
+        return self.price_eur_per_kwh / self.power_kw
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Where everybody sits."""
+    """Where everybody sits.  Sizes: ``n`` agents, ``T`` intervals, ``K`` stores, ``M`` shared stores."""
 
-    order: NDArray[np.intp]
-    """The agent at each position.  Shape (n,)."""
-    lanes: int
-    tiles: NDArray[np.int64]
+    size: tuple[int, int, int, int]
+    """(n, T, K, M)."""
+    agents: Ints
+    """The agent at each place, -1 where there is none.  Shape (tiles, 16)."""
+    tiles: Ints
     """As in :class:`market.tiles.Data`."""
-    seats: NDArray[np.intp]
-    """The store in each slot, -1 where there is none.  Shape (tiles, slots, lanes)."""
-    idle: Floats
-    """Contents of the stores if nothing flows.  Shape (K + M, n, T). [kWh]"""
+    stores: Ints
+    """The store in each slot, k n + agent, spaces behind the own; -1 where there is none.  Shape (slots of all tiles, 16)."""
     active: NDArray[np.bool_]
     """Who has or may have a space.  Shape (M, n)."""
+    precision: Any
+    """Of the rows: numpy's float32 or float64."""
 
-    def lanes_of(self, rows: Floats) -> Floats:
-        """Return (n, ...) as (..., P)."""
-        out = np.zeros((*rows.shape[1:], len(self.tiles) * self.lanes))
-        out[..., : self.order.size] = np.moveaxis(rows[self.order], 0, -1)
-        return out
+    def by_tile(self, width: int) -> Places:
+        """Return the places of agents' columns that lie tile by tile, ``width`` of them."""
+        steps, count = self.size[1], len(self.tiles)
+        return Places(self.agents, np.arange(count) * (steps * width), np.full(count, width))
 
-    def rows_of(self, lanes: Floats) -> Floats:
-        """Return (..., P) as (n, ...)."""
-        out = np.empty((self.order.size, *lanes.shape[:-1]))
-        out[self.order] = np.moveaxis(lanes[..., : self.order.size], -1, 0)
-        return out
+    def by_interval(self) -> Places:
+        """Return the places of agents' columns that lie interval by interval."""
+        count = len(self.tiles)
+        return Places(self.agents, np.arange(count), np.full(count, count))
 
-    def tiled(self, columns: Floats) -> Floats:
-        """Return (q, n, T) as (tiles, T, q, lanes)."""
-        lanes = self.lanes_of(np.moveaxis(columns, 1, 0))
-        return np.ascontiguousarray(lanes.reshape(*lanes.shape[:2], -1, self.lanes).transpose(2, 1, 0, 3))
+    def by_slot(self, width: int, own: bool = False) -> Places:
+        """Return the places of all stores, or of the own ones alone, ``width`` rows each."""
+        steps = self.size[1]
+        tile = np.repeat(np.arange(len(self.tiles)), self.tiles[:, SLOTS])
+        slot = np.arange(len(tile)) - self.tiles[tile, SLOT]
+        before, many = (OWNED, OWN) if own else (SLOT, SLOTS)
+        stride = self.tiles[tile, many] * width
+        places = Places(self.stores, self.tiles[tile, before] * (steps * width) + slot * width, stride)
+        if not own:
+            return places
+        mine = slot < self.tiles[tile, OWN]
+        return Places(places.source[mine], places.first[mine], places.stride[mine])
 
-    def untiled(self, tiled: Floats) -> Floats:
-        """Return (tiles, T, q, lanes) as (q, n, T)."""
-        lanes = tiled.transpose(2, 1, 0, 3).reshape(tiled.shape[2], tiled.shape[1], -1)
-        return np.ascontiguousarray(np.moveaxis(self.rows_of(lanes), 0, 1))
+    def once(self, columns: Floats) -> Rows:
+        """Return what does not change with time, (..., n), as rows (... tiles, 16)."""
+        many, count, here = int(np.prod(columns.shape[:-1])), len(self.tiles), self.agents >= 0
+        rows = rows_like(many * count, self.precision)
+        rows.reshape(many, count, LANES)[:, here] = columns.reshape(many, self.size[0])[:, self.agents[here]]
+        return rows
 
-    def packed(self, columns: Floats) -> Floats:
-        """Return (kinds, K + M, n, T) as (tiles, T, kinds, slots, lanes), 0 where nobody sits."""
-        tile, slot, lane = np.nonzero(self.seats >= 0)
-        out = np.zeros((len(self.tiles), columns.shape[-1], columns.shape[0], *self.seats.shape[1:]))
-        agent = self.order[tile * self.lanes + lane]
-        out[tile, :, :, slot, lane] = columns[:, self.seats[tile, slot, lane], agent].transpose(1, 2, 0)
-        return out
+    def once_back(self, rows: Rows) -> Floats:
+        """Return rows (many tiles, 16) as (many, n)."""
+        count, here = len(self.tiles), self.agents >= 0
+        groups = rows.reshape(len(rows) // count, count, LANES)
+        columns = np.zeros((len(groups), self.size[0]))
+        columns[:, self.agents[here]] = groups[:, here]
+        return columns
 
-    def unpacked(self, tiled: Floats, columns: Floats) -> None:
-        """Write (tiles, T, kinds, slots, lanes) into (kinds, K + M, n, T), leaving alone whom no slot holds."""
-        tile, slot, lane = np.nonzero(self.seats >= 0)
-        agent = self.order[tile * self.lanes + lane]
-        columns[:, self.seats[tile, slot, lane], agent] = tiled[tile, :, :, slot, lane].transpose(2, 0, 1)
+    def rows_of(self, part: str) -> int:
+        """Return how many rows a part of the state has."""
+        _, steps, _, shared = self.size
+        count = len(self.tiles)
+        return {
+            "agent": count * steps * 3, "store": len(self.stores) * steps * 3, "exchange": count * steps,
+            "net": shared * count * steps, "right": 2 * shared * count,
+        }[part]  # fmt: skip
 
-    def state(self, p: Problem, columns: Columns) -> State:
-        """Return the columns as a state of the kernel, in which what cannot move is no variable and is 0."""
-        agent = columns.agent[:3].copy()
-        agent[2] *= p.pv_kw > 0
-        store = columns.store.copy()
-        store[:2] *= _bounds(p)[:2] > 0
-        store[2] -= self.idle
-        exchange = columns.agent[3] if p.exchange == "free" else np.zeros((p.n, p.steps))
-        if p.exchange == "pinned" and p.pinned_exchange_kw is not None:
-            exchange = p.pinned_exchange_kw
-        net = np.moveaxis(columns.net * self.active[:, :, None], 1, 0)
-        right = np.moveaxis(columns.right * self.active, 2, 0)
-        return State(
-            self.tiled(agent), self.packed(store), self.lanes_of(exchange), self.lanes_of(net), self.lanes_of(right)
-        )
+    def state(self) -> tuple[Rows, State]:
+        """Return a state of zeros, first as one array, then as its parts."""
+        sizes = [self.rows_of(part) for part in State._fields]
+        flat = rows_like(sum(sizes), self.precision)
+        return flat, self.parts(flat)
 
-    def columns(self, state: State) -> Columns:
-        """Return a state of the kernel as columns; stores that no slot holds are idle."""
-        agent = np.concatenate([self.untiled(state.agent), self.rows_of(state.exchange)[None]])
-        store = np.zeros((3, *self.idle.shape))
-        self.unpacked(state.store, store)
-        store[2] += self.idle
-        return Columns(
-            agent, store, np.moveaxis(self.rows_of(state.net), 0, 1), np.moveaxis(self.rows_of(state.right), 0, 2)
-        )
+    def parts(self, flat: Rows) -> State:
+        """Return the parts of a state that is one array."""
+        cuts = np.cumsum([self.rows_of(part) for part in State._fields])
+        return State(*np.split(flat, cuts[:-1]))
 
-    def data(self, p: Problem) -> Data:
+    def data(self, p: Problem, units: Units) -> Data:
         """Return the problem as the kernel reads it."""
-        given = np.stack([p.load_kw - p.pv_kw, p.pv_kw, p.buy_eur_per_kwh * p.dt_h, p.sell_eur_per_kwh * p.dt_h,
-                          p.import_limit_kw, p.export_limit_kw, p.rented_charge_eur_per_kwh * p.dt_h])  # fmt: skip
-        bounds = _bounds(p)
-        bounds[2:] -= self.idle
+        steps, count, kw, price = self.size[1], len(self.tiles), units.power_kw, units.price_eur_per_kwh / p.dt_h
+        given, agent = rows_like(count * steps * GIVEN, self.precision), self.by_tile(GIVEN)
+        for q, (column, unit) in enumerate((
+            (p.load_kw - p.pv_kw, kw), (p.pv_kw, kw), (p.buy_eur_per_kwh, price), (p.sell_eur_per_kwh, price),
+            (p.import_limit_kw, kw), (p.export_limit_kw, kw), (p.rented_charge_eur_per_kwh, price),
+        )):  # fmt: skip
+            agent.spread(column, given, q, unit)
+        charge = rows_like(steps * count, self.precision)
+        self.by_interval().spread(p.exchange_charge_eur_per_kwh, charge, unit=price)
         power = p.ess_power_offer_kw if p.right_power_kw is None else p.right_power_kw.sum(axis=1)
         bound_net = (p.ess_net_min_kw > -power[:, None]) | (p.ess_net_max_kw < power[:, None])
-        edge = np.stack([p.rented_initial_kwh, p.rented_final_kwh, *least_rights(p)])
-        rents = np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw])
+        offers = np.stack([p.ess_energy_offer_kwh, p.ess_power_offer_kw]) / kw
+        edge = np.stack([p.rented_initial_kwh, p.rented_final_kwh, *least_rights(p)]) / kw
+        rents = np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw]) / units.price_eur_per_kwh
         return Data(
-            self.tiles, self.tiled(given), self.packed(bounds), self._constants(p), p.ess_retention,
-            self.lanes_of(self.active.T.astype(np.float64)), self.lanes_of(np.moveaxis(edge, 2, 0)),
-            self.lanes_of(np.moveaxis(rents, 2, 0)), np.stack([p.ess_energy_offer_kwh, p.ess_power_offer_kw]),
-            self.lanes_of(p.exchange_charge_eur_per_kwh * p.dt_h), np.stack([p.ess_net_min_kw, p.ess_net_max_kw]),
-            bound_net, p.breach_penalty_eur_per_kwh * p.dt_h, p.n, p.exchange == "free", not p.rights_fixed,
+            self.tiles, given, self._bounds(p, kw), self._constants(p, price), charge, self.once(np.ones(p.n)),
+            self.once(self.active.astype(np.float64)), self.once(edge), self.once(rents), p.ess_retention, offers,
+            np.stack([p.ess_net_min_kw, p.ess_net_max_kw]) / kw, p.ess_available, np.where(p.ess_netted, offers, np.inf),
+            bound_net, p.breach_penalty_eur_per_kwh / price, float(4 * np.finfo(self.precision).eps), p.exchange == "free",
+            not p.rights_fixed,
         )  # fmt: skip
 
-    def _constants(self, p: Problem) -> Floats:
+    def _bounds(self, p: Problem, unit: float) -> Rows:
+        """Return the bounds of the own stores."""
+        places = self.by_slot(4, own=True)
+        rows = rows_like(len(places.source) * p.steps * 4, self.precision)
+        places.spread(p.store_charge_max_kw, rows, 0, unit)
+        places.spread(p.store_discharge_max_kw, rows, 1, unit)
+        idle = idle_kwh(p.store_initial_kwh, p.store_retention, p.store_drain_kwh)
+        places.spread(p.store_energy_min_kwh - idle, rows, 2, unit)
+        places.spread(p.store_energy_max_kwh - idle, rows, 3, unit)
+        return rows
+
+    def _constants(self, p: Problem, price: float) -> Rows:
         """Return efficiencies, retention and wear of every slot, 1 where nobody sits."""
-        own = np.stack(
-            [p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention, p.store_wear_eur_per_kwh]
-        )
-        shared = np.stack(
-            [p.ess_efficiency_charge, p.ess_efficiency_discharge, p.ess_retention, p.ess_wear_eur_per_kwh]
-        )
-        both = np.concatenate([own, np.repeat(shared[:, :, None], p.n, axis=2)], axis=1)
-        both = np.stack([p.dt_h * both[0], p.dt_h / both[1], both[2], p.dt_h * both[3]])
-        tile, slot, lane = np.nonzero(self.seats >= 0)
-        out = np.ones((len(self.tiles), 4, *self.seats.shape[1:]))
-        out[tile, :, slot, lane] = both[:, self.seats[tile, slot, lane], self.order[tile * self.lanes + lane]].T
-        return out
+        own = (p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention, p.store_wear_eur_per_kwh)
+        shared = (p.ess_efficiency_charge, p.ess_efficiency_discharge, p.ess_retention, p.ess_wear_eur_per_kwh)
+        both = [np.concatenate([o.ravel(), np.repeat(s, p.n)]) for o, s in zip(own, shared, strict=True)]
+        both = [p.dt_h * both[0], p.dt_h / both[1], both[2], both[3] / price]
+        rows = rows_like(len(self.stores) * 4, self.precision)
+        rows[:] = 1.0
+        here = self.stores >= 0
+        for q in range(4):
+            rows.reshape(-1, 4, LANES)[:, q][here] = both[q][self.stores[here]]
+        return rows
 
-    def metric(self, data: Data, weights: Floats) -> State:
-        """Return the weight of every variable, 0 where there is none."""
-        agent = np.zeros_like(data.given[:, :, :3])
-        agent += weights[RETAIL : RETAIL + 4][[0, 2, 3], None]  # without the exchange
-        store = np.zeros_like(data.bounds[:, :, :3])
-        store += np.array([weights[FLOW], weights[FLOW], weights[CONTENT]])[:, None, None]
-        exchange = np.full(data.charge.shape, weights[EXCHANGE] * data.trading)
-        net = weights[NET] * data.bound_net[:, :, None] * data.active[:, None, :]
-        right = data.renting * np.stack([weights[ENERGY] * data.active, weights[POWER] * data.active])
-        return State(agent, store, exchange, net, right)
-
-    def factors(self, steps: int) -> Factors:
+    def factors(self) -> Factors:
         """Return room for the factors."""
-        tiles, slots, lanes = self.seats.shape
-        return Factors(np.empty((tiles, steps, 3, lanes)), np.empty((tiles, steps, slots, slots, lanes)))
+        steps, slots = self.size[1], self.tiles[:, SLOTS]
+        pairs = int((slots * (slots + 1) // 2).sum())
+        return Factors(rows_like(len(self.tiles) * steps * 3, self.precision), rows_like(pairs * steps, self.precision))
 
-    def found(self, p: Problem, price: Floats, held: Floats) -> Found:
-        """Return what the couplings begin with; the rights where they are given."""
+    def room(self) -> Room:
+        """Return paper for one thread."""
+        (_, steps, _, shared), slots = self.size, int(self.tiles[:, SLOTS].max())
+        kind = self.precision
+        return Room(
+            rows_like((steps + 1) * slots, kind), rows_like(steps * (2 + shared), kind), rows_like(steps * shared * 6, kind),
+            rows_like(slots + 1, kind), rows_like(2 * slots * slots + 3 * slots, np.float64), rows_like(len(self.tiles), kind),
+        )  # fmt: skip
+
+    def found(self, p: Problem, units: Units, price: Floats, held: Floats) -> Found:
+        """Return what the couplings begin with; the rights where they are given.  ``held`` has the shape (2, M, n)."""
         if p.right_energy_kwh is not None and p.right_power_kw is not None:
             held = np.stack([p.right_energy_kwh, p.right_power_kw])
-        return Found(-price * p.dt_h, np.zeros((p.shared, p.steps)), np.zeros((2, p.shared)),
-                     self.lanes_of(np.moveaxis(held * self.active, 2, 0)))  # fmt: skip
+        price = -price * (p.dt_h / units.price_eur_per_kwh)
+        return Found(price, np.zeros((p.shared, p.steps)), np.zeros((2, p.shared)),
+                     self.once(held * self.active / units.power_kw))  # fmt: skip
 
 
-def _bounds(p: Problem) -> Floats:
-    """Return the bounds of all stores, spaces last, shape (4, K + M, n, T); of free spaces the offers stand for them."""
-    own = np.stack([p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh])
-    energy, power = p.right_energy_kwh, p.right_power_kw
-    if energy is None or power is None:
-        energy, power = np.ones((p.shared, p.n)), np.ones((p.shared, p.n))  # only whether it is 0 counts
-    rented = np.zeros((4, p.shared, p.n, p.steps))
-    rented[:2] = np.where(p.access & (energy > 0), power, 0.0)[:, :, None]
-    rented[3] = energy[:, :, None]
-    rented[2:, :, :, -1] = p.rented_final_kwh
-    return np.concatenate([own, rented], axis=1)
+def idle_kwh(initial: Floats, retention: Floats, drain: Floats | None = None, steps: int = 0) -> Floats:
+    """Return the contents of stores through which nothing flows.  Shape (..., T). [kWh]"""
+    steps = steps if drain is None else drain.shape[-1]
+    idle, content = np.empty((*initial.shape, steps)), initial
+    for t in range(steps):
+        content = retention * content
+        if drain is not None:
+            content = content - drain[..., t]
+        idle[..., t] = content
+    return idle
 
 
-def lay_out(p: Problem) -> Layout:
+def lay_out(p: Problem, precision: Any) -> Layout:
     """Seat everybody."""
     movable = (p.store_charge_max_kw.max(axis=2) > 0) | (p.store_discharge_max_kw.max(axis=2) > 0)
     active = p.access.copy()
     if p.right_energy_kwh is not None and p.right_power_kw is not None:
         active &= (p.right_energy_kwh > 0) & (p.right_power_kw > 0)
     many = movable.sum(axis=0)
-    rents = active.any(axis=0)
+    rents = np.asarray(active.any(axis=0))
     order = np.lexsort((np.where(rents, -many, many), rents))  # the most stores meet in the middle, in one tile
-    lanes = 8 * max(1, -(-p.n // (8 * max(1, -(-p.n // _LANES)))))
-    tiles = np.zeros((max(1, -(-p.n // lanes)), 2), np.int64)
-    seats = np.full((len(tiles), int(many.max(initial=0)) + p.shared, lanes), -1, np.intp)
-    for tile in range(len(tiles)):
-        seated = order[tile * lanes : (tile + 1) * lanes]
-        own = int(many[seated].max(initial=0))
-        tiles[tile] = own, own + (p.shared if active[:, seated].any() else 0)
-        for lane, agent in enumerate(seated):
-            stores = np.flatnonzero(movable[:, agent])
-            seats[tile, : stores.size, lane] = stores
-        for j in range(tiles[tile, SLOTS] - own):
-            seats[tile, own + j, : seated.size] = np.where(active[j, seated], p.stores + j, -1)
-    idle = np.empty((p.stores + p.shared, p.n, p.steps))
-    content = np.concatenate([p.store_initial_kwh, p.rented_initial_kwh])
-    kept = np.concatenate([p.store_retention, np.repeat(p.ess_retention[:, None], p.n, axis=1)])
-    for t in range(p.steps):
-        content = kept * content
-        content[: p.stores] -= p.store_drain_kwh[:, :, t]
-        idle[:, :, t] = content
-    return Layout(order, lanes, tiles, seats, idle, active)
+    count = max(1, -(-p.n // LANES))
+    agents = np.full((count, LANES), -1, np.int64)
+    agents.ravel()[: p.n] = order
+    most, renting = np.zeros((count, LANES), np.int64), np.zeros((count, LANES), bool)
+    most.ravel()[: p.n], renting.ravel()[: p.n] = many[order], rents[order]
+    own = most.max(axis=1)
+    slots = own + p.shared * renting.any(axis=1)
+    before = [np.cumsum(column) - column for column in (slots, own, slots * (slots + 1) // 2)]
+    tiles = np.ascontiguousarray(np.stack([own, slots, *before], axis=1), dtype=np.int64)
+    stores = np.full((int(slots.sum()), LANES), -1, np.int64)
+    kind, agent = np.nonzero(movable)
+    seat = np.empty(p.n, np.int64)
+    seat[order] = np.arange(p.n)
+    slot = np.cumsum(movable, axis=0)[kind, agent] - 1
+    stores[tiles[seat[agent] // LANES, SLOT] + slot, seat[agent] % LANES] = kind * p.n + agent
+    kind, agent = np.nonzero(active)
+    at = seat[agent] // LANES
+    stores[tiles[at, SLOT] + tiles[at, OWN] + kind, seat[agent] % LANES] = (p.stores + kind) * p.n + agent
+    return Layout((p.n, p.steps, p.stores, p.shared), agents, tiles, stores, active, precision)

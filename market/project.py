@@ -17,6 +17,14 @@ give,
 where ``Y = sum k1 y`` and ``k1 = i_flow (e1 + e2)`` counts only flows that can move.  What is left for y is, per agent, a
 symmetric block-tridiagonal system over time whose off-diagonal blocks are diagonal, because only contents reach from one
 interval into the next.  :func:`factor` inverts its pivots once per penalty; :func:`forward` and :func:`backward` solve.
+
+:func:`backward` knows w of everything in an interval while it is there, so it goes on and moves s for all that concerns one
+agent and one interval alone::
+
+    retail g           three pieces: y - buy/rho above 0, y - sell/rho below, else 0, with y = 2 w - s
+    meter m            the envelope, softened: outside of it y is pulled back by at most penalty/rho
+    curtailment,       clip, after the wear and the curvature
+    own stores
 """
 
 from __future__ import annotations
@@ -28,24 +36,35 @@ from numpy.typing import NDArray
 from market.compiled import EXACT, EXACT_PART
 from market.tiles import (
     BASE,
+    BUY,
     CONTENT,
     CURTAIL,
+    CURVATURE,
     ENERGY,
     EXCHANGE,
     EXPORT,
     FLOW,
+    GIVEN,
     IMPORT,
     METER,
     NET,
     OWN,
+    OWNED,
+    PAIR,
     PV,
+    RELAX,
     RETAIL,
+    SELL,
+    SLOT,
     SLOTS,
+    WITHDRAW,
     Data,
     Factors,
     Found,
+    Room,
     State,
 )
+from market.vectors import choose, greatest, load, nothing, smallest, store, sum_up, widen
 
 __all__ = ["backward", "factor", "forward", "share_rights"]
 
@@ -53,266 +72,295 @@ Floats = NDArray[np.float64]
 
 
 @njit(**EXACT)
-def factor(data: Data, weights: Floats, factors: Factors) -> None:
-    """Fill ``factors`` for these weights."""
-    tiles, steps, _, lanes = data.given.shape
+def factor(data: Data, weights: Floats, factors: Factors, room: Room) -> None:
+    """Fill ``factors`` for these weights; reckoned in double precision."""
+    tiles, steps = data.tiles.shape[0], data.bound_net.shape[1]
     i_curtail, i_flow, i_content = 1.0 / weights[CURTAIL], 1.0 / weights[FLOW], 1.0 / weights[CONTENT]
     i_free = 1.0 / weights[RETAIL] + (1.0 / weights[EXCHANGE] if data.trading else 0.0)
+    block, none = room.block, widen(nothing(data.given))
     for k in range(tiles):
         own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
-        bounds = data.bounds[k]
-        constants = data.constants[k]
-        blocks = factors.blocks[k]
-        k1, k2, reach, pivot = np.empty(slots), np.empty(slots), np.empty(slots), np.empty(lanes)
+        pairs, square, constant = slots * (slots + 1) // 2, slots * slots, data.tiles[k, SLOT] * 4
+        k1, k2, reach = 2 * square, 2 * square + slots, 2 * square + 2 * slots  # rows of the paper
         for t in range(steps):
-            for i in range(lanes):
-                give, total = i_curtail if data.given[k, t, PV, i] > 0.0 else 0.0, i_free
-                for a in range(slots):
-                    into = i_flow if bounds[t, 0, a, i] > 0.0 else 0.0
-                    out = i_flow if bounds[t, 1, a, i] > 0.0 else 0.0
-                    e1, e2 = constants[0, a, i], constants[1, a, i]
-                    k1[a], k2[a] = into * e1 + out * e2, into * e1 * e1 + out * e2 * e2
-                    if a < own:
-                        give += into + out
-                    else:
-                        reach[a] = 1.0 / (1.0 + (into + out) * (weights[NET] if data.bound_net[a - own, t] else 0.0))
-                        total += (into + out) * reach[a]
-                limited = data.given[k, t, IMPORT, i] < np.inf or data.given[k, t, EXPORT, i] < np.inf
-                meter = weights[METER] if limited else 0.0
-                gamma = 1.0 / (1.0 + meter * give)
-                for a in range(own):
-                    reach[a] = gamma
-                total += gamma * give
-                factors.step[k, t, 0, i], factors.step[k, t, 1, i], factors.step[k, t, 2, i] = (
-                    1.0 / total,
-                    gamma,
-                    gamma * meter,
+            at, blocks = k * steps + t, data.tiles[k, PAIR] * steps + t * pairs
+            now, before = (t % 2) * square, (1 - t % 2) * square
+            give, total = choose(widen(load(data.given, at * GIVEN + PV)), 0.0, i_curtail, 0.0), none + i_free
+            for a in range(slots):
+                e1, e2 = (
+                    widen(load(data.constants, constant + 4 * a)),
+                    widen(load(data.constants, constant + 4 * a + 1)),
                 )
-                for a in range(slots):
-                    for b in range(slots):
-                        coupling = reach[a] * reach[b] / total
-                        if a < own and b < own:
-                            coupling += gamma * meter
-                        elif a == b and data.bound_net[a - own, t]:
-                            coupling += weights[NET] * reach[a]
-                        entry = -k1[a] * k1[b] * coupling
+                rho = 0.0
+                if a < own:
+                    bounds = ((data.tiles[k, OWNED] * steps + t * own) + a) * 4
+                    into = choose(widen(load(data.bounds, bounds)), 0.0, i_flow, 0.0)
+                    out = choose(widen(load(data.bounds, bounds + 1)), 0.0, i_flow, 0.0)
+                    give = give + into + out
+                else:
+                    into = out = i_flow * widen(load(data.active, (a - own) * tiles + k))
+                    rho = weights[NET] if data.bound_net[a - own, t] else 0.0
+                beta = 1.0 / (1.0 + (into + out) * rho)
+                store(block, k1 + a, into * e1 + out * e2)
+                store(block, k2 + a, into * e1 * e1 + out * e2 * e2)
+                store(block, reach + a, beta)
+                if a >= own:
+                    total = total + (into + out) * beta
+            finite = smallest(
+                widen(load(data.given, at * GIVEN + IMPORT)), widen(load(data.given, at * GIVEN + EXPORT))
+            )
+            meter = choose(np.inf, finite, weights[METER], 0.0)
+            gamma = 1.0 / (1.0 + meter * give)
+            kappa = 1.0 / (total + gamma * give)
+            store(factors.step, 3 * at, kappa)
+            store(factors.step, 3 * at + 1, gamma)
+            store(factors.step, 3 * at + 2, gamma * meter)
+            for a in range(slots):
+                reach_a = gamma if a < own else load(block, reach + a)
+                kept_a = widen(load(data.constants, constant + 4 * a + 2))
+                for b in range(a + 1):
+                    coupling = reach_a * (gamma if b < own else load(block, reach + b)) * kappa
+                    if a < own:
+                        coupling = coupling + gamma * meter
+                    elif a == b and data.bound_net[a - own, t]:
+                        coupling = coupling + weights[NET] * reach_a
+                    entry = -1.0 * load(block, k1 + a) * load(block, k1 + b) * coupling
+                    if a == b:
+                        entry = entry + load(block, k2 + a) + i_content
+                    if t > 0:
+                        kept = kept_a * widen(load(data.constants, constant + 4 * b + 2)) * i_content
+                        entry = entry - kept * i_content * load(block, before + a * slots + b)
                         if a == b:
-                            entry += k2[a] + i_content
-                        if t > 0:
-                            kept = constants[2, a, i] * i_content * constants[2, b, i]
-                            entry += (kept if a == b else 0.0) - kept * i_content * blocks[t - 1, a, b, i]
-                        blocks[t, a, b, i] = entry
-            _invert(blocks[t], slots, pivot)
+                            entry = entry + kept
+                    store(block, now + a * slots + b, entry)
+                    store(block, now + b * slots + a, entry)
+            _invert(block, now, slots)
+            for a in range(slots):
+                for b in range(a + 1):
+                    store(factors.blocks, blocks + a * (a + 1) // 2 + b, load(block, now + a * slots + b))
 
 
 @njit(**EXACT_PART)
-def _invert(block: Floats, slots: int, pivot: Floats) -> None:
+def _invert(block: Floats, now: int, slots: int) -> None:
     """Invert symmetric positive definite blocks in place, all lanes at once (Gauss-Jordan needs no pivoting there)."""
-    lanes = block.shape[2]
     for p in range(slots):
-        for i in range(lanes):
-            pivot[i] = 1.0 / block[p, p, i]
+        pivot = 1.0 / load(block, now + p * slots + p)
         for b in range(slots):
             if b != p:
-                for i in range(lanes):
-                    block[p, b, i] *= pivot[i]
+                store(block, now + p * slots + b, load(block, now + p * slots + b) * pivot)
         for a in range(slots):
             if a != p:
+                here = load(block, now + a * slots + p)
                 for b in range(slots):
                     if b != p:
-                        for i in range(lanes):
-                            block[a, b, i] -= block[a, p, i] * block[p, b, i]
-                for i in range(lanes):
-                    block[a, p, i] *= -pivot[i]
-        for i in range(lanes):
-            block[p, p, i] = pivot[i]
+                        entry = load(block, now + a * slots + b) - here * load(block, now + p * slots + b)
+                        store(block, now + a * slots + b, entry)
+                store(block, now + a * slots + p, -1.0 * here * pivot)
+        store(block, now + p * slots + p, pivot)
 
 
 @njit(**EXACT_PART)
 def share_rights(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
     """Project the rights on their sums: where more is wanted than is offered, all give way alike."""
-    for j in range(data.active.shape[0] if data.renting else 0):
+    tiles, shared = data.tiles.shape[0], data.bound_net.shape[0]
+    for j in range(shared if data.renting else 0):
         for kind in range(2):
-            right, active = s.right[kind, j], data.active[j]
-            total, many = 0.0, 0.0
-            for i in range(active.shape[0]):
-                total += right[i] * active[i]
-                many += active[i]
-            excess = max(0.0, total - data.offers[kind, j]) / max(many, 1.0)
+            row, total, many = (kind * shared + j) * tiles, widen(nothing(s.right)), widen(nothing(s.right))
+            for k in range(tiles):
+                active = widen(load(data.active, j * tiles + k))
+                total += widen(load(s.right, row + k)) * active
+                many += active
+            excess = max(0.0, sum_up(total) - data.offers[kind, j]) / max(sum_up(many), 1.0)
             found.scarcity[kind, j] = weights[ENERGY + kind] * excess
-            for i in range(active.shape[0]):
-                w.right[kind, j, i] = (right[i] - excess) * active[i]
+            for k in range(tiles):
+                store(w.right, row + k, (load(s.right, row + k) - excess) * load(data.active, j * tiles + k))
 
 
 @njit(**EXACT_PART)
-def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, y: Floats, hat: Floats) -> None:
-    """Fill ``y`` with the forward half of a tile's solve and ``hat`` with nu, mu and n_j as the s alone give them.
-
-    Shapes (T + 1, slots, lanes) and (T, 2 + rented, lanes).
-    """
-    _, steps, _, lanes = data.given.shape
+def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, room: Room) -> None:
+    """Fill the room's ``y`` with the forward half of a tile's solve and ``hat`` with what the s alone give."""
+    tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
     own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
-    bounds = data.bounds[k]
-    constants = data.constants[k]
-    store = s.store[k]
-    blocks = factors.blocks[k]
-    i_flow, i_content, here = 1.0 / weights[FLOW], 1.0 / weights[CONTENT], slice(k * lanes, (k + 1) * lanes)
-    right, price = np.empty((slots, lanes)), np.empty((2, lanes))
-    meter, total = np.empty(lanes), np.empty(lanes)
+    pairs, constant = slots * (slots + 1) // 2, data.tiles[k, SLOT] * 4
+    i_flow, i_content = 1.0 / weights[FLOW], 1.0 / weights[CONTENT]
     for t in range(steps):
-        retail, limit, curtail = s.agent[k, t, 0], s.agent[k, t, 1], s.agent[k, t, 2]
-        kappa, gamma, bound = factors.step[k, t, 0], factors.step[k, t, 1], factors.step[k, t, 2]
-        base, x, nu, mu = data.given[k, t, BASE], s.exchange[t, here], hat[t, 0], hat[t, 1]
-        for i in range(lanes):
-            meter[i] = base[i] + curtail[i]
+        at, stores = k * steps + t, (data.tiles[k, SLOT] * steps + t * slots) * 3
+        bounds, hat = (data.tiles[k, OWNED] * steps + t * own) * 4, t * (2 + shared)
+        limit, curtail = load(s.agent, 3 * at + 1), load(s.agent, 3 * at + 2)
+        kappa, gamma, bound = (
+            load(factors.step, 3 * at),
+            load(factors.step, 3 * at + 1),
+            load(factors.step, 3 * at + 2),
+        )
+        meter = load(data.given, at * GIVEN + BASE) + curtail
         for a in range(own):
-            c, d = store[t, 0, a], store[t, 1, a]
-            for i in range(lanes):
-                meter[i] += c[i] - d[i]
-        for i in range(lanes):
-            total[i] = x[i] + gamma[i] * meter[i] + (1.0 - gamma[i]) * limit[i] - retail[i]
+            meter = meter + (load(s.store, stores + 3 * a) - load(s.store, stores + 3 * a + 1))
+        total = load(s.exchange, t * tiles + k) + gamma * meter + (1.0 - gamma) * limit - load(s.agent, 3 * at)
         for a in range(own, slots):
-            rho = weights[NET] if data.bound_net[a - own, t] else 0.0
-            c, d, n, net, active = (
-                store[t, 0, a],
-                store[t, 1, a],
-                hat[t, 2 + a - own],
-                s.net[a - own, t, here],
-                bounds[t, 0, a],
+            j = a - own
+            n = load(s.store, stores + 3 * a) - load(s.store, stores + 3 * a + 1)
+            if data.bound_net[j, t]:
+                give = 2.0 * i_flow * weights[NET] * load(data.active, j * tiles + k)
+                n = (n + give * load(s.net, (j * steps + t) * tiles + k)) / (1.0 + give)
+            store(room.hat, hat + 2 + j, n)
+            total = total + n
+        nu, mu = kappa * total, bound * (meter - limit)
+        store(room.hat, hat, nu)
+        store(room.hat, hat + 1, mu)
+        price = gamma * nu + mu
+        for a in range(slots):
+            e1, e2 = load(data.constants, constant + 4 * a), load(data.constants, constant + 4 * a + 1)
+            if a < own:
+                into = choose(load(data.bounds, bounds + 4 * a), 0.0, i_flow, 0.0)
+                out = choose(load(data.bounds, bounds + 4 * a + 1), 0.0, i_flow, 0.0)
+                p = price
+            else:
+                j = a - own
+                into = out = i_flow * load(data.active, j * tiles + k)
+                p = nu
+                if data.bound_net[j, t]:
+                    n = load(room.hat, hat + 2 + j) - load(s.net, (j * steps + t) * tiles + k)
+                    p = nu / (1.0 + (into + out) * weights[NET]) + weights[NET] * n
+            c, d, e = (
+                load(s.store, stores + 3 * a),
+                load(s.store, stores + 3 * a + 1),
+                load(s.store, stores + 3 * a + 2),
             )
-            for i in range(lanes):
-                give = 2.0 * i_flow * rho if active[i] > 0.0 else 0.0
-                n[i] = (c[i] - d[i] + give * net[i]) / (1.0 + give)
-                total[i] += n[i]
-        for i in range(lanes):
-            nu[i], mu[i] = kappa[i] * total[i], bound[i] * (meter[i] - limit[i])
-            price[0, i] = gamma[i] * nu[i] + mu[i]
-        for a in range(slots):
-            p, out, e1, e2 = price[0], right[a], constants[0, a], constants[1, a]
-            if a >= own:
-                p = price[1]
-                rho = weights[NET] if data.bound_net[a - own, t] else 0.0
-                beta, n, net = 1.0 / (1.0 + 2.0 * i_flow * rho), hat[t, 2 + a - own], s.net[a - own, t, here]
-                for i in range(lanes):
-                    p[i] = beta * nu[i] + rho * (n[i] - net[i])
-            c, d, e, c_max, d_max = store[t, 0, a], store[t, 1, a], store[t, 2, a], bounds[t, 0, a], bounds[t, 1, a]
-            for i in range(lanes):
-                k1 = (e1[i] if c_max[i] > 0.0 else 0.0) + (e2[i] if d_max[i] > 0.0 else 0.0)
-                out[i] = e[i] - e1[i] * c[i] + e2[i] * d[i] + i_flow * k1 * p[i]
+            side = e - e1 * c + e2 * d + (e1 * into + e2 * out) * p
             if t > 0:
-                kept, before, e = constants[2, a], y[t - 1, a], store[t - 1, 2, a]
-                for i in range(lanes):
-                    out[i] += kept[i] * (i_content * before[i] - e[i])
-        for a in range(slots):
-            out = y[t, a]
-            for i in range(lanes):
-                out[i] = 0.0
-            for b in range(slots):
-                block, r = blocks[t, a, b], right[b]
-                for i in range(lanes):
-                    out[i] += block[i] * r[i]
+                before = load(s.store, stores - 3 * slots + 3 * a + 2)
+                side = side + load(data.constants, constant + 4 * a + 2) * (
+                    i_content * load(room.y, (t - 1) * slots + a) - before
+                )
+            store(room.right, a, side)
+        _apply(factors, (data.tiles[k, PAIR] * steps + t * pairs), slots, room, t * slots, False)
 
 
 @njit(**EXACT_PART)
-def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: Floats, y: Floats, hat: Floats) -> None:
-    """Finish a tile's solve for ``y`` and fill ``w`` from it by (2) to (4)."""
-    _, steps, _, lanes = data.given.shape
+def _apply(factors: Factors, blocks: int, slots: int, room: Room, y: int, add: bool) -> None:
+    """Set or add to the rows ``y`` the inverse block times the right-hand sides."""
+    for a in range(slots):
+        out = load(factors.blocks, blocks + a * (a + 1) // 2) * load(room.right, 0)
+        for b in range(1, a + 1):
+            out = out + load(factors.blocks, blocks + a * (a + 1) // 2 + b) * load(room.right, b)
+        for b in range(a + 1, slots):
+            out = out + load(factors.blocks, blocks + b * (b + 1) // 2 + a) * load(room.right, b)
+        if add:
+            out = out + load(room.y, y + a)
+        store(room.y, y + a, out)
+
+
+@njit(**EXACT_PART)
+def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: Floats, room: Room, keep: bool) -> None:
+    """Finish a tile's solve for ``y``, take w from it by (2) to (4), and move s by the closed forms."""
+    tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
     own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
-    bounds = data.bounds[k]
-    constants = data.constants[k]
-    from_store = s.store[k]
-    to_store = w.store[k]
-    blocks = factors.blocks[k]
+    pairs, constant = slots * (slots + 1) // 2, data.tiles[k, SLOT] * 4
     i_retail, i_curtail, i_flow, i_content = (
         1.0 / weights[RETAIL],
         1.0 / weights[CURTAIL],
         1.0 / weights[FLOW],
         1.0 / weights[CONTENT],
     )
-    i_exchange, here = 1.0 / weights[EXCHANGE] if data.trading else 0.0, slice(k * lanes, (k + 1) * lanes)
-    right, price = np.empty((slots, lanes)), np.empty((2, lanes))
-    nu, up, meter = np.empty(lanes), np.empty((slots + 1, lanes)), np.empty(lanes)
+    i_exchange, pull = 1.0 / weights[EXCHANGE] if data.trading else 0.0, data.penalty / weights[METER]
+    alpha, rho, stiff = weights[RELAX], weights[FLOW], 1.0 / (weights[FLOW] + weights[CURVATURE])
+    none = nothing(s.agent)
     for a in range(slots):
-        for i in range(lanes):
-            y[steps, a, i] = right[a, i] = 0.0
+        store(room.y, steps * slots + a, none)
+        store(room.right, a, none)
     for t in range(steps - 1, -1, -1):
-        kappa, gamma, bound = factors.step[k, t, 0], factors.step[k, t, 1], factors.step[k, t, 2]
-        own_up, nu_hat, mu_hat, x, to_x = up[slots], hat[t, 0], hat[t, 1], s.exchange[t, here], w.exchange[t, here]
-        for i in range(lanes):
-            own_up[i] = nu[i] = 0.0
+        at, stores = k * steps + t, (data.tiles[k, SLOT] * steps + t * slots) * 3
+        bounds, hat, given = (data.tiles[k, OWNED] * steps + t * own) * 4, t * (2 + shared), at * GIVEN
+        if t < steps - 1:
+            _apply(factors, (data.tiles[k, PAIR] * steps + t * pairs), slots, room, t * slots, True)
+        own_up = nu = none
         for a in range(slots):
-            out, rise, e1, e2, c_max, d_max = (
-                y[t, a],
-                up[a],
-                constants[0, a],
-                constants[1, a],
-                bounds[t, 0, a],
-                bounds[t, 1, a],
-            )
-            for b in range(slots):
-                block, r = blocks[t, a, b], right[b]
-                for i in range(lanes):
-                    out[i] += block[i] * r[i]
-            beta = 1.0
-            if a >= own and data.bound_net[a - own, t]:
-                beta = 1.0 / (1.0 + 2.0 * i_flow * weights[NET])
-            for i in range(lanes):
-                k1 = (e1[i] if c_max[i] > 0.0 else 0.0) + (e2[i] if d_max[i] > 0.0 else 0.0)
-                rise[i] = beta * i_flow * k1 * out[i]
-            into = own_up if a < own else nu
-            for i in range(lanes):
-                into[i] += rise[i]
-        for i in range(lanes):
-            nu[i] = nu_hat[i] + kappa[i] * (nu[i] + gamma[i] * own_up[i])
-            price[0, i] = gamma[i] * nu[i] + mu_hat[i] + bound[i] * own_up[i]
-            to_x[i] = x[i] - i_exchange * nu[i]
-        curtail, to_curtail, base, pv = s.agent[k, t, 2], w.agent[k, t, 2], data.given[k, t, BASE], data.given[k, t, PV]
-        for i in range(lanes):
-            to_curtail[i] = curtail[i] - (i_curtail if pv[i] > 0.0 else 0.0) * price[0, i]
-            meter[i] = base[i] + to_curtail[i]
-        for a in range(slots):
-            p, e1, e2, kept, y_now, y_after = (
-                price[0],
-                constants[0, a],
-                constants[1, a],
-                constants[2, a],
-                y[t, a],
-                y[t + 1, a],
-            )
-            if a >= own:
-                rho = weights[NET] if data.bound_net[a - own, t] else 0.0
-                beta, n, rise, net, p = (
-                    1.0 / (1.0 + 2.0 * i_flow * rho),
-                    hat[t, 2 + a - own],
-                    up[a],
-                    s.net[a - own, t, here],
-                    price[1],
-                )
-                for i in range(lanes):
-                    p[i] = beta * nu[i] + rho * (n[i] + rise[i] - net[i])
-            c, d, e = from_store[t, 0, a], from_store[t, 1, a], from_store[t, 2, a]
-            to_c, to_d, to_e, c_max, d_max = (
-                to_store[t, 0, a],
-                to_store[t, 1, a],
-                to_store[t, 2, a],
-                bounds[t, 0, a],
-                bounds[t, 1, a],
-            )
-            for i in range(lanes):
-                to_c[i] = c[i] - (i_flow if c_max[i] > 0.0 else 0.0) * (p[i] - e1[i] * y_now[i])
-                to_d[i] = d[i] + (i_flow if d_max[i] > 0.0 else 0.0) * (p[i] - e2[i] * y_now[i])
-            out = right[a]
-            for i in range(lanes):
-                to_e[i] = e[i] - i_content * (y_now[i] - kept[i] * y_after[i])
-                out[i] = i_content * kept[i] * y_now[i]  # what the interval before this one will need
+            e1, e2 = load(data.constants, constant + 4 * a), load(data.constants, constant + 4 * a + 1)
+            y = load(room.y, t * slots + a)
             if a < own:
-                for i in range(lanes):
-                    meter[i] += to_c[i] - to_d[i]
+                into = choose(load(data.bounds, bounds + 4 * a), 0.0, i_flow, 0.0)
+                out = choose(load(data.bounds, bounds + 4 * a + 1), 0.0, i_flow, 0.0)
+                own_up = own_up + (e1 * into + e2 * out) * y
             else:
-                to_net = w.net[a - own, t, here]
-                for i in range(lanes):
-                    to_net[i] = to_c[i] - to_d[i]
-        retail, to_retail, to_meter = s.agent[k, t, 0], w.agent[k, t, 0], w.agent[k, t, 1]
-        for i in range(lanes):
-            to_meter[i] = meter[i]
-            to_retail[i] = retail[i] + i_retail * nu[i]
+                into = i_flow * load(data.active, (a - own) * tiles + k)
+                rise = (e1 + e2) * into * y
+                if data.bound_net[a - own, t]:
+                    rise = rise / (1.0 + 2.0 * into * weights[NET])
+                nu = nu + rise
+        gamma, bound = load(factors.step, 3 * at + 1), load(factors.step, 3 * at + 2)
+        nu = load(room.hat, hat) + load(factors.step, 3 * at) * (nu + gamma * own_up)
+        price = gamma * nu + load(room.hat, hat + 1) + bound * own_up
+        store(w.exchange, t * tiles + k, load(s.exchange, t * tiles + k) - i_exchange * nu)
+        # retail and curtailment
+        before, pv = load(s.agent, 3 * at), load(data.given, given + PV)
+        here = before + i_retail * nu
+        y = here + i_retail * nu
+        z = greatest(y - load(data.given, given + BUY) * i_retail, 0.0)
+        z = z + smallest(y - load(data.given, given + SELL) * i_retail, 0.0)
+        store(s.agent, 3 * at, before + alpha * (z - here))
+        if keep:
+            store(w.agent, 3 * at, here)
+        before = load(s.agent, 3 * at + 2)
+        here = before - choose(pv, 0.0, i_curtail, 0.0) * price
+        z = smallest(greatest(2.0 * here - before, 0.0), pv)
+        store(s.agent, 3 * at + 2, before + alpha * (z - here))
+        if keep:
+            store(w.agent, 3 * at + 2, here)
+        meter = load(data.given, given + BASE) + here
+        # stores
+        for a in range(slots):
+            e1, e2, kept = (
+                load(data.constants, constant + 4 * a),
+                load(data.constants, constant + 4 * a + 1),
+                load(data.constants, constant + 4 * a + 2),
+            )
+            y, after = load(room.y, t * slots + a), load(room.y, (t + 1) * slots + a)
+            c, d, e = (
+                load(s.store, stores + 3 * a),
+                load(s.store, stores + 3 * a + 1),
+                load(s.store, stores + 3 * a + 2),
+            )
+            here_e = e - i_content * (y - kept * after)
+            store(room.right, a, i_content * kept * y)  # what the interval before this one will need
+            wear = load(data.constants, constant + 4 * a + 3)
+            if a < own:
+                c_max, d_max = load(data.bounds, bounds + 4 * a), load(data.bounds, bounds + 4 * a + 1)
+                here_c = c - choose(c_max, 0.0, i_flow, 0.0) * (price - e1 * y)
+                here_d = d + choose(d_max, 0.0, i_flow, 0.0) * (price - e2 * y)
+                meter = meter + (here_c - here_d)
+                z = smallest(greatest((rho * (2.0 * here_c - c) - wear) * stiff, 0.0), c_max)
+                store(s.store, stores + 3 * a, c + alpha * (z - here_c))
+                z = smallest(greatest((rho * (2.0 * here_d - d) - wear) * stiff, 0.0), d_max)
+                store(s.store, stores + 3 * a + 1, d + alpha * (z - here_d))
+                z = greatest(2.0 * here_e - e, load(data.bounds, bounds + 4 * a + 2))
+                z = smallest(z, load(data.bounds, bounds + 4 * a + 3))
+                store(s.store, stores + 3 * a + 2, e + alpha * (z - here_e))
+            else:
+                j = a - own
+                into = i_flow * load(data.active, j * tiles + k)
+                p = nu
+                if data.bound_net[j, t]:
+                    beta = 1.0 / (1.0 + 2.0 * into * weights[NET])
+                    n = load(room.hat, hat + 2 + j) + beta * (e1 + e2) * into * y
+                    p = beta * nu + weights[NET] * (n - load(s.net, (j * steps + t) * tiles + k))
+                here_c, here_d = c - into * (p - e1 * y), d + into * (p - e2 * y)
+                store(w.net, (j * steps + t) * tiles + k, here_c - here_d)
+                wish, fee = (t * shared + j) * 6, wear + load(data.given, given + WITHDRAW)
+                store(room.wish, wish, (rho * (2.0 * here_c - c) - wear) * stiff)
+                store(room.wish, wish + 1, (rho * (2.0 * here_d - d) - fee) * stiff)
+                store(room.wish, wish + 2, 2.0 * here_e - e)
+                store(room.wish, wish + 3, here_c)
+                store(room.wish, wish + 4, here_d)
+                store(room.wish, wish + 5, here_e)
+            if keep:
+                store(w.store, stores + 3 * a, here_c)
+                store(w.store, stores + 3 * a + 1, here_d)
+                store(w.store, stores + 3 * a + 2, here_e)
+        # the meter, of which the stores are a part
+        before = load(s.agent, 3 * at + 1)
+        y, least = 2.0 * meter - before, load(data.given, given + EXPORT)
+        z = greatest(load(data.given, given + IMPORT), y - pull)
+        z = greatest(smallest(y, z), smallest(-1.0 * least, y + pull))
+        store(s.agent, 3 * at + 1, before + alpha * (z - meter))
+        if keep:
+            store(w.agent, 3 * at + 1, meter)

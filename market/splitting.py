@@ -9,7 +9,7 @@ the dual part of the state are of one size.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from market.bound import Duals
 from market.kernel import iterate, squares
-from market.layout import Columns, lay_out
+from market.layout import Layout, Units, idle_kwh, lay_out
 from market.problem import Problem, ProblemError
 from market.project import factor
 from market.repair import Draft
-from market.tiles import METER, RELAX, RETAIL, Found, State, take_copy
+from market.tiles import CONTENT, CURTAIL, ENERGY, EXCHANGE, FLOW, METER, NET, POWER, RELAX, RETAIL, Found, Room, Rows
+from market.vectors import rows_like
 
 __all__ = ["Outcome", "Splitting", "Warm", "cold_start"]
 
@@ -31,6 +32,7 @@ Floats = NDArray[np.float64]
 # market.tiles: retail, exchange, meter, curtailment, flows, contents, net.
 _RELATIVE = np.array([1.0, 1.0, 0.25, 1.0, 1.0, 0.3, 1.0])
 _RIGHT_ENERGY, _RIGHT_POWER = 0.02, 0.25  # times T: a right meets every interval at once
+_FIRST = 0.35  # penalty at the beginning, times price over power
 _RELAXATION = 1.6
 _EVERY = 20  # iterations between two looks
 _SAMPLE = 5  # iterations between two terms of the mean
@@ -39,28 +41,30 @@ _BALANCE = (20, 40, 80, 160, 320, 640, 1280, 2560)  # looks at which the penalty
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Warm:
-    """Where an iteration stood, so that a similar problem can start there."""
+    """Where an iteration stood, so that a similar problem can start there; sizes are (n, T, K, M)."""
 
     penalty: float
-    """Penalty at which the columns are scaled."""
-    agent: Floats
-    """Shape (4, n, T): retail, meter, curtailment, exchange."""
-    store: Floats
-    """Own stores and, behind them, rented spaces.  Shape (3, K + M, n, T): charge, discharge, content."""
-    net: Floats
-    """Of the rented spaces.  Shape (M, n, T)."""
-    right: Floats
-    """Shape (4, M, n): energy and power, and what was held of them."""
+    """Penalty at which the state is scaled. [eur/kW^2 h]"""
+    size: tuple[int, int, int, int]
+    """Of the problem that may start here."""
     price_eur_per_kwh: Floats
     """Shape (T,)."""
+    layout: Layout | None = None
+    """Who sits where in the state; None at a cold start."""
+    state: Rows | None = None
+    """All variables; contents as they are."""
+    held: Rows | None = None
+    """The rights that were held."""
+    gone: int = 0
+    """Intervals at the beginning of the state that are over."""
 
     def dropped(self, steps: int) -> Warm:
         """Return the start for the rest of the horizon, without its first ``steps`` intervals."""
-        horizon = self.price_eur_per_kwh.shape[0]
+        n, horizon, stores, shared = self.size
         if not 0 <= steps < horizon:
             raise ProblemError(f"{steps} of {horizon} intervals were to be dropped; at least one must be left.")
-        return Warm(self.penalty, self.agent[..., steps:], self.store[..., steps:], self.net[..., steps:], self.right,
-                    self.price_eur_per_kwh[steps:])  # fmt: skip
+        return replace(self, size=(n, horizon - steps, stores, shared), price_eur_per_kwh=self.price_eur_per_kwh[steps:],
+                       gone=self.gone + steps)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,24 +80,12 @@ class Outcome:
     warm: Warm
 
 
-def _first_penalty(p: Problem) -> float:
-    """Return a penalty of the right size: what energy costs per how much of it is moved. [eur/kW^2 h]"""
-    if p.n == 0:
-        return 1.0
-    price = float(np.abs(p.buy_eur_per_kwh).mean() + np.abs(p.sell_eur_per_kwh).mean())
-    power = float((np.abs(p.load_kw) + p.pv_kw).mean())
-    return 0.35 * (price if price > 0 else 1.0) / (power if power > 0 else 1.0)
-
-
 def cold_start(p: Problem) -> Warm:
     """Return the start that knows nothing: no flows, and a price between those of the retailer."""
     price = np.zeros(p.steps)
     if p.n > 0:
         price = 0.5 * (p.sell_eur_per_kwh.max(axis=0) + p.buy_eur_per_kwh.min(axis=0))
-    agent, store = np.zeros((4, p.n, p.steps)), np.zeros((3, p.stores + p.shared, p.n, p.steps))
-    return Warm(
-        _first_penalty(p), agent, store, np.zeros((p.shared, p.n, p.steps)), np.zeros((4, p.shared, p.n)), price
-    )
+    return Warm(_FIRST * Units.of(p).penalty_eur_per_kw2h, (p.n, p.steps, p.stores, p.shared), price)
 
 
 class Splitting:
@@ -101,53 +93,110 @@ class Splitting:
 
     def __init__(self, problem: Problem, warm: Warm | None, threads: int) -> None:
         p = self.problem = problem
-        self.threads = threads
-        self.layout = lay_out(p)
-        self.data = self.layout.data(p)
-        self.factors = self.layout.factors(p.steps)
+        here = (p.n, p.steps, p.stores, p.shared)
         if warm is None:
             warm = cold_start(p)
-        elif (warm.store.shape[1:], warm.net.shape[0]) != ((p.stores + p.shared, p.n, p.steps), p.shared):
-            given, here = warm.store.shape[1:], (p.stores + p.shared, p.n, p.steps)
+        elif warm.size != here:
+            given, wanted = ((size[2] + size[3], size[0], size[1]) for size in (warm.size, here))
             raise ProblemError(
-                f"the warm start is of a problem with (K + M, n, T) = {given}; this one has {here}. Use Warm.dropped for the "
-                "rest of a horizon, or start cold."
+                f"the warm start is of a problem with (K + M, n, T) = {given}; this one has {wanted}. Use Warm.dropped for "
+                "the rest of a horizon, or start cold."
             )
-        self.penalty = warm.penalty
-        self.state = self.layout.state(p, Columns(warm.agent, warm.store, warm.net, warm.right[:2]))
-        self.found = self.layout.found(p, warm.price_eur_per_kwh, warm.right[2:])
-        self.work = take_copy(self.state)
-        self.weights, self.metric = self._weighted()
+        self.layout = lay_out(p, np.float32)
+        self.units = Units.of(p)
+        self.data = self.layout.data(p, self.units)
+        self.factors = self.layout.factors()
+        self.rooms = [self.layout.room() for _ in range(max(1, threads))]
+        self.penalty = warm.penalty / self.units.penalty_eur_per_kw2h
+        self.state = self.layout.state()[0]
+        self.found = self._begin(warm)
+        self.work = self.layout.state()[0]
+        self.weights = self._weighted()
         self.looks: list[tuple[float, float, float, float]] = []
         self.older, self.newer, self.renew, self.done = _Mean(), _Mean(), _EVERY, 0
 
-    def _weighted(self) -> tuple[Floats, State]:
-        """Return the weights at the present penalty, factor for them, and say what they are for every variable."""
+    def _begin(self, warm: Warm) -> Found:
+        """Fill the state and return what was found where the warm start stood."""
+        p, lay, s = self.problem, self.layout, self.layout.parts(self.state)
+        held, kw = np.zeros((2, p.shared, p.n)), self.units.power_kw
+        columns = np.zeros((p.n, p.steps))
+        stores = np.zeros(((p.stores + p.shared) * p.n, p.steps))
+        if warm.layout is not None and warm.state is not None and warm.held is not None:
+            old, then = warm.layout, warm.layout.parts(warm.state)
+            held = old.once_back(warm.held).reshape(held.shape)
+            s.right[:] = lay.once(old.once_back(then.right).reshape(held.shape) * lay.active / kw)
+            long, long_stores = np.zeros((p.n, old.size[1])), np.zeros((len(stores), old.size[1]))
+            for q in range(3):
+                columns = old.by_tile(3).collect(then.agent, long, q)[:, warm.gone :]
+                lay.by_tile(3).spread(columns * (p.pv_kw > 0) if q == 2 else columns, s.agent, q, kw)
+                stores = old.by_slot(3).collect(then.store, long_stores, q)[:, warm.gone :]
+                lay.by_slot(3).spread(self._movable(stores, q), s.store, q, kw)
+            for j in range(p.shared):
+                size = old.size[1] * len(old.tiles)
+                columns = old.by_interval().collect(then.net[j * size : (j + 1) * size], long)[:, warm.gone :]
+                size = p.steps * len(lay.tiles)
+                lay.by_interval().spread(columns * lay.active[j][:, None], s.net[j * size : (j + 1) * size], 0, kw)
+            columns = old.by_interval().collect(then.exchange, long)[:, warm.gone :]
+        else:
+            lay.by_slot(3).spread(self._movable(stores, 2), s.store, 2, kw)
+        if p.exchange == "pinned" and p.pinned_exchange_kw is not None:
+            columns = p.pinned_exchange_kw
+        lay.by_interval().spread(columns if p.exchange != "zero" else np.zeros((p.n, p.steps)), s.exchange, 0, kw)
+        return lay.found(p, self.units, warm.price_eur_per_kwh, held)
+
+    def _movable(self, stores: Floats, kind: int) -> Floats:
+        """Return charges, discharges or contents of all stores as the kernel has them: 0 where nothing can move."""
+        p = self.problem
+        if kind == 2:
+            return stores - self._idle()
+        most = (p.store_charge_max_kw, p.store_discharge_max_kw)[kind].reshape(p.stores * p.n, p.steps)
+        can = np.ones(stores.shape, bool)
+        can[: len(most)] = most > 0
+        can[len(most) :] = self.layout.active.ravel()[:, None]
+        return stores * can
+
+    def _idle(self) -> Floats:
+        """Return the contents of all stores if nothing flows.  Shape ((K + M) n, T). [kWh]"""
+        p = self.problem
+        own = idle_kwh(p.store_initial_kwh, p.store_retention, p.store_drain_kwh)
+        rented = idle_kwh(p.rented_initial_kwh, p.ess_retention[:, None], steps=p.steps)
+        return np.concatenate([own.reshape(p.stores * p.n, p.steps), rented.reshape(p.shared * p.n, p.steps)])
+
+    def _weighted(self) -> Floats:
+        """Return the weights at the present penalty, and factor for them."""
         p = self.problem
         rights = np.array([_RIGHT_ENERGY, _RIGHT_POWER]) * p.steps
         scaled = np.concatenate([_RELATIVE, rights]) * self.penalty * p.dt_h
-        weights = np.concatenate([scaled, [p.curvature_eur_per_kw2h * p.dt_h, _RELAXATION]])
-        factor(self.data, weights, self.factors)
-        return weights, self.layout.metric(self.data, weights)
+        curvature = p.curvature_eur_per_kw2h / self.units.penalty_eur_per_kw2h
+        weights = np.concatenate([scaled, [curvature * p.dt_h, _RELAXATION]])
+        factor(self.data, weights, self.factors, self.rooms[0])
+        return weights
+
+    def _iterate(
+        self, state: Rows, found: Found, weights: Floats, count: int, rights: bool, tiles: tuple[int, int],
+        intervals: tuple[int, int], room: Room, keep: bool = False,
+    ) -> None:  # fmt: skip
+        iterate(self.data, self.layout.parts(state), self.layout.parts(self.work), found, self.factors, weights, room, count,
+                rights, *tiles, *intervals, keep)  # fmt: skip
 
     def advance(self, count: int) -> None:
         """Do some iterations, without looking."""
-        tiles = self.data.tiles.shape[0]
-
-        def part(times: int, first: int, last: int, before: bool, after: bool) -> None:
-            iterate(self.data, self.state, self.work, self.found, self.factors, self.weights, times, first, last, before,
-                    after)  # fmt: skip
-
-        if self.threads <= 1:
-            part(count, 0, tiles, True, True)
+        tiles, steps, many = len(self.layout.tiles), self.problem.steps, len(self.rooms)
+        if many == 1:
+            self._iterate(self.state, self.found, self.weights, count, True, (0, tiles), (0, steps), self.rooms[0])
             return
-        cuts = [tiles * k // self.threads for k in range(self.threads + 1)]
-        with ThreadPoolExecutor(self.threads) as pool:
+        cuts = [list(pairwise(size * k // many for k in range(many + 1))) for size in (tiles, steps)]
+        with ThreadPoolExecutor(many) as pool:
             for _ in range(count):
-                part(1, 0, 0, True, False)
-                for job in [pool.submit(part, 1, first, last, False, False) for first, last in pairwise(cuts)]:
-                    job.result()
-                part(1, 0, 0, False, True)
+                self._iterate(self.state, self.found, self.weights, 1, True, (0, 0), (0, 0), self.rooms[0])
+                for part in range(2):
+                    jobs = [
+                        pool.submit(self._iterate, self.state, self.found, self.weights, 1, False,
+                                    cut if part == 0 else (0, 0), cut if part == 1 else (0, 0), room)
+                        for cut, room in zip(cuts[part], self.rooms, strict=True)
+                    ]  # fmt: skip
+                    for job in jobs:
+                        job.result()
 
     def run(self, tolerance: float, max_iterations: int) -> Outcome:
         """Iterate until the mean's residuals are below the tolerance, or until the iterations are used up.
@@ -164,7 +213,7 @@ class Splitting:
             mean = self.older.and_(self.newer)
             moved, found = self._look(mean)
             primal, dual, ratio = self._residuals(mean, moved)
-            self.looks.append((self.done, primal, dual, self.penalty))
+            self.looks.append((self.done, primal, dual, self.penalty * self.units.penalty_eur_per_kw2h))
             converged = max(primal, dual) <= tolerance
             if converged or self.done >= max_iterations:
                 return self._outcome(converged, mean, moved, found)
@@ -174,69 +223,101 @@ class Splitting:
             if self.done in _BALANCE and not 0.5 < ratio < 2.0:
                 self._balance(min(max(ratio, 0.2), 5.0), mean)
 
-    def _look(self, mean: State) -> tuple[State, Found]:
+    def _look(self, mean: Rows) -> tuple[Rows, Found]:
         """Return where one step without relaxation moves the mean; its projection is left in ``work``."""
-        moved, found = take_copy(mean), Found(*(column.copy() for column in self.found))
+        price, net_price, scarcity, held = self.found
+        moved, found = _copy(mean), Found(price.copy(), net_price.copy(), scarcity.copy(), _copy(held))
         plain = self.weights.copy()
         plain[RELAX] = 1.0
-        iterate(self.data, moved, self.work, found, self.factors, plain, 1, 0, self.data.tiles.shape[0], True, True)
+        sizes = (0, len(self.layout.tiles)), (0, self.problem.steps)
+        self._iterate(moved, found, plain, 1, True, *sizes, self.rooms[0], True)
         return moved, found
 
-    def _residuals(self, mean: State, moved: State) -> tuple[float, float, float]:
+    def _residuals(self, mean: Rows, moved: Rows) -> tuple[float, float, float]:
         """Return primal and dual residual, relative, and the size of the dual part of the state by that of the primal."""
-        sums = np.zeros(4)
-        for rho, s, w, after in zip(self.metric, mean, self.work, moved, strict=True):
-            squares(rho.ravel(), s.ravel(), w.ravel(), after.ravel(), sums)
+        data, weights, sums = self.data, self.weights, np.zeros(4)
+        tiles, shared = len(self.layout.tiles), self.problem.shared
+        rights = np.repeat(weights[[ENERGY, POWER]] * data.renting, shared)
+        metric = (
+            (weights[[RETAIL, METER, CURTAIL]], 1),
+            (weights[[FLOW, FLOW, CONTENT]], 1),
+            (weights[[EXCHANGE]] * data.trading, tiles),
+            (weights[NET] * data.bound_net.ravel(), tiles),
+            (rights, tiles),
+        )
+        parts = (self.layout.parts(rows) for rows in (mean, self.work, moved))
+        for s, w, after, (rho, repeat) in zip(*parts, metric, strict=True):
+            squares(s, w, after, rho, repeat, sums)
         change, w_size, z_size, dual = np.sqrt(sums)
         size = max(w_size, z_size, 1e-9)
         return float(change / size), float(change / max(dual, 1e-2 * size)), float(dual / size)
 
-    def _balance(self, factor_: float, mean: State) -> None:
+    def _balance(self, factor_: float, mean: Rows) -> None:
         """Change the penalty and start again from the mean, its dual part rescaled."""
         self.penalty *= factor_
-        self.weights, self.metric = self._weighted()
-        self.state = State(*(w + (s - w) / factor_ for s, w in zip(mean, self.work, strict=True)))
+        self.weights = self._weighted()
+        np.subtract(mean, self.work, out=self.state)
+        self.state /= self.state.dtype.type(factor_)
+        self.state += self.work
         self.older, self.newer = _Mean(), _Mean()
 
-    def _outcome(self, converged: bool, mean: State, moved: State, found: Found) -> Outcome:
+    def _outcome(self, converged: bool, mean: Rows, moved: Rows, found: Found) -> Outcome:
         """Return plan and prices as columns."""
-        p, dt, lay = self.problem, self.problem.dt_h, self.layout
-        s, w, after = lay.columns(mean), lay.columns(self.work), lay.columns(moved)
-        held = np.moveaxis(lay.rows_of(found.held), 0, 2)
-        nu = self.weights[RETAIL] * (w.agent[0] - s.agent[0]) / dt
+        p, lay, kw = self.problem, self.layout, self.units.power_kw
+        price = self.units.price_eur_per_kwh
+        s, w, after = (lay.parts(rows) for rows in (mean, self.work, moved))
+        shape, agent, slot = (p.n, p.steps), lay.by_tile(3), lay.by_slot(3)
+        priced = w.agent - s.agent
+        nu = agent.collect(priced, np.zeros(shape), 0, price * self.weights[RETAIL] / p.dt_h)
         limited = np.isfinite(p.import_limit_kw) | np.isfinite(p.export_limit_kw)
-        mu = np.where(limited, self.weights[METER] * (w.agent[1] - s.agent[1]) / dt, 0.0)
-        price = -found.price / dt
-        duals = Duals(price, nu, nu + mu, -found.net_price / dt, *found.scarcity)
-        store = w.store + after.store - s.store
-        curtailed = w.agent[2] + after.agent[2] - s.agent[2]
-        own, rented = store[:, : p.stores], store[:, p.stores :]
-        draft = Draft(curtailed, own[0], own[1], rented[0], rented[1], held[0], held[1])
-        w_net = w.store[0, p.stores :] - w.store[1, p.stores :]
-        net = np.where(self.data.bound_net[:, None, :], s.net, w_net)
-        warm = Warm(self.penalty, s.agent, s.store, net, np.concatenate([s.right, held]), price)
-        return Outcome(converged, self.done, np.array(self.looks), draft, duals, warm)
+        mu = agent.collect(priced, np.zeros(shape), 1, price * self.weights[METER] / p.dt_h) * limited
+        clearing, net = -price / p.dt_h * found.price, -price / p.dt_h * found.net_price
+        duals = Duals(clearing, nu, nu + mu, net, *(price * found.scarcity))
+        curtailed = agent.collect(w.agent + (after.agent - s.agent), np.zeros(shape), 2, kw)
+        z = w.store + (after.store - s.store)
+        charge, discharge = (slot.collect(z, np.zeros((p.stores + p.shared, *shape)), q, kw) for q in range(2))
+        held, k = kw * lay.once_back(found.held).reshape(2, p.shared, p.n), p.stores
+        draft = Draft(curtailed, charge[:k], discharge[:k], charge[k:], discharge[k:], held[0], held[1])
+        return Outcome(converged, self.done, np.array(self.looks), draft, duals, self._warm(mean, found, clearing))
+
+    def _warm(self, mean: Rows, found: Found, price: Floats) -> Warm:
+        """Return where the mean stands, with contents as they are."""
+        p, lay = self.problem, self.layout
+        state, idle, kw = _copy(mean), lay.state()[0], self.units.power_kw
+        state *= state.dtype.type(kw)
+        lay.by_slot(3).spread(self._idle(), lay.parts(idle).store, 2)
+        state += idle
+        penalty = self.penalty * self.units.penalty_eur_per_kw2h
+        return Warm(penalty, (p.n, p.steps, p.stores, p.shared), price, lay, state, kw * found.held)
+
+
+def _copy(rows: Rows) -> Rows:
+    """Return a copy that can be changed without changing this one, and is as well aligned."""
+    out = rows_like(rows.shape[0], rows.dtype)
+    out[:] = rows
+    return out
 
 
 class _Mean:
     """A mean of states, taken as they come."""
 
     def __init__(self) -> None:
-        self.total: State | None = None
+        self.total: Rows | None = None
         self.count = 0
 
-    def add(self, state: State) -> None:
+    def add(self, state: Rows) -> None:
         """Take one more."""
         self.count += 1
         if self.total is None:
-            self.total = take_copy(state)
-            return
-        for total, column in zip(self.total, state, strict=True):
-            np.add(total, column, out=total)
+            self.total = _copy(state)
+        else:
+            self.total += state
 
-    def and_(self, newer: _Mean) -> State:
+    def and_(self, newer: _Mean) -> Rows:
         """Return the mean over this one and a newer one, of which at least one has begun."""
         totals = [m.total for m in (self, newer) if m.total is not None]
-        return State(
-            *(sum(columns[1:], columns[0]) / (self.count + newer.count) for columns in zip(*totals, strict=True))
-        )
+        mean = _copy(totals[0])
+        for total in totals[1:]:
+            mean += total
+        mean /= mean.dtype.type(self.count + newer.count)
+        return mean

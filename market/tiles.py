@@ -1,64 +1,75 @@
 """The arrays of the exchange's iteration: what is given, what moves, what is found.
 
-Agents are lanes: they are sorted by the number of their stores and cut into tiles of about 40, with the lane as the
-innermost, contiguous axis, so that every inner loop is a vector instruction.  A tile uses as many slots as its largest
-agent needs, own stores first, then one for each shared store if anyone in the tile rents; the arrays have room for the
-largest tile's.  :mod:`market.layout` seats the agents, and nothing but it and the kernels knows about positions.
+Agents are lanes: they are sorted by the number of their stores and cut into tiles of 16 (:mod:`market.vectors`).  Every array
+that an iteration reads is a list of rows of 16 lanes, the rows of a tile side by side in the order in which they are read, so
+that a tile is in the fast cache while it is worked on and comes from memory once.  A tile uses as many slots as its largest
+agent needs, own stores first, then one for each shared store if anyone in the tile rents.  :mod:`market.layout` seats the
+agents, and nothing but it and the kernels knows about positions.
 
 A flow whose bounds are both 0 is not a variable: its inverse weight is 0, and the iteration leaves it at 0.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Data", "Factors", "Found", "State", "take_copy"]
+__all__ = ["Data", "Factors", "Found", "Room", "State"]
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.floating[Any]]
+"""Shape (rows, 16), single or double precision."""
 
 # Places in the vector of weights: of retail, exchange, meter, curtailment, the stores' flows and contents, a shared store's
 # net, rights to energy and to power; then the curvature and the relaxation.
 RETAIL, EXCHANGE, METER, CURTAIL, FLOW, CONTENT, NET, ENERGY, POWER, CURVATURE, RELAX = range(11)
 # Places in Data.given
 BASE, PV, BUY, SELL, IMPORT, EXPORT, WITHDRAW = range(7)
-# Places in Data.tiles: own stores, slots in all
-OWN, SLOTS = range(2)
+GIVEN = 7
+# Places in Data.tiles: own stores, slots in all; then how many slots, own stores and pairs of slots are in earlier tiles
+OWN, SLOTS, SLOT, OWNED, PAIR = range(5)
 
 
 class Data(NamedTuple):
-    """What does not change during a clearing; ``P`` positions = tiles x lanes, of which the first ``agents`` are real."""
+    """What does not change during a clearing.  ``k`` counts tiles, ``t`` intervals, ``a`` slots, ``j`` shared stores."""
 
     tiles: NDArray[np.int64]
-    """Shape (tiles, 2)."""
-    given: Floats
-    """Shape (tiles, T, 7, lanes): load - pv, pv, prices and limits, the charge on withdrawals; prices times dt."""
-    bounds: Floats
-    """Shape (tiles, T, 4, slots, lanes): charge, discharge, least and largest content; contents less those without any flow.
-    Of spaces whose rights are free, only whether the flows' bounds are 0 counts."""
-    constants: Floats
-    """Shape (tiles, 4, slots, lanes): e1 = dt eta_c, e2 = dt / eta_d, retention, wear times dt."""
+    """Shape (tiles, 5)."""
+    given: Rows
+    """Row (k T + t) 7 + q: load - pv, pv, prices and limits, the charge on withdrawals; prices times dt."""
+    bounds: Rows
+    """Of own stores, row ((owned T + t own + a) 4 + q): charge, discharge, least and largest content, the contents less those
+    without any flow."""
+    constants: Rows
+    """Row (slot + a) 4 + q: e1 = dt eta_c, e2 = dt / eta_d, retention, wear times dt."""
+    charge: Rows
+    """Exchange charge times dt, row t tiles + k."""
+    here: Rows
+    """1 where an agent sits, row k."""
+    active: Rows
+    """1 where space is or may be rented, else 0, row j tiles + k."""
+    edge: Rows
+    """First and last content, least energy and power that these need, row (q M + j) tiles + k."""
+    rents: Rows
+    """Reserve rents of energy and power, row (q M + j) tiles + k."""
     retention: Floats
     """Of the shared stores.  Shape (M,)."""
-    active: Floats
-    """1 where space is or may be rented, else 0.  Shape (M, P)."""
-    edge: Floats
-    """Shape (4, M, P): first and last content, least energy and power that these need."""
-    rents: Floats
-    """Shape (2, M, P): reserve rents of energy and power."""
     offers: Floats
-    """Shape (2, M): energy and power."""
-    charge: Floats
-    """Shape (T, P): exchange charge times dt."""
+    """Energy and power.  Shape (2, M)."""
     net: Floats
-    """Shape (2, M, T): least and largest net."""
+    """Least and largest net.  Shape (2, M, T)."""
+    available: Floats
+    """Share of the right to power that may be used.  Shape (M, T)."""
+    cap: Floats
+    """Largest right to energy and to power that anyone may hold; infinite where only the sum counts.  Shape (2, M)."""
     bound_net: NDArray[np.bool_]
-    """Shape (M, T): whether the net's bounds say more than the rights do."""
+    """Whether the net's bounds say more than the rights do.  Shape (M, T)."""
     penalty: float
     """Of a breach, times dt."""
-    agents: int
+    rounding: float
+    """What is no difference, relative: some last digits of the rows' precision."""
     trading: bool
     """Whether the exchange is free."""
     renting: bool
@@ -68,16 +79,16 @@ class Data(NamedTuple):
 class State(NamedTuple):
     """One number per variable: ``s``, the whole memory of the iteration, or ``w``."""
 
-    agent: Floats
-    """Shape (tiles, T, 3, lanes): retail, meter, curtailment."""
-    store: Floats
-    """Shape (tiles, T, 3, slots, lanes): charge, discharge, content."""
-    exchange: Floats
-    """Shape (T, P)."""
-    net: Floats
-    """Shape (M, T, P)."""
-    right: Floats
-    """Shape (2, M, P): energy, power."""
+    agent: Rows
+    """Row (k T + t) 3 + q: retail, meter, curtailment."""
+    store: Rows
+    """Row (slot T + t slots + a) 3 + q: charge, discharge, content."""
+    exchange: Rows
+    """Row t tiles + k."""
+    net: Rows
+    """Row (j T + t) tiles + k."""
+    right: Rows
+    """Energy, power, row (q M + j) tiles + k."""
 
 
 class Found(NamedTuple):
@@ -89,19 +100,31 @@ class Found(NamedTuple):
     """Multiplier of the net's bounds, times dt; positive where the upper one binds.  Shape (M, T)."""
     scarcity: Floats
     """Scarcity rents.  Shape (2, M)."""
-    held: Floats
-    """z of the rights: what each agent rents.  Shape (2, M, P)."""
+    held: Rows
+    """z of the rights: what each agent rents, row (q M + j) tiles + k."""
 
 
 class Factors(NamedTuple):
     """The eliminated and factored matrix of the projection."""
 
-    step: Floats
-    """Shape (tiles, T, 3, lanes): kappa, gamma, gamma rho_meter."""
-    blocks: Floats
-    """Shape (tiles, T, slots, slots, lanes): inverses of the pivots."""
+    step: Rows
+    """Row (k T + t) 3 + q: kappa, gamma, gamma rho_meter."""
+    blocks: Rows
+    """Inverses of the pivots, their lower half, row pair T + t pairs + a (a + 1) / 2 + b."""
 
 
-def take_copy(state: State) -> State:
-    """Return a state that can be changed without changing this one."""
-    return State(*(column.copy() for column in state))
+class Room(NamedTuple):
+    """Paper to reckon on, for one thread."""
+
+    y: Rows
+    """Row t slots + a, one interval more than there are."""
+    hat: Rows
+    """Row t (2 + M) + q: nu, mu and n_j as the s alone give them."""
+    wish: Rows
+    """Of rented spaces, row (t M + j) 6 + q: charge, discharge, content as wished; then as projected."""
+    right: Rows
+    """Row a: right-hand sides."""
+    block: Floats
+    """Pivots of the interval before and of this one, double precision, row a slots + b."""
+    market: Rows
+    """Row k: wishes of one interval."""
