@@ -24,7 +24,7 @@ searching for objections, and the certificate says ``excess_sampled``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import factorial
 
 import numpy as np
@@ -33,8 +33,10 @@ from numpy.typing import ArrayLike, NDArray
 from market.coalition import EXACT_TO, Coalitions, GameError, bits, climb, some_masks, worst_excess
 from market.core import least_excess, most_equal
 from market.core import nucleolus as _nucleolus
+from market.exchange import Clearing
 from market.fairness import Excess, Fairness, fairness
 from market.payments import book
+from market.price_range import price_range
 
 __all__ = ["DIVISIONS", "Division", "dual_prices", "least_core", "nash", "nucleolus", "proportional", "shapley"]
 
@@ -61,10 +63,21 @@ class Division:
     """The values of coalitions that were used are within this of the truth."""
     note: str = ""
     """What a reader should know before relying on the figures; empty if there is nothing."""
+    least_gain_eur: Floats | None = None
+    """Dual prices: the least that each gains under any equilibrium prices; None where that was not examined.  Shape (k,)."""
+    most_gain_eur: Floats | None = None
+    """The most.  Where it is not the least, prices are not unique and the clearing chose among them.  Shape (k,)."""
+    clearing: Clearing | None = None
+    """Dual prices: the clearing whose prices are paid, with its own certificate."""
 
 
-def dual_prices(coalitions: Coalitions, *, seed: int = 0, excess: bool = True, samples: int = 256) -> Division:
+def dual_prices(
+    coalitions: Coalitions, *, seed: int = 0, excess: bool = True, samples: int = 256, ranges: bool = True
+) -> Division:
     """Pay at the prices of the clearing.
+
+    Where several prices clear the market they divide differently, and which of them the clearing ends at means nothing:
+    between which gains they leave each player is told beside (:mod:`market.price_range`).
 
     Parameters
     ----------
@@ -76,13 +89,42 @@ def dual_prices(coalitions: Coalitions, *, seed: int = 0, excess: bool = True, s
         False: no coalition is asked, and the certificate's excess is NaN.
     samples
         How many coalitions are drawn above 12 players.
+    ranges
+        False: other equilibrium prices are not looked for.
+
+    Examples
+    --------
+    Anna has as much too much as Ben needs; any price between the retailer's 0.08 and 0.30 clears:
+
+    >>> from market.coalition import Player
+    >>> from market.exchange import Problem
+    >>> case = Problem.plain([[0.0], [2.0]], [[2.0], [0.0]], 0.30, 0.08, dt_h=1.0)
+    >>> found = dual_prices(Coalitions(case, [Player("anna", (0,)), Player("ben", (1,))]))
+    >>> found.least_gain_eur.round(4).tolist(), found.most_gain_eur.round(4).tolist(), found.note
+    ([0.0, 0.0], [0.44, 0.44], 'Prices are not unique: other equilibrium prices divide differently.')
     """
     market = coalitions.market
     if market is None:
         raise GameError("dual prices are prices of a market; a game given by its values has none. Use another rule.")
     coalitions = coalitions.recount()
     books = book(market)
-    return _division("dual_prices", coalitions, books.saved_eur - books.paid_eur, seed, samples, excess)
+    found = _division("dual_prices", coalitions, books.saved_eur - books.paid_eur, seed, samples, excess)
+    notes = (
+        []
+        if books.clearing.converged
+        else ["The clearing did not converge: its prices are those of the last iteration."]
+    )
+    between = price_range(market) if ranges else None
+    if between is None:
+        if ranges:
+            notes.append("Whether prices are unique was not examined: too large a problem, or a store operated netted.")
+        return replace(found, clearing=books.clearing, note=" ".join(notes))
+    if (between.most_eur - between.least_eur).max(initial=0.0) > found.certificate.tolerance_eur:
+        notes.append("Prices are not unique: other equilibrium prices divide differently.")
+    return replace(
+        found, clearing=books.clearing, note=" ".join(notes), least_gain_eur=books.saved_eur - between.most_eur,
+        most_gain_eur=books.saved_eur - between.least_eur,
+    )  # fmt: skip
 
 
 def nash(
