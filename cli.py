@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.commands import endings, progress, summary
+from sim.commands import endings, market, progress, summary
 
 if TYPE_CHECKING:
     from sim.results import Run
@@ -37,6 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # an unexpected exception is a bug, and its plain traceback is what mends it
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(market.app, name="market")
 
 ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario, a YAML file.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
@@ -128,13 +130,23 @@ def check(scenario: ScenarioPath, sets: Sets = None, as_json: AsJson = False, qu
 
 
 @app.command()
-def schema(out: OutFile = None) -> None:
-    """Print the JSON Schema of scenarios, for editors."""
+def schema(
+    of_case: Annotated[bool, typer.Option("--case", help="Of a market's case instead.")] = False,
+    of_result: Annotated[bool, typer.Option("--result", help="Of what `market clear --json` prints instead.")] = False,
+    out: OutFile = None,
+) -> None:
+    """Print the JSON Schema of scenarios, for editors; or of a market's case, or of its result."""
     import json
 
-    from sim import scenario
-
-    text = json.dumps(scenario.json_schema(), indent=2, ensure_ascii=False)
+    if of_case and of_result:
+        raise endings.CommandError("--case and --result are two schemas; ask for one at a time.")
+    if of_case:
+        from sim.case import json_schema
+    elif of_result:
+        from sim.clear_result import json_schema
+    else:
+        from sim.scenario import json_schema
+    text = json.dumps(json_schema(), indent=2, ensure_ascii=False)
     if out is None:
         typer.echo(text)
     else:

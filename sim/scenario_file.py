@@ -18,7 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Loc", "ScenarioError", "Source", "Unquoted", "assign", "read", "read_text", "read_value"]
+__all__ = [
+    "SCENARIO",
+    "Document",
+    "Loc",
+    "ScenarioError",
+    "Source",
+    "Unquoted",
+    "assign",
+    "read",
+    "read_text",
+    "read_value",
+]
 
 Loc = tuple[str | int, ...]
 """A place in the data: keys of mappings and positions in lists."""
@@ -44,6 +55,34 @@ class Unquoted(str):
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What kind of file is read, in the words of its messages."""
+
+    name: str
+    """What it is called."""
+    sections: str
+    """Two of its sections."""
+    paths: tuple[str, str]
+    """Two paths that ``--set`` could name."""
+    assignment: str
+    """What ``--set`` could say."""
+    to_begin: str
+    """Where one to start from is to be had."""
+    most: str
+    """What to do where there are too many values."""
+
+
+SCENARIO = Document(
+    name="scenario",
+    sections='"time:" and "grid:"',
+    paths=("time.days", "storage.0.energy_kwh"),
+    assignment="time.days=2",
+    to_begin="`commonwatt init` writes a scenario to start from.",
+    most="put the homes into a table beside the file",
+)
+
+
 @dataclass(slots=True)
 class Source:
     """What a file says, and where it says it."""
@@ -58,6 +97,7 @@ class Source:
     where_key: dict[Loc, str] = field(default_factory=dict)
     """Place of every key."""
     mistakes: list[str] = field(default_factory=list)
+    document: Document = SCENARIO
 
     def place(self, loc: Loc, *, key: bool = False) -> str:
         """Return ``file:line:column`` of a value (or its key), or of the nearest thing around it."""
@@ -76,7 +116,7 @@ class Source:
         parts = assignment.split(".")
         if not all(parts):
             self.mistakes.append(
-                f'{origin}: "{assignment}" is not a path such as "time.days" or "storage.0.energy_kwh".'
+                f'{origin}: "{assignment}" is not a path such as "{self.document.paths[0]}" or "{self.document.paths[1]}".'
             )
             return
         if not isinstance(self.data, dict):
@@ -120,30 +160,28 @@ def _step(here: Any, part: str) -> str | int | None:
     return None
 
 
-def read(path: str | Path) -> Source:
+def read(path: str | Path, document: Document = SCENARIO) -> Source:
     """Read a file; raises :class:`ScenarioError` where it is not YAML at all.
 
     Mistakes that do not hinder the reading (duplicate keys, unknown tags) are collected in ``Source.mistakes``.
     """
     file = Path(path)
     if file.is_dir():
-        raise ScenarioError([f"{path}: is a folder; name the scenario file in it."])
+        raise ScenarioError([f"{path}: is a folder; name the {document.name} file in it."])
     try:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ScenarioError(
-            [f"{path}: there is no such file. `commonwatt init` writes a scenario to start from."]
-        ) from None
+        raise ScenarioError([f"{path}: there is no such file. {document.to_begin}"]) from None
     except UnicodeDecodeError as error:
         raise ScenarioError(
             [f"{path}: is not text in UTF-8 (byte {error.start} cannot be read); save it as UTF-8."]
         ) from None
     except OSError as error:
         raise ScenarioError([f"{path}: cannot be read: {error.strerror}."]) from None
-    return read_text(text, str(path), file.parent)
+    return read_text(text, str(path), file.parent, document)
 
 
-def read_text(text: str, name: str, folder: Path) -> Source:
+def read_text(text: str, name: str, folder: Path, document: Document = SCENARIO) -> Source:
     """Read a text as :func:`read` reads a file."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -153,7 +191,7 @@ def read_text(text: str, name: str, folder: Path) -> Source:
         for n, line in enumerate(text.splitlines(), 1)
         if re.match(r" *\t+ *[^\s#]", line)
     ]
-    source = Source(name=name, folder=folder)
+    source = Source(name=name, folder=folder, document=document)
     try:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
@@ -161,16 +199,16 @@ def read_text(text: str, name: str, folder: Path) -> Source:
             raise ScenarioError(
                 [f"{name}:{n}:{col + 1}: a tab indents this line; YAML allows spaces only." for n, col in tabs]
             ) from None
-        raise ScenarioError([_syntax(error, name)]) from None
+        raise ScenarioError([_syntax(error, name, document)]) from None
     except YAMLError as error:
         raise ScenarioError([f"{name}: cannot be read as YAML: {' '.join(str(error).split())}."]) from None
     if root is None:
-        raise ScenarioError([f"{name}:1:1: the file is empty. `commonwatt init` writes a scenario to start from."])
+        raise ScenarioError([f"{name}:1:1: the file is empty. {document.to_begin}"])
     source.data = _Reader(source).value(root, ())
     if not isinstance(source.data, dict):
         raise ScenarioError(
             [
-                f'{source.place(())}: a scenario is a mapping of sections such as "time:" and "grid:"; this is {_kind(source.data)}.'
+                f"{source.place(())}: a {document.name} is a mapping of sections such as {document.sections}; this is {_kind(source.data)}."
             ]
         )
     return source
@@ -207,13 +245,13 @@ def _kind(value: Any) -> str:
     return "a list" if isinstance(value, list) else f"{value!r}"
 
 
-def _syntax(error: Any, name: str) -> str:
+def _syntax(error: Any, name: str, document: Document) -> str:
     mark = error.problem_mark or error.context_mark
     place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
     what = " ".join(part for part in (error.context, error.problem) if part)
     hint = ""
     if "another document" in what:
-        hint = ' A scenario is one document: remove the line "---".'
+        hint = f' A {document.name} is one document: remove the line "---".'
     elif "mapping values are not allowed" in what:
         hint = " Put a text that contains a colon in quotes, and indent keys of one section alike."
     elif "cannot start any token" in what or "while scanning" in what:
@@ -237,7 +275,7 @@ class _Reader:
         self.count += 1
         if self.count > LARGEST:
             raise ScenarioError(
-                [f"{self.at(node)}: there are more than {LARGEST} values; put the homes into a table beside the file."]
+                [f"{self.at(node)}: there are more than {LARGEST} values; {self.source.document.most}."]
             )
         if id(node) in self.open:
             self.source.mistakes.append(f"{self.at(node)}: this anchor contains itself.")
@@ -318,7 +356,7 @@ def assign(source: Source, sets: Sequence[tuple[str, str]]) -> None:
     for origin, assignment in sets:
         path, equals, text = assignment.partition("=")
         if not equals:
-            source.mistakes.append(f'{origin}: write it as path=value, for example "time.days=2".')
+            source.mistakes.append(f'{origin}: write it as path=value, for example "{source.document.assignment}".')
             continue
         try:
             value = read_value(text)

@@ -95,7 +95,10 @@ def told(error: ValidationError, model: type[BaseModel], source: Source, *, with
                 )
             continue
         unknown = item["type"] == "extra_forbidden"
-        sentence = _unknown_key(loc, model) if unknown else _sentence(item, loc, _dotted(loc) if with_keys else "")
+        name = source.document.name
+        sentence = (
+            _unknown_key(loc, model, name) if unknown else _sentence(item, loc, _dotted(loc) if with_keys else "", name)
+        )
         found.append((source.place(loc, key=unknown), sentence))
     return in_order(f"{place}: {sentence}" for place, sentence in found)
 
@@ -137,11 +140,11 @@ def _dotted(loc: Loc) -> str:
     return ".".join(map(str, loc)) + ": " if loc else ""
 
 
-def _sentence(item: Any, loc: Loc, name: str) -> str:
+def _sentence(item: Any, loc: Loc, name: str, document: str) -> str:
     kind, ctx, given = item["type"], item.get("ctx", {}), item["input"]
     key = next((str(part) for part in reversed(loc) if isinstance(part, str)), "")
     if kind == "missing":
-        owner = ".".join(map(str, loc[:-1])) or "the scenario"
+        owner = ".".join(map(str, loc[:-1])) or f"the {document}"
         last = f'"{loc[-1]}"' if loc and isinstance(loc[-1], str) else "one more value"
         return f"{owner}: needs {last}."
     if kind in {"unquoted", "not_quoted", "not_a_time"}:
@@ -203,10 +206,12 @@ def _near(given: Any, expected: str) -> str:
     return f' Did you mean "{near[0]}"?' if near else ""
 
 
-def _unknown_key(loc: Loc, model: type[BaseModel]) -> str:
+def _unknown_key(loc: Loc, model: type[BaseModel], document: str) -> str:
     known = _keys_at(model, loc[:-1])
-    near = difflib.get_close_matches(str(loc[-1]), known, 1, 0.6)
-    owner = ".".join(map(str, loc[:-1])) or "a scenario"
+    given = str(loc[-1])
+    whole = [key for key in known if key.startswith(f"{given}_")]  # the unit was left out
+    near = whole if len(whole) == 1 else difflib.get_close_matches(given, known, 1, 0.6)
+    owner = ".".join(map(str, loc[:-1])) or f"a {document}"
     hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}."
     return f'"{loc[-1]}" is not a key of {owner}; {hint}'
 

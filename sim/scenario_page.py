@@ -10,7 +10,7 @@ from typing import Any
 from sim.people_table import columns
 from sim.scenario import json_schema, template
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "tables"]
 
 _HEAD = """\
 # The scenario
@@ -82,10 +82,22 @@ A scenario whose feed-in price is above its buying price at some moment is refus
 
 def markdown() -> str:
     """Return ``docs/scenario.md``: every key with its default, its bounds and its meaning."""
-    schema = json_schema()
     names = ", ".join(f"`{name}`" for name in columns())
-    parts = [_HEAD.format(template=template(), columns=names)]
-    done: set[str] = set()
+    return "\n".join([_HEAD.format(template=template(), columns=names), *tables(json_schema())])
+
+
+def tables(schema: dict[str, Any], done: set[str] | None = None) -> list[str]:
+    """Return one table for every section of a JSON Schema: key, value, default, unit, meaning.
+
+    Parameters
+    ----------
+    schema
+        Of the whole, with its sections under ``$defs``.
+    done
+        Titles of sections that have their table already; those that get one are added.
+    """
+    parts: list[str] = []
+    done = set() if done is None else done
     waiting = [("", schema)]
     while waiting:
         path, one = waiting.pop(0)
@@ -107,7 +119,7 @@ def markdown() -> str:
             inside += [(f"{at}{tail}", inner) for tail, inner in _sections(spec, schema)]
         waiting = inside + waiting
         parts.append("")
-    return "\n".join(parts)
+    return parts
 
 
 def _cell(text: str) -> str:

@@ -1,0 +1,288 @@
+"""A market's case: one market in one file, without feeder and without simulation.
+
+Two kinds.  ``curves``: agents whose cost is a curve, with or without a graph of who may trade with whom.  ``prosumers``:
+agents with load, PV, stores and envelopes over a horizon, a retailer's prices, and shared storages in which they rent.
+
+A case is read as a scenario is (:mod:`sim.scenario_file`): every mistake at once, each with file, line and column.
+:mod:`sim.case_arrays` turns it into the arrays of a market, :mod:`sim.clear` clears it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
+
+from sim.case_agents import CurveAgent, Prosumer, SharedStorage
+from sim.case_series import Floats, Series, frame_of, series, steady
+from sim.scenario_base import Id, Spec, Switch
+from sim.scenario_file import Document, Loc, ScenarioError, Source, assign, read
+from sim.scenario_mistakes import in_order, told, with_units
+
+__all__ = [
+    "KINDS",
+    "Case",
+    "CurvesCase",
+    "Pair",
+    "Prices",
+    "ProsumersCase",
+    "Retail",
+    "Trades",
+    "json_schema",
+    "load",
+]
+
+CASE = Document(
+    name="case",
+    sections='"kind:" and "agents:"',
+    paths=("agents.0.p_max", "storage.0.energy_kwh"),
+    assignment="storage.0.energy_kwh=20",
+    to_begin="examples/market holds cases to start from.",
+    most="put long series into a CSV file beside it",
+)
+
+Charge = Annotated[Floats, series(least=0, why="A charge is paid, never received")]
+Limit = Annotated[Floats, series(least=0, why="A limit has no sign; null is no limit", unlimited=True)]
+
+
+class Pair(Spec):
+    """Two agents who may trade with one another."""
+
+    first: Id
+    """One of the two."""
+    second: Id
+    """The other."""
+    charge_first_eur_per_kwh: Charge | None = None
+    """What the first pays for every kWh traded, bought or sold; null: the charge of all trades."""
+    charge_second_eur_per_kwh: Charge | None = None
+    """What the second pays for every kWh traded, bought or sold; null: the charge of all trades."""
+    limit_kw: Limit | None = None
+    """Largest trade; null: the limit of all trades."""
+
+
+class Trades(Spec):
+    """Who may trade with whom: every pair makes its own price."""
+
+    between: Literal["all", "consumers-producers", "pairs"] = "pairs"
+    """all: everybody with everybody; consumers-producers: whoever may consume with whoever may produce; pairs: those listed."""
+    charge_eur_per_kwh: Charge = steady(0.0)
+    """What each end of a trade pays for every kWh traded: network charges, or a preference."""
+    limit_kw: Limit = steady(None)
+    """Largest trade of a pair; null: no limit."""
+    pairs: tuple[Pair, ...] = ()
+    """The pairs, where they are listed."""
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Check that pairs are listed where they are meant, and each once."""
+        if self.between == "pairs" and not self.pairs:
+            yield (), 'needs "pairs", or "between" with all or consumers-producers'
+        if self.between != "pairs" and self.pairs:
+            yield ("pairs",), f'are listed, but trades are between {self.between}; remove them or "between"'
+        first: dict[frozenset[str], int] = {}
+        for k, pair in enumerate(self.pairs):
+            ends = frozenset((pair.first, pair.second))
+            if len(ends) == 1:
+                yield ("pairs", k, "second"), f'is "{pair.second}" as well as the first: nobody trades with itself'
+            elif ends in first:
+                yield ("pairs", k), f"is the pair of pairs.{first[ends]} once more"
+            first.setdefault(ends, k)
+
+
+class Prices(Spec):
+    """What the retailer asks and pays, and what local energy is charged."""
+
+    buy_eur_per_kwh: Series
+    """Retail purchase price."""
+    sell_eur_per_kwh: Series
+    """Retail feed-in price, never above the purchase price."""
+    exchange_charge_eur_per_kwh: Charge = steady(0.0)
+    """Paid by the buyer for every kWh bought from a neighbour."""
+    rented_charge_eur_per_kwh: Charge = steady(0.0)
+    """Paid for every kWh taken out of a shared storage."""
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse money without limit."""
+        yield from _above(self.sell_eur_per_kwh, self.buy_eur_per_kwh)
+
+
+class Retail(Spec):
+    """What a retailer asks and pays, for mechanisms that compare with it."""
+
+    buy_eur_per_kwh: Series
+    """Retail purchase price."""
+    sell_eur_per_kwh: Series
+    """Retail feed-in price, never above the purchase price."""
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse money without limit."""
+        yield from _above(self.sell_eur_per_kwh, self.buy_eur_per_kwh)
+
+
+def _above(sell: Floats, buy: Floats) -> Iterator[tuple[Loc, str]]:
+    wrong = np.flatnonzero(sell > buy)
+    if wrong.size:
+        t, more = int(wrong[0]), f" and {wrong.size - 1} more" if wrong.size > 1 else ""
+        yield (
+            ("sell_eur_per_kwh",),
+            f"is above the purchase price in interval {t}{more} ({sell[t]:g} against {buy[t]:g}): buying and feeding in at once would earn without limit",
+        )
+
+
+class _CaseBase(Spec):
+    """What every case says."""
+
+    name: Id = "case"
+    """What it is called in results."""
+    currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")] = "eur"
+    """Three small letters; every key that says eur means this currency."""
+    interval_minutes: Annotated[float, Field(strict=True, gt=0, le=525_600)] = 60.0
+    """Length of an interval."""
+    intervals: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
+    """How many intervals there are; null: as many as the lists and files have values, 1 where there are only numbers."""
+    mechanism: Annotated[str, Field(min_length=1)] | None = None
+    """How it is cleared; null: the exchange for prosumers, pairs for curves with trades, one pool for curves without."""
+    seed: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = 0
+    """Of what a mechanism draws: ties, orders of arrival."""
+
+    @property
+    def dt_h(self) -> float:
+        """Length of an interval. [h]"""
+        return self.interval_minutes / 60.0
+
+
+class CurvesCase(_CaseBase):
+    """A market of agents whose costs are curves."""
+
+    kind: Literal["curves"]
+    """Which kind of case this is."""
+    agents: tuple[CurveAgent, ...]
+    """Who takes part."""
+    trades: Trades | None = None
+    """Who may trade with whom; null: everybody in one pool, at one price."""
+    retail: Retail | None = None
+    """A retailer's prices, for mechanisms that need them."""
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Check names."""
+        yield from _names_once("agents", [a.id for a in self.agents])
+        known = [a.id for a in self.agents]
+        for k, pair in enumerate(self.trades.pairs if self.trades else ()):
+            for end in ("first", "second"):
+                name = getattr(pair, end)
+                if name not in known:
+                    yield ("trades", "pairs", k, end), _unknown_agent(name, known)
+
+
+class ProsumersCase(_CaseBase):
+    """A market of prosumers over a horizon."""
+
+    kind: Literal["prosumers"]
+    """Which kind of case this is."""
+    prices: Prices
+    """Of the retailer, and what local energy is charged."""
+    agents: tuple[Prosumer, ...]
+    """Who takes part."""
+    storage: tuple[SharedStorage, ...] = ()
+    """Shared storages."""
+    exchange: Switch = True
+    """Whether neighbours trade; without it there is only the retailer and the shared storage."""
+    infeasible: Literal["refuse", "relax"] = "refuse"
+    """What happens where nothing can meet a store's need: refuse the case and name it, or lower it as little as possible and say so."""
+    breach_penalty_eur_per_kwh: Annotated[float, Field(strict=True, gt=0)] = 2.0
+    """Price of leaving the envelope, which the uncontrollable load alone may force."""
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Check names, prices of single agents, and times of cars."""
+        known = [a.id for a in self.agents]
+        yield from _names_once("agents", known)
+        yield from _names_once("storage", [s.id for s in self.storage])
+        for j, storage in enumerate(self.storage):
+            if storage.owner is None and storage.id in known:
+                yield ("storage", j, "id"), f'"{storage.id}" is an agent\'s name too; say who is the "owner"'
+            for k, name in enumerate(storage.tenants or ()):
+                if name not in known:
+                    yield ("storage", j, "tenants", k), _unknown_agent(name, known)
+        for i, agent in enumerate(self.agents):
+            buy = self.prices.buy_eur_per_kwh if agent.buy_eur_per_kwh is None else agent.buy_eur_per_kwh
+            sell = self.prices.sell_eur_per_kwh if agent.sell_eur_per_kwh is None else agent.sell_eur_per_kwh
+            if agent.buy_eur_per_kwh is not None or agent.sell_eur_per_kwh is not None:
+                for loc, sentence in _above(sell, buy):
+                    yield (
+                        ("agents", i, *(loc if agent.sell_eur_per_kwh is not None else ("buy_eur_per_kwh",))),
+                        sentence,
+                    )
+            horizon = self.prices.buy_eur_per_kwh.size * self.dt_h
+            for k, store in enumerate(agent.stores):
+                for key in ("arrival_hours", "departure_hours"):
+                    hours = getattr(store, key, None)
+                    if hours is not None and hours > horizon:
+                        yield ("agents", i, "stores", k, key), f"is after the end, {horizon:g} h; given {hours:g}"
+
+
+Case = Annotated[CurvesCase | ProsumersCase, Field(discriminator="kind")]
+KINDS: dict[str, type[CurvesCase | ProsumersCase]] = {"curves": CurvesCase, "prosumers": ProsumersCase}
+
+
+def _names_once(section: str, names: Sequence[str]) -> Iterator[tuple[Loc, str]]:
+    first: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if name in first:
+            yield (section, i, "id"), f'"{name}" is the id of {section}.{first[name]} already'
+        first.setdefault(name, i)
+
+
+def _unknown_agent(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    hint = f'did you mean "{near[0]}"?' if near else f"known are {shown or 'none'}"
+    return f'"{name}" is not an agent of the case; {hint}'
+
+
+def load(path: str | Path, sets: Sequence[str] = (), seed: int | None = None) -> CurvesCase | ProsumersCase:
+    """Read a case, or raise :class:`ScenarioError` with every mistake and its place.
+
+    Parameters
+    ----------
+    path
+        The YAML file.
+    sets
+        Assignments such as ``"storage.0.energy_kwh=20"``; the values are YAML.
+    seed
+        Instead of the file's.
+    """
+    source = read(path, CASE)
+    assignments = [(f"--set {one}", one) for one in sets]
+    assignments += [("--seed", f"seed={seed}")] if seed is not None else []
+    assign(source, assignments)
+    model, mistakes = _kind(source)
+    try:
+        case = model.model_validate(source.data, context=frame_of(source.data, source.folder))
+    except ValidationError as error:
+        raise ScenarioError(in_order([*source.mistakes, *mistakes, *told(error, model, source)])) from None
+    if source.mistakes or mistakes:
+        raise ScenarioError(in_order([*source.mistakes, *mistakes]))
+    return case
+
+
+def _kind(source: Source) -> tuple[type[CurvesCase | ProsumersCase], list[str]]:
+    """Return the model of a case; where its kind is not said, the one it resembles, and the mistake."""
+    kind = source.data.get("kind")
+    if isinstance(kind, str) and kind in KINDS:
+        return KINDS[kind], []
+    meant = "prosumers" if "prices" in source.data or "storage" in source.data else "curves"
+    near = difflib.get_close_matches(str(kind), KINDS, 1, 0.5)
+    hint = f' Did you mean "{near[0]}"?' if near else ""
+    sentence = "the case: needs" if kind is None else f"kind: given {kind!r}; must be"
+    mistake = f"{source.place(('kind',))}: {sentence} {'' if kind is not None else 'kind: '}curves or prosumers.{hint}"
+    source.data["kind"] = meant
+    return KINDS[meant], [mistake]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of cases; every quantity carries its ``unit``."""
+    schema = TypeAdapter(Case).json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Case", **with_units(schema)}

@@ -1,0 +1,87 @@
+"""``docs/case.md``, printed from the models of a case and of its result so that they cannot drift apart.
+
+``python -m sim.case_page > docs/case.md``; ``tests/test_case.py`` fails where the file is not what this prints.
+"""
+
+from __future__ import annotations
+
+from sim.case import KINDS
+from sim.clear import MECHANISMS
+from sim.clear_result import json_schema as result_schema
+from sim.scenario_mistakes import with_units
+from sim.scenario_page import tables
+
+__all__ = ["markdown"]
+
+_HEAD = """\
+# A market's case
+
+A case is one market in one YAML file, without feeder and without simulation. `commonwatt market clear CASE.yaml` clears it and shows prices, positions,
+rents, payments and a certificate; the [tutorial](tutorials/market-of-your-own.md) goes through it, and `examples/market` holds cases to start from.
+`commonwatt schema --case` prints the JSON Schema of cases, `commonwatt schema --result` that of what `--json` prints.
+
+- `kind: prosumers` are homes over a horizon: load, solar, stores of their own, envelopes, a retailer's prices, and shared storages in which they rent.
+- `kind: curves` are agents whose cost is `Δ (a/2 p² + b p)` for a power p between two bounds, production positive; with `trades`, who may trade with whom.
+- An unknown key is a mistake, never ignored. All mistakes are told at once, as `file:line:column: what is wrong`; exit code 2.
+- `--set storage.0.energy_kwh=20` (or by id, `--set storage.ess.energy_kwh=20`) changes a value without touching the file. Values are YAML.
+- `eur` in a key stands for the case's `currency`. `commonwatt market clear` ends with 1 where the market did not converge or the verification disagrees, and
+  with 3 where a need cannot be met; it is named.
+
+## Figures over time
+
+Where a key takes a list of numbers, it takes three things:
+
+```yaml
+load_kw: 0.4                                             # the same in every interval
+load_kw: [0.4, 0.3, 0.9]                                 # one number per interval
+load_kw: {{file: street.csv, column: ahorn_load_kw}}       # a column of a CSV file beside the case; "factor" multiplies it
+```
+
+There are as many intervals as the lists and files have values, unless `intervals` says so; whoever has more or less is told. A CSV file has a line of names
+and one line per interval, parted by commas or semicolons.
+
+## Mechanisms and divisions
+
+{mechanisms}
+What they compute stands in the mathematics: [the exchange](mathematics/exchange.md){pages}.
+
+"""
+
+_WORDS = {
+    "exchange": "one price per interval, trades and rights to the shared storages found together at the least cost of all",
+    "pool": "one price per interval, exactly where demand meets supply; `trades` are not looked at",
+}
+
+_RESULT = """\
+## The result
+
+What `--json` prints, and `--out FILE` writes. Keys are added to, never renamed or dropped; `null` is a figure that does not exist. Powers are means over an
+interval.
+"""
+
+
+def markdown() -> str:
+    """Return ``docs/case.md``: every key of a case and of its result."""
+    done: set[str] = set()
+    parts = [_HEAD.format(mechanisms=_choices(), pages="")]
+    for kind, model in KINDS.items():
+        parts.append(f"## `kind: {kind}`\n")
+        parts += tables(with_units(model.model_json_schema()), done)
+    parts.append(_RESULT)
+    parts += tables(result_schema(), done)
+    return "\n".join(parts)
+
+
+def _choices() -> str:
+    lines = ["| `--mechanism` | for | what it does |", "|---|---|---|"]
+    names = dict.fromkeys(name for known in MECHANISMS.values() for name in known)
+    for name in names:
+        kinds = ", ".join(kind for kind, known in MECHANISMS.items() if name in known)
+        lines.append(f"| `{name}` | {kinds} | {_WORDS[name]} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(markdown())

@@ -1,0 +1,142 @@
+"""Clear a market's case: pick the mechanism, verify and divide where that is asked for, and return one result.
+
+``exchange`` and ``pool`` find the least cost of all together and prices that support it; ``bilateral`` does so pair by pair.
+The others are rules that people use, and are compared with everyone alone under the retailer's prices.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sim.case import CurvesCase, ProsumersCase
+from sim.clear_result import MarketResult
+
+__all__ = ["DIVISIONS", "MECHANISMS", "OPTIMAL", "TOLERANCE", "ClearError", "clear"]
+
+MECHANISMS: dict[str, tuple[str, ...]] = {
+    "curves": ("pool",),
+    "prosumers": ("exchange",),
+}
+"""Names of mechanisms by kind of case; the first is the usual one."""
+
+OPTIMAL = ("exchange", "pool")
+"""Mechanisms that aim at the least cost of all."""
+
+DIVISIONS = ("dual_prices", "nash", "shapley", "nucleolus", "least_core", "proportional")
+"""Rules that divide what all gain together."""
+
+TOLERANCE = 1e-5
+"""Relative residuals at which an iteration stops, where nobody says otherwise."""
+
+
+class ClearError(ValueError):
+    """What was asked of a case does not go with it."""
+
+
+def clear(
+    case: CurvesCase | ProsumersCase,
+    *,
+    mechanism: str | None = None,
+    divide: str | None = None,
+    verify: bool = False,
+    tolerance: float | None = None,
+) -> MarketResult:
+    """Clear a case.
+
+    Parameters
+    ----------
+    case
+        What :func:`sim.case.load` read.
+    mechanism
+        Instead of the case's.
+    divide
+        Also divide by this rule what all gain together.
+    verify
+        Also solve the market as one problem, and compare.
+    tolerance
+        Relative residuals at which the iteration stops, between 0 and 1.
+
+    Raises
+    ------
+    ClearError
+        Where the mechanism or the rule is not known, or does not go with the case.
+    """
+    name = mechanism_of(case, mechanism)
+    stop = TOLERANCE if tolerance is None else tolerance
+    if not 0.0 < stop < 1.0:
+        raise ClearError(f"--tolerance is {stop}; give a number between 0 and 1, such as 1e-4.")
+    if divide is not None and divide not in DIVISIONS:
+        raise ClearError(f'--divide: "{divide}" is no rule; {_nearest(divide, DIVISIONS)}')
+    for option, wanted in (("--verify", verify), ("--divide", divide is not None)):
+        if wanted and name not in OPTIMAL:
+            raise ClearError(
+                f"{option} needs the optimum of all; {name} does not look for it. Leave one of the two out."
+            )
+    way = {"exchange": _exchange, "pool": _pool}[name]
+    return way(case, _Asked(divide, verify, stop, max(1e-4, 10.0 * stop)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is wanted besides the clearing."""
+
+    divide: str | None
+    verify: bool
+    tolerance: float
+    agree: float
+    """Relative difference at which a verification still agrees."""
+
+
+def _exchange(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
+    """Clear prosumers by the exchange."""
+    from sim.clear_exchange import by_exchange, owners_of, verified
+
+    assert isinstance(case, ProsumersCase)
+    result, problem, found = by_exchange(case, asked.tolerance)
+    if asked.divide is not None:
+        from sim.clear_division import divided_prosumers
+
+        division = divided_prosumers(problem, owners_of(case), asked.divide, seed=case.seed, tolerance=asked.tolerance)
+        result = result.model_copy(update={"division": division})
+    if asked.verify:
+        result = result.model_copy(update={"verification": verified(problem, found, asked.agree)})
+    return result
+
+
+def _pool(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
+    """Clear curves in one pool."""
+    from sim.clear_curves import alone_eur, by_pool, pool_verified
+
+    assert isinstance(case, CurvesCase)
+    result, curves, pool = by_pool(case)
+    if asked.divide is not None:
+        from sim.clear_division import divided_curves
+
+        alone = alone_eur(curves, case.retail)
+        if not math.isfinite(float(alone.sum())):
+            raise ClearError(
+                "--divide needs everyone's cost alone: somebody must bring or take power; give retail prices."
+            )
+        division = divided_curves(curves, pool, alone, asked.divide, seed=case.seed)
+        result = result.model_copy(update={"division": division})
+    bound = result.certificate.bound_eur
+    if asked.verify and bound is not None:
+        result = result.model_copy(update={"verification": pool_verified(curves, pool, bound, asked.agree)})
+    return result
+
+
+def mechanism_of(case: CurvesCase | ProsumersCase, asked: str | None) -> str:
+    """Return the mechanism that is meant."""
+    known = MECHANISMS[case.kind]
+    name = asked or case.mechanism or known[0]
+    if name not in known:
+        raise ClearError(f'"{name}" is no mechanism for {case.kind}; {_nearest(name, known)}')
+    return name
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    return f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}."

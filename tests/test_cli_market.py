@@ -1,0 +1,382 @@
+"""`commonwatt market clear`: cases with known answers through the command line, and what its endings mean."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+import cli
+from sim import clear as clearing
+from sim.clear_result import MarketResult
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples" / "market"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command line in this process; gives exit code, standard output and standard error."""
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["commonwatt", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def cleared(call):
+    """Clear a case and give its result as programs see it."""
+
+    def run(path, *words, code=0):
+        ended, out, err = call("market", "clear", path, "--json", *words)
+        assert (ended, err) == (code, "")
+        return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+    return run
+
+
+def of(result, key):
+    """One figure of every agent."""
+    return [agent[key] for agent in result["agents"]]
+
+
+# -- case A: two agents ------------------------------------------------------------------------------------------------
+
+
+def test_two_agents_in_a_pool(cleared):
+    """They meet at 2 kW and 6, win 4 together, and the certificate says that nothing is better."""
+    result = cleared(EXAMPLES / "two_agents.yaml", "--mechanism", "pool")
+
+    assert (result["mechanism"], result["status"]) == ("pool", "cleared")
+    assert result["price_eur_per_kwh"] == pytest.approx([6.0], abs=1e-9)
+    assert [power[0] for power in of(result, "power_kw")] == pytest.approx([-2.0, 2.0], abs=1e-9)
+    assert result["cost_eur"] == pytest.approx(-4.0, abs=1e-9)
+    assert of(result, "payment_eur") == pytest.approx([12.0, -12.0], abs=1e-9)
+    assert of(result, "gain_eur") == pytest.approx([2.0, 2.0], abs=1e-9)
+    assert result["certificate"]["bound_eur"] == pytest.approx(-4.0, abs=1e-9)
+    assert result["certificate"]["max_agent_kkt_eur"] == pytest.approx(0.0, abs=1e-9)
+
+
+# -- case C: New England -----------------------------------------------------------------------------------------------
+
+
+def test_new_england_in_a_pool(cleared):
+    """31 agents: price, energy and what all win together are those that are known; the central solver agrees."""
+    result = cleared(EXAMPLES / "new_england.yaml", "--mechanism", "pool", "--verify", "central")
+
+    assert result["price_eur_per_kwh"][0] == pytest.approx(57.234302, abs=1e-6)
+    assert result["traded_kwh"][0] == pytest.approx(3893.3494, abs=1e-4)
+    assert result["cost_eur"] == pytest.approx(-92547.8749, abs=1e-3)
+    assert result["currency"] == "usd"
+    assert result["verification"]["agrees"] is True
+    assert result["verification"]["cost_eur"] == pytest.approx(-92547.8749, abs=1e-2)
+    assert result["verification"]["price_difference_eur_per_kwh"] < 1e-3
+
+
+# -- case I: two prosumers and a shared storage ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sets", "cost", "rents"),
+    [
+        pytest.param(("exchange=false", "storage=[]"), 1.20, None, id="neither"),
+        pytest.param(("exchange=false",), 0.80, 0.20, id="storage only"),
+        pytest.param(("storage=[]",), 1.05, None, id="exchange only"),
+        pytest.param((), 0.35, 0.35, id="both"),
+    ],
+)
+def test_renting_and_trading_are_complements(cleared, sets, cost, rents):
+    """Each of the four costs is known by hand, and so are the rents of a kWh and a kW together."""
+    result = cleared(EXAMPLES / "shared_storage.yaml", *(word for one in sets for word in ("--set", one)))
+
+    assert result["status"] == "converged"
+    assert result["alone_eur"] == pytest.approx(1.20, abs=1e-5)
+    assert result["cost_eur"] == pytest.approx(cost, abs=1e-4)
+    assert result["certificate"]["bound_eur"] <= cost + 1e-9
+    if rents is not None:
+        [storage] = result["storage"]
+        scarcity = storage["rent_energy_scarcity_eur_per_kwh"] + storage["rent_power_scarcity_eur_per_kw"]
+        assert scarcity == pytest.approx(rents, abs=1e-4)
+        assert sum(tenant["right_energy_kwh"] for tenant in storage["tenants"]) == pytest.approx(2.0, abs=1e-4)
+    if "exchange=false" in sets:
+        assert result["price_eur_per_kwh"] == [None, None]
+        assert result["traded_kwh"] == [0.0, 0.0]
+
+
+def test_dual_prices_of_the_shared_storage(cleared):
+    """The clearing's own payments: the sun gets nothing, the evening 0.15, the operator 0.70; they sum to zero."""
+    result = cleared(EXAMPLES / "shared_storage.yaml")
+
+    assert result["price_eur_per_kwh"] == pytest.approx([0.05, 0.40], abs=1e-4)
+    assert of(result, "alone_eur") == pytest.approx([-0.20, 1.40], abs=1e-9)
+    assert of(result, "gain_eur") == pytest.approx([0.0, 0.15], abs=1e-4)
+    [operator] = result["operators"]
+    assert (operator["id"], operator["cost_eur"]) == ("operator", 0.0)
+    assert operator["gain_eur"] == pytest.approx(0.70, abs=1e-4)
+    assert sum(of(result, "payment_eur")) + operator["payment_eur"] == pytest.approx(0.0, abs=1e-9)
+    assert result["certificate"]["rational"] is result["certificate"]["balanced"] is True
+
+
+@pytest.mark.parametrize(
+    ("rule", "gains"),
+    [
+        ("dual_prices", (0.0, 0.15, 0.70)),
+        ("nash", (0.85 / 3, 0.85 / 3, 0.85 / 3)),
+        ("shapley", (0.175, 0.375, 0.300)),
+    ],
+)
+def test_divisions_of_the_shared_storage(cleared, rule, gains):
+    """What two prosumers and the operator gain by three rules is known by hand."""
+    division = cleared(EXAMPLES / "shared_storage.yaml", "--divide", rule)["division"]
+
+    assert division["rule"] == rule
+    assert [share["id"] for share in division["shares"]] == ["sun", "evening", "operator"]
+    assert [share["gain_eur"] for share in division["shares"]] == pytest.approx(gains, abs=1e-4)
+    assert division["rational"] is division["balanced"] is True
+    assert division["imbalance_eur"] == pytest.approx(0.0, abs=1e-9)
+    assert division["excess_eur"] <= 1e-4  # each of the three is in the core
+
+
+def test_an_agent_may_own_the_storage(cleared):
+    """Then there is no operator: the evening, alone with its storage, moves nothing (it has no sun), and receives the rents."""
+    result = cleared(EXAMPLES / "shared_storage.yaml", "--set", "storage.ess.owner=evening")
+
+    assert result["operators"] == []
+    assert of(result, "alone_eur")[1] == pytest.approx(1.00, abs=1e-5)  # buys 2 kWh at 0.20 instead of 0.40
+    assert sum(of(result, "gain_eur")) == pytest.approx(0.80 - 0.35, abs=1e-4)
+    assert sum(of(result, "payment_eur")) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_rent_above_nothing_is_the_owners_cost(cleared):
+    """Reserve rents and wear are paid by the tenants and borne by the owner, whose gain is the scarcity rent alone."""
+    result = cleared(
+        EXAMPLES / "shared_storage.yaml", "--set", "storage.ess.rent_energy_eur_per_kwh=0.1", "--set", "storage.ess.wear_eur_per_kwh=0.01"
+    )  # fmt: skip
+    [operator], [storage] = result["operators"], result["storage"]
+
+    assert result["cost_eur"] == pytest.approx(0.35 + 2 * 0.1 + 4 * 0.01, abs=1e-4)
+    assert operator["cost_eur"] == pytest.approx(0.24, abs=1e-4)
+    assert operator["gain_eur"] == pytest.approx(0.70 - 0.24, abs=1e-4)
+    assert sum(t["reserve_rent_eur"] for t in storage["tenants"]) == pytest.approx(operator["cost_eur"], abs=1e-12)
+    assert sum(t["scarcity_rent_eur"] for t in storage["tenants"]) == pytest.approx(operator["gain_eur"], abs=1e-12)
+
+
+def test_the_central_solver_agrees_on_the_shared_storage(cleared):
+    """Cost, and the bound that the prices give, are those of the optimum."""
+    verification = cleared(EXAMPLES / "shared_storage.yaml", "--verify", "central")["verification"]
+
+    assert (verification["by"], verification["agrees"]) == ("central", True)
+    assert verification["cost_eur"] == pytest.approx(0.35, abs=1e-5)
+    assert verification["price_difference_eur_per_kwh"] < 1e-3
+
+
+# -- the street --------------------------------------------------------------------------------------------------------
+
+
+def test_the_street_is_better_off_together(cleared):
+    """Everybody gains, the cars are full in time, envelopes hold, energy and money balance."""
+    result = cleared(EXAMPLES / "street.yaml")
+
+    assert result["status"] == "converged"
+    assert result["certificate"]["gap"] < 1e-3
+    assert min(of(result, "gain_eur")) > 0.1
+    assert result["cost_eur"] < 0.7 * result["alone_eur"]
+    for t in range(24):
+        assert math.fsum(power[t] for power in of(result, "power_kw")) == pytest.approx(0.0, abs=1e-9)
+    agents = {agent["id"]: agent for agent in result["agents"]}
+    assert agents["Buche"]["stores"][0]["energy_kwh"][19] >= 41.0 - 1e-9
+    assert agents["Linde"]["stores"][0]["energy_kwh"][20] >= 30.0 - 1e-9
+    assert min(agents["Eiche"]["meter_kw"]) >= -5.4 - 1e-9
+    assert all(breach == 0.0 for agent in agents.values() for breach in agent["breach_kw"])
+    money = sum(of(result, "cost_eur")) + sum(one["cost_eur"] for one in result["operators"])
+    assert money == pytest.approx(result["cost_eur"], abs=1e-9)
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_is_what_its_schema_says(cleared):
+    """Every key is one that is documented, and none is missing."""
+    for name in ("two_agents", "shared_storage"):
+        result = cleared(EXAMPLES / f"{name}.yaml")
+
+        assert MarketResult.model_validate(result).model_dump(mode="json") == result
+
+
+def test_the_terminal_shows_prices_people_and_the_certificate(call):
+    """People see a table; its last column is what they gain."""
+    code, out, err = call(
+        "market", "clear", EXAMPLES / "shared_storage.yaml", "--divide", "nash", "--verify", "central"
+    )
+
+    assert (code, err) == (0, "")
+    for words in (
+        "price [eur/kWh]",
+        "gain [eur]",
+        "operator",
+        "scarcity rent [eur]",
+        "gap ",
+        "nash",
+        "central   agrees",
+    ):
+        assert words in out
+    [evening] = [
+        line.split() for line in out.splitlines() if line.split()[:1] == ["evening"] and len(line.split()) == 9
+    ]
+    assert float(evening[-1]) == pytest.approx(0.15, abs=1e-3)
+
+
+def test_quiet_says_nothing_and_out_keeps_everything(call, tmp_path):
+    """--out writes the JSON, whatever the terminal shows."""
+    path = tmp_path / "result.json"
+
+    assert call("market", "clear", EXAMPLES / "two_agents.yaml", "--quiet", "--out", path) == (0, "", "")
+    assert json.loads(path.read_text(encoding="utf-8"))["cost_eur"] == pytest.approx(-4.0, abs=1e-4)
+    code, _, err = call("market", "clear", EXAMPLES / "two_agents.yaml", "--out", tmp_path / "nowhere" / "x.json")
+    assert code == 2
+    assert "no such file or folder" in err
+
+
+CAR = """\
+kind: prosumers
+prices: {buy_eur_per_kwh: 0.3, sell_eur_per_kwh: 0.08}
+intervals: 2
+agents:
+  - {id: a, load_kw: 1, stores: [{kind: vehicle, energy_kwh: 50, charge_kw: 3, needed_kwh: 10}]}
+  - {id: b, pv_kw: 2}
+"""
+
+
+def test_what_cannot_be_had_is_infeasible(call, tmp_path):
+    """Exit code 3, with the agent and what is missing."""
+    path = tmp_path / "car.yaml"
+    path.write_text(CAR, encoding="utf-8")
+    code, out, err = call("market", "clear", path)
+
+    assert (code, out) == (3, "")
+    assert "agent 'a', store 0" in err
+    assert "4 kWh short of the 10 kWh" in err
+
+
+def test_what_cannot_be_had_may_be_relaxed(cleared, tmp_path):
+    """Then the others trade all the same, and the result says what is missing."""
+    path = tmp_path / "car.yaml"
+    path.write_text(CAR + "infeasible: relax\n", encoding="utf-8")
+    result = cleared(path, "--divide", "nash", "--verify", "central")
+
+    assert len(result["relaxed"]) == 1
+    assert "agent 'a', store 0" in result["relaxed"][0]
+    assert result["agents"][0]["stores"][0]["energy_kwh"] == pytest.approx([0.0, 3.0, 6.0], abs=1e-6)
+    assert result["traded_kwh"] == pytest.approx([2.0, 2.0], abs=1e-3)
+    assert result["verification"]["agrees"] is True
+
+
+def test_a_pool_that_cannot_balance_is_infeasible(call):
+    """Exit code 3, with the interval and the side."""
+    code, out, err = call(
+        "market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "pool", "--set", "agents.G.p_min=40"
+    )
+
+    assert (code, out) == (3, "")
+    assert err.startswith("interval 0: the agents must bring at least 10 kW together, and nobody is there for it.")
+
+
+def test_not_converging_ends_with_one(cleared, monkeypatch):
+    """The result is printed all the same, and says so."""
+    from sim import clear_exchange
+
+    monkeypatch.setattr(clear_exchange, "MOST", 20)
+    result = cleared(EXAMPLES / "shared_storage.yaml", code=1)
+
+    assert result["status"] == "not_converged"
+    assert result["certificate"]["converged"] is False
+    assert result["certificate"]["bound_eur"] <= 0.35 <= result["cost_eur"]
+
+
+def test_a_verification_that_disagrees_ends_with_one(cleared, monkeypatch):
+    """A plan that is dearer than the optimum by more than the tolerance is found out."""
+    import market.central
+
+    solve = market.central.solve
+
+    def cheaper(problem):
+        from dataclasses import replace
+
+        return solve(replace(problem, buy_eur_per_kwh=0.9 * problem.buy_eur_per_kwh))
+
+    monkeypatch.setattr(market.central, "solve", cheaper)
+    result = cleared(EXAMPLES / "shared_storage.yaml", "--verify", "central", code=1)
+
+    assert result["verification"]["agrees"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--mechanism", "exchage"), '"exchage" is no mechanism for prosumers; did you mean "exchange"?'),
+        (("--divide", "shapely"), '--divide: "shapely" is no rule; did you mean "shapley"?'),
+        (("--tolerance", "0"), "--tolerance is 0.0; give a number between 0 and 1"),
+        (("--tolerance", "nan"), "--tolerance is nan; give a number between 0 and 1"),
+        (("--set", "storage.ess.power_kw=-1"), "must be at least 0; given -1"),
+        (("--verify", "twice"), "See commonwatt --help."),
+        (("--seed", "-1"), "See commonwatt --help."),
+    ],
+)
+def test_what_cannot_be_asked_is_bad_input(call, words, said):
+    """Exit code 2 and a sentence, the nearest name where one is near."""
+    code, out, err = call("market", "clear", EXAMPLES / "shared_storage.yaml", *words)
+
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_case_that_is_not_there_is_bad_input(call, tmp_path):
+    """A wrong path, a folder."""
+    assert call("market", "clear", tmp_path / "no.yaml")[0] == 2
+    assert call("market", "clear", tmp_path)[0] == 2
+
+
+def test_selling_above_buying_between_two_is_refused(call):
+    """An agent that feeds in above what another pays would pass energy on without limit."""
+    code, _, err = call(
+        "market", "clear", EXAMPLES / "shared_storage.yaml",
+        "--set", "agents.sun.sell_eur_per_kwh=0.5", "--set", "agents.sun.buy_eur_per_kwh=0.6",
+    )  # fmt: skip
+
+    assert code == 2
+    assert "passing energy on would earn without limit" in err
+
+
+def test_the_schemas_are_printed(call, tmp_path):
+    """Of a case and of its result; both at once cannot be."""
+    code, out, _ = call("schema", "--case")
+    assert code == 0
+    assert {ref["$ref"] for ref in json.loads(out)["oneOf"]} == {"#/$defs/CurvesCase", "#/$defs/ProsumersCase"}
+    assert call("schema", "--result", "--out", tmp_path / "result.json")[0] == 0
+    assert "certificate" in json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["properties"]
+    assert call("schema", "--case", "--result")[0] == 2
+
+
+def test_every_option_and_choice_is_documented():
+    """docs/command-line.md names every option of the command, docs/case.md every mechanism, and the rules are those there are."""
+    import typer
+
+    from market.bargaining import DIVISIONS
+
+    page, case = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("command-line.md", "case.md"))
+    command = typer.main.get_command(cli.app).commands["market"].commands["clear"]
+
+    assert [
+        o for one in command.params for o in one.opts if o.startswith("--") and o != "--help" and o not in page
+    ] == []
+    assert [name for names in clearing.MECHANISMS.values() for name in names if f"| `{name}` |" not in case] == []
+    assert set(clearing.DIVISIONS) == set(DIVISIONS)
+    assert [rule for rule in clearing.DIVISIONS if rule not in page] == []
