@@ -77,6 +77,8 @@ class Bound:
     """What the payments leave to the owner of each shared store; their sum is that of the payments.  Shape (M,)."""
     price_eur_per_kwh: Floats
     """The prices, moved where (2) can hold.  Shape (T,)."""
+    net_eur_per_kwh: Floats
+    """The prices of the boxes' nets, 0 where nothing bounds them.  Shape (M, T)."""
 
 
 @njit(**EXACT)
@@ -148,13 +150,14 @@ def _mix(short: Floats, long: Floats, axis: int, out: Floats) -> None:
 def _free_spaces(
     e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: Floats, power: Floats,
     available: Floats, initial: Floats, final: Floats, least_kw: Floats, may: NDArray[np.bool_], rent_kwh: Floats,
-    rent_kw: Floats, size: float,
+    rent_kw: Floats, size: float, most_kwh: float, most_kw: float,
 ) -> Floats:  # fmt: skip
     """Return (n, 3): constant, cost per kWh and per kW of a plane below each agent's cost of space, rents included.
 
     A good plane falls in no direction: then nobody earns by renting more.  The first is taken where the agent's rights
     are; where it falls, others are taken at other powers and larger energies, and mixed until they are level (a mean of
-    planes below a cost is a plane below it).
+    planes below a cost is a plane below it).  Where every single right has a limit (``most_kwh``, ``most_kw``, else infinite)
+    a plane may fall up to there.
     """
     agents, steps = price_c.shape
     planes = np.zeros((agents, 3))
@@ -182,20 +185,27 @@ def _free_spaces(
                 else:
                     high = trial
                 _mix(weak if low > 0.0 else strong, strong if high < np.inf else weak, 2, level)
+                if low >= most_kw:  # as far as it may fall
+                    break
                 if level[1] >= 0.0 and level[2] >= -1e-15:
                     break
                 trial = 2.0 * low if high == np.inf else max(0.5 * high, least) if low == 0.0 else np.sqrt(low * high)
+                trial = min(trial, most_kw)
                 if trial > 20.0 * room or trial < 1e-4 * room or trial > 0.9999 * high:
                     break
             _mix(short if further > 1e-6 else level, level, 1, now)
             least_kwh = max(initial[i], final[i])
-            worth = now[0] + now[1] * least_kwh + min(now[1], 0.0) * size + min(now[2], 0.0) * 0.2 * size
+            more_kwh, more_kw, worth = size, 0.2 * size, now[0] + now[1] * least_kwh
+            if most_kw < np.inf:
+                more_kwh, more_kw, worth = most_kwh - least_kwh, most_kw - least_kw[i], worth + now[2] * least_kw[i]
+            worth += min(now[1], 0.0) * more_kwh + min(now[2], 0.0) * more_kw
             better = further == 1e-6 or worth > best
             best = worth if better else best
             for q in range(3):
                 planes[i, q] = now[q] if better else planes[i, q]
                 short[q] = level[q]
-            if level[1] >= 0.0 or least_kwh == 0.0:  # an empty space is a cone: a larger one says nothing new
+            cone = least_kwh == 0.0 and most_kw == np.inf  # then a larger one says nothing new
+            if level[1] >= 0.0 or cone:
                 break
     return planes
 
@@ -234,7 +244,9 @@ def bound(problem: Problem, plan: Plan, duals: Duals) -> Bound:
     total -= 1e-10 * (1.0 + abs(total))  # rounding must not lift it above the truth
     gain = np.maximum(costs + payment - agent, 0.0)
     turnover = _turnover_eur(p, plan, price)
-    return Bound(cost, total, (cost - total) / max(1.0, abs(cost)), turnover, gain, costs, payment, income, price)
+    return Bound(
+        cost, total, (cost - total) / max(1.0, abs(cost)), turnover, gain, costs, payment, income, price, sigma
+    )
 
 
 def _turnover_eur(p: Problem, plan: Plan, price: Floats) -> float:
@@ -324,7 +336,7 @@ def _rented(p: Problem, plan: Plan, duals: Duals, j: int, theta: Floats) -> tupl
     least_kwh, least_kw = (column[j] for column in least_rights(p))
     planes = _free_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.ess_available[j],
                           p.rented_initial_kwh[j], p.rented_final_kwh[j], least_kw, may, rent_kwh + scarcity_kwh,
-                          rent_kw + scarcity_kw, max(offer_kwh, 1e-6))  # fmt: skip
+                          rent_kw + scarcity_kw, max(offer_kwh, 1e-6), *((offer_kwh, offer_kw) if netted else (np.inf, np.inf)))  # fmt: skip
     at_least = planes[:, 0] + planes[:, 1] * least_kwh + planes[:, 2] * least_kw
     used_kwh, used_kw = (least_kwh, least_kw) if netted else (least_kwh.sum(), least_kw.sum())
     free_kwh, free_kw = np.maximum(offer_kwh - used_kwh, 0.0), np.maximum(offer_kw - used_kw, 0.0)

@@ -167,6 +167,7 @@ def clearing(
 ) -> Clearing:
     """Put plan, prices and certificate together."""
     p, duals = problem, outcome.duals
+    unpriced = p.ess_netted | p.rights_fixed
     tenants = np.where(p.leads, p.in_boxes(plan.rented_energy_kwh.sum(axis=1)).T, np.nan).T
     return Clearing(
         **{column.name: getattr(plan, column.name) for column in fields(Plan)},
@@ -186,9 +187,9 @@ def clearing(
         dual_asymmetry_eur_per_kwh=0.0,
         netting_cost_eur=_netting_cost_eur(p, plan, outcome),
         price_eur_per_kwh=certificate.price_eur_per_kwh,
-        rent_energy_scarcity_eur_per_kwh=np.where(p.ess_netted, 0.0, duals.rent_energy_eur_per_kwh),
-        rent_power_scarcity_eur_per_kw=np.where(p.ess_netted, 0.0, duals.rent_power_eur_per_kw),
-        ess_net_price_eur_per_kwh=duals.net_eur_per_kwh,
+        rent_energy_scarcity_eur_per_kwh=np.where(unpriced, 0.0, np.maximum(duals.rent_energy_eur_per_kwh, 0.0)),
+        rent_power_scarcity_eur_per_kw=np.where(unpriced, 0.0, np.maximum(duals.rent_power_eur_per_kw, 0.0)),
+        ess_net_price_eur_per_kwh=certificate.net_eur_per_kwh,
         operator_kwh=plan.box_energy_kwh - tenants,
         relaxed=relaxed,
         missing_kwh=missing_kwh,

@@ -5,7 +5,8 @@ Douglas-Rachford splitting (ADMM with relaxation alpha) on ``minimise A(v) + B(v
     w = prox_A(s),   z = prox_B(2 w - s),   s += alpha (z - w)                                                  (1)
 
 A, in :mod:`market.project`
-    all linear equations of one agent: its balance, its meter, its stores' contents; and the sums of the rights.
+    all linear equations of one agent: its balance, its meter, its stores' contents; and the sums of the rights.  Those of
+    netted boxes are in :mod:`market.box`.
 B, there in passing and in :mod:`market.prox`
     everything else, one closed form per variable: retail prices, envelope, curtailment, bounds, rents, the exchange
     (sum x = 0 and its charge) and the net of the shared stores.
@@ -17,6 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from market.box import move_boxes, prox_boxes
 from market.compiled import EXACT
 from market.project import backward, forward, share_rights
 from market.prox import prox_exchange, prox_net, prox_spaces
@@ -33,7 +35,7 @@ def iterate(
     data: Data, s: State, w: State, found: Found, factors: Factors, weights: Floats, room: Room, count: int,
     rights: bool, first: int, last: int, start: int, stop: int, keep: bool,
 ) -> None:  # fmt: skip
-    """Do (1) ``count`` times: the rights' sums, the tiles ``first`` to ``last``, the couplings of intervals ``start`` to ``stop``.
+    """Do (1) ``count`` times: the rights' sums and the boxes, the tiles ``first`` to ``last``, the couplings of intervals ``start`` to ``stop``.
 
     These parts follow upon each other; the tiles of one part and the intervals of another may be done at the same time.  Of
     w, only what couples is written, unless ``keep``.
@@ -41,6 +43,7 @@ def iterate(
     for _ in range(count):
         if rights:
             share_rights(data, s, w, found, weights)
+            move_boxes(data, s, w, weights)
         for k in range(first, last):
             forward(k, data, s, factors, weights, room)
             backward(k, data, s, w, factors, weights, room, keep)
@@ -49,6 +52,7 @@ def iterate(
         if stop > start:
             prox_exchange(data, s, w, found, weights, room, start, stop)
             prox_net(data, s, w, found, weights, start, stop)
+            prox_boxes(data, s, w, found, weights, start, stop)
 
 
 @njit(**EXACT)

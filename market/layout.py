@@ -114,6 +114,8 @@ class Layout:
     """Who has or may have a space.  Shape (M, n)."""
     precision: Any
     """Of the rows: numpy's float32 or float64."""
+    netted: bool
+    """Whether any shared store is."""
 
     def by_tile(self, width: int) -> Places:
         """Return the places of agents' columns that lie tile by tile, ``width`` of them."""
@@ -159,7 +161,7 @@ class Layout:
         count = len(self.tiles)
         return {
             "agent": count * steps * 3, "store": len(self.stores) * steps * 3, "exchange": count * steps,
-            "net": shared * count * steps, "right": 2 * shared * count,
+            "net": shared * count * steps, "right": 2 * shared * count, "box": shared * steps * 4 * self.netted,
         }[part]  # fmt: skip
 
     def state(self) -> tuple[Rows, State]:
@@ -186,6 +188,10 @@ class Layout:
         self.by_interval().spread(p.exchange_charge_eur_per_kwh, charge, unit=price)
         power = p.ess_power_offer_kw if p.right_power_kw is None else p.right_power_kw.sum(axis=1)
         bound_net = (p.ess_net_min_kw > -power[:, None]) | (p.ess_net_max_kw < power[:, None])
+        bound_net = np.where(p.ess_netted[:, None], p.ess_available > 0.0, bound_net)
+        boxes = p.box_bounds()
+        boxes[4:] -= idle_kwh(p.box_initial_kwh(), p.ess_retention, steps=p.steps)
+        constants = np.stack([p.dt_h * p.ess_efficiency_charge, p.dt_h / p.ess_efficiency_discharge, p.ess_retention])
         offers = np.stack([p.ess_energy_offer_kwh, p.ess_power_offer_kw]) / kw
         edge = np.stack([p.rented_initial_kwh, p.rented_final_kwh, *least_rights(p)]) / kw
         rents = np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw]) / units.price_eur_per_kwh
@@ -193,7 +199,8 @@ class Layout:
             self.tiles, given, self._bounds(p, kw), self._constants(p, price), charge, self.once(np.ones(p.n)),
             self.once(self.active.astype(np.float64)), self.once(edge), self.once(rents), p.ess_retention, offers,
             np.stack([p.ess_net_min_kw, p.ess_net_max_kw]) / kw, p.ess_available, np.where(p.ess_netted, offers, np.inf),
-            bound_net, p.breach_penalty_eur_per_kwh / price, float(4 * np.finfo(self.precision).eps), p.exchange == "free",
+            bound_net, p.ess_netted, p.ess_box, p.in_boxes(self.active.sum(axis=1).astype(np.float64)), boxes / kw, constants,
+            p.breach_penalty_eur_per_kwh / price, float(4 * np.finfo(self.precision).eps), p.exchange == "free",
             not p.rights_fixed,
         )  # fmt: skip
 
@@ -284,4 +291,6 @@ def lay_out(p: Problem, precision: Any) -> Layout:
     kind, agent = np.nonzero(active)
     at = seat[agent] // LANES
     stores[tiles[at, SLOT] + tiles[at, OWN] + kind, seat[agent] % LANES] = (p.stores + kind) * p.n + agent
-    return Layout((p.n, p.steps, p.stores, p.shared), agents, tiles, stores, active, precision)
+    return Layout(
+        (p.n, p.steps, p.stores, p.shared), agents, tiles, stores, active, precision, bool(p.ess_netted.any())
+    )

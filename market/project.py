@@ -161,7 +161,7 @@ def _invert(block: Floats, now: int, slots: int) -> None:
 
 @njit(**EXACT_PART)
 def share_rights(data: Data, s: State, w: State, found: Found, weights: Floats) -> None:
-    """Project the rights on their sums: where more is wanted than is offered, all give way alike."""
+    """Project the rights on their sums, which netted stores do not have: of what is wanted beyond the offer all give way alike."""
     tiles, shared = data.tiles.shape[0], data.bound_net.shape[0]
     for j in range(shared if data.renting else 0):
         for kind in range(2):
@@ -171,6 +171,8 @@ def share_rights(data: Data, s: State, w: State, found: Found, weights: Floats) 
                 total += widen(load(s.right, row + k)) * active
                 many += active
             excess = max(0.0, sum_up(total) - data.offers[kind, j]) / max(sum_up(many), 1.0)
+            if data.netted[j]:
+                excess = 0.0
             found.scarcity[kind, j] = weights[ENERGY + kind] * excess
             for k in range(tiles):
                 store(w.right, row + k, (load(s.right, row + k) - excess) * load(data.active, j * tiles + k))

@@ -166,7 +166,7 @@ def prox_net(data: Data, s: State, w: State, found: Found, weights: Floats, star
     alpha, rho = weights[RELAX], weights[NET]
     for j in range(shared):
         for t in range(start, stop):
-            if data.bound_net[j, t]:
+            if data.bound_net[j, t] and not data.netted[j]:
                 row, total, many = (j * steps + t) * tiles, widen(nothing(s.net)), widen(nothing(s.net))
                 for k in range(tiles):
                     active = widen(load(data.active, j * tiles + k))

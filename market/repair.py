@@ -31,7 +31,7 @@ __all__ = ["Draft", "Plan", "plan_cost_eur", "repair"]
 
 Floats = NDArray[np.float64]
 
-_ROUNDING_KW = 1e-9
+_ROUNDING = 1e-10, 1e-14  # kW, and a share of the power of all rights: a sum that is off by less is rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,8 +193,8 @@ def _rented(p: Problem, draft: Draft) -> tuple[Floats, Floats, Floats, Floats, F
         tenants = tenants_of(p, int(b))
         right, power = tenants.gather(energy_right), tenants.gather(power_right)
         content = np.empty((right.size, p.steps + 1))
-        off = np.inf
-        for helped, solved, enough in ((True, False, _ROUNDING_KW), (False, False, _ROUNDING_KW), (True, True, 1e-6)):
+        off, exact = np.inf, max(_ROUNDING[0], _ROUNDING[1] * float(power.sum()))
+        for helped, solved, enough in ((True, False, exact), (False, False, exact), (True, True, 1e-6)):
             into, out = tenants.gather(charge), tenants.gather(discharge)
             if solved:
                 right, power, into, out = restore(tenants, right, power, into, out)

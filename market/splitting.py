@@ -137,6 +137,9 @@ class Splitting:
                 size = p.steps * len(lay.tiles)
                 lay.by_interval().spread(columns * lay.active[j][:, None], s.net[j * size : (j + 1) * size], 0, kw)
             columns = old.by_interval().collect(then.exchange, long)[:, warm.gone :]
+            if lay.netted and old.netted:
+                boxes = then.box.reshape(p.shared, old.size[1], -1)[:, warm.gone :].reshape(s.box.shape)
+                s.box[:] = boxes / kw - self._idle_boxes() / kw
         else:
             lay.by_slot(3).spread(self._movable(stores, 2), s.store, 2, kw)
         if p.exchange == "pinned" and p.pinned_exchange_kw is not None:
@@ -244,6 +247,7 @@ class Splitting:
             (weights[[EXCHANGE]] * data.trading, tiles),
             (weights[NET] * data.bound_net.ravel(), tiles),
             (rights, tiles),
+            (self._box_metric(), 1),
         )
         parts = (self.layout.parts(rows) for rows in (mean, self.work, moved))
         for s, w, after, (rho, repeat) in zip(*parts, metric, strict=True):
@@ -251,6 +255,21 @@ class Splitting:
         change, w_size, z_size, dual = np.sqrt(sums)
         size = max(w_size, z_size, 1e-9)
         return float(change / size), float(change / max(dual, 1e-2 * size)), float(dual / size)
+
+    def _box_metric(self) -> Floats:
+        """Return the weights of the boxes' variables, 0 where there is none."""
+        data, p = self.data, self.problem
+        each = np.zeros(p.shared)
+        np.divide(1.0, data.tenants, out=each, where=(data.tenants > 0.0) & p.leads & p.ess_netted)
+        size = (p.shared, p.steps, 4) if self.layout.netted else (0, p.steps, 4)
+        return np.broadcast_to(self.weights[[FLOW, FLOW, CONTENT, NET]] * each[: size[0], None, None], size).ravel()
+
+    def _idle_boxes(self) -> Rows:
+        """Return the contents of the boxes if nothing flows, as the state's rows. [kWh]"""
+        p, rows = self.problem, self.layout.parts(self.layout.state()[0]).box
+        if self.layout.netted:
+            rows[2::4, 0] = idle_kwh(p.box_initial_kwh(), p.ess_retention, steps=p.steps).ravel()
+        return rows
 
     def _balance(self, factor_: float, mean: Rows) -> None:
         """Change the penalty and start again from the mean, its dual part rescaled."""
@@ -286,6 +305,7 @@ class Splitting:
         state, idle, kw = _copy(mean), lay.state()[0], self.units.power_kw
         state *= state.dtype.type(kw)
         lay.by_slot(3).spread(self._idle(), lay.parts(idle).store, 2)
+        lay.parts(idle).box[:] = self._idle_boxes()
         state += idle
         penalty = self.penalty * self.units.penalty_eur_per_kw2h
         return Warm(penalty, (p.n, p.steps, p.stores, p.shared), price, lay, state, kw * found.held)

@@ -65,7 +65,17 @@ class Data(NamedTuple):
     cap: Floats
     """Largest right to energy and to power that anyone may hold; infinite where only the sum counts.  Shape (2, M)."""
     bound_net: NDArray[np.bool_]
-    """Whether the net's bounds say more than the rights do.  Shape (M, T)."""
+    """Whether the net's bounds say more than the rights do, or a netted box does.  Shape (M, T)."""
+    netted: NDArray[np.bool_]
+    """Whether a box keeps the net.  Shape (M,)."""
+    box: NDArray[np.int64]
+    """Which row describes the box.  Shape (M,)."""
+    tenants: Floats
+    """How many tenants a netted box has.  Shape (M,)."""
+    box_bounds: Floats
+    """Least and largest charge, discharge and content of the boxes, contents less those without any flow.  Shape (6, M, T)."""
+    box_constants: Floats
+    """e1, e2 and retention of the boxes.  Shape (3, M)."""
     penalty: float
     """Of a breach, times dt."""
     rounding: float
@@ -89,6 +99,8 @@ class State(NamedTuple):
     """Row (j T + t) tiles + k."""
     right: Rows
     """Energy, power, row (q M + j) tiles + k."""
+    box: Rows
+    """Charge, discharge, content and net of the boxes in lane 0, row (j T + t) 4 + q; none if no store is netted."""
 
 
 class Found(NamedTuple):
