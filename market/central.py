@@ -10,6 +10,7 @@ can be compared field by field.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from market.problem import Problem
 from market.repair import Draft, repair
 from market.splitting import Outcome, cold_start
 
-__all__ = ["CentralProblem", "solve"]
+__all__ = ["CentralProblem", "Comparison", "solve", "verify"]
 
 Floats = NDArray[np.float64]
 Expression = Any  # CVXPY's own types do not tell expressions from booleans
@@ -207,7 +208,7 @@ class CentralProblem:
             *self.rented_charge_kw,
             *self.rented_discharge_kw,
         ]
-        return 0.5 * self.p.curvature_eur_per_kw2h * self.p.dt_h * sum(_cvxpy().sum_squares(flow) for flow in flows)
+        return 0.5 * self.p.tie_eur_per_kw2h * self.p.dt_h * sum(_cvxpy().sum_squares(flow) for flow in flows)
 
     def solve(self) -> tuple[Draft, Duals, int]:
         """Return the optimum, its prices, and how many iterations it took.
@@ -280,6 +281,59 @@ def solve(problem: Problem) -> Clearing:
     plan = repair(problem, draft, np.nan_to_num(duals.price_eur_per_kwh))
     outcome = Outcome(True, iterations, np.zeros((0, 4)), draft, duals, cold_start(problem))
     return clearing(problem, plan, outcome, bound(problem, plan, duals))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """A clearing beside the central optimum of its problem."""
+
+    central: Clearing
+    """The solver's answer, repaired and certified in the same way."""
+    cost_eur: float
+    central_cost_eur: float
+    excess_eur: float
+    """Cost less central cost; below 0 where the solver's own repair cost it more."""
+    certified: bool
+    """Whether each one's bound is below the other's cost, as it must be."""
+    price_difference_eur_per_kwh: float
+    """Largest difference of prices where both trade; elsewhere there are many prices.  NaN where nobody does."""
+    rent_difference_eur: float
+    """Largest difference of what a shared store's scarcity rents bring in, over all that is offered."""
+    energy_difference_kwh: float
+    """Largest difference of what the exchange moves in an interval."""
+
+
+def verify(problem: Problem, clearing_: Clearing) -> Comparison:
+    """Solve the whole problem centrally and compare.
+
+    Plans may differ where several cost the same; costs may not, by more than the certificates say.
+
+    Raises
+    ------
+    Infeasible
+        Where the problem has no plan.  A clearing that was relaxed belongs to ``attainable(problem)``.
+    """
+    best = solve(problem)
+    one, two = clearing_, best
+    sold = [problem.dt_h * np.maximum(c.exchange_kw, 0.0).sum(axis=0) for c in (one, two)]
+    traded = np.minimum(*sold) > 1e-3 * max(float(np.maximum(*sold).max(initial=0.0)), 1e-9)
+    prices = np.abs(one.price_eur_per_kwh - two.price_eur_per_kwh)[traded]
+    rents = [
+        c.rent_energy_scarcity_eur_per_kwh * problem.ess_energy_offer_kwh
+        + c.rent_power_scarcity_eur_per_kw * problem.ess_power_offer_kw
+        for c in (one, two)
+    ]
+    slack = 1e-6 * (1.0 + abs(best.cost_eur))  # the solver's own tolerance
+    return Comparison(
+        central=best,
+        cost_eur=one.cost_eur,
+        central_cost_eur=best.cost_eur,
+        excess_eur=one.cost_eur - best.cost_eur,
+        certified=one.bound_eur <= best.cost_eur + slack and best.bound_eur <= one.cost_eur + slack,
+        price_difference_eur_per_kwh=float(prices.max()) if prices.size else float("nan"),
+        rent_difference_eur=float(np.abs(rents[0] - rents[1]).max(initial=0.0)),
+        energy_difference_kwh=float(np.abs(sold[0] - sold[1]).max(initial=0.0)),
+    )
 
 
 def _sum(expression: Expression, axis: int | None = None) -> Expression:

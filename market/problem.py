@@ -175,7 +175,8 @@ class Problem:
     curvature_eur_per_kw2h: float = 1e-6
     """A term curvature/2 dt (x^2 + c^2 + d^2) that decides ties: of plans that cost the same, the evenest.  It is in no
     reported cost, and at 10 kW it moves a price by a thousandth of a cent per kWh.  A tie is decided slowly, so tolerances
-    below curvature over penalty, about 1e-5 here, take thousands of iterations."""
+    below curvature over penalty, about 1e-5 here, take thousands of iterations.  It is meant for powers up to 100 kW; where
+    somebody moves more, ``tie_eur_per_kw2h`` is that much less."""
     agent_ids: tuple[str, ...] | None = None
     """Names for messages; without them agents are called by their row."""
 
@@ -203,6 +204,13 @@ class Problem:
     def rights_fixed(self) -> bool:
         """Whether rights are given rather than cleared."""
         return self.right_energy_kwh is not None
+
+    @property
+    def tie_eur_per_kw2h(self) -> float:
+        """Return the curvature as it is used: so small that it moves no price where megawatts are moved."""
+        columns = (self.load_kw, self.pv_kw, self.store_charge_max_kw, self.store_discharge_max_kw)
+        largest = max(float(np.abs(column).max(initial=0.0)) for column in columns)
+        return self.curvature_eur_per_kw2h * min(1.0, 100.0 / max(largest, 1.0))
 
     def name(self, agent: int) -> str:
         """Return what a message calls an agent."""

@@ -177,7 +177,7 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats, *, burning
     if p.exchange == "pinned" and p.pinned_exchange_kw is not None:
         exchange = p.pinned_exchange_kw.copy()
     elif p.exchange == "free" and p.n > 1:
-        curvature = max(p.curvature_eur_per_kw2h, 1e-7)
+        curvature = max(p.tie_eur_per_kw2h, 1e-9)
         _clear_needs(need, p.buy_eur_per_kwh, p.sell_eur_per_kwh, p.exchange_charge_eur_per_kwh, curvature,
                      price_eur_per_kwh, exchange)  # fmt: skip
     return Plan(need + exchange, exchange, meter, curtailed, breach, charge, discharge, energy, rented_charge,

@@ -170,7 +170,7 @@ class Splitting:
         p = self.problem
         rights = np.array([_RIGHT_ENERGY, _RIGHT_POWER]) * p.steps
         scaled = np.concatenate([_RELATIVE, rights]) * self.penalty * p.dt_h
-        curvature = p.curvature_eur_per_kw2h / self.units.penalty_eur_per_kw2h
+        curvature = p.tie_eur_per_kw2h / self.units.penalty_eur_per_kw2h
         weights = np.concatenate([scaled, [curvature * p.dt_h, _RELAXATION]])
         factor(self.data, weights, self.factors, self.rooms[0])
         return weights
