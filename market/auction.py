@@ -237,10 +237,9 @@ class _Book:
             lot = np.asarray(np.random.default_rng(seed).random(energy.shape))
         self.energy = np.abs(energy)
         self.sales, self.purchases = _Side(energy, price, lot, 1.0), _Side(-energy, price, lot, -1.0)
-        # all orders by price: where supply has grown and demand has gone so far that they meet
-        merit = np.where(self.energy > 0.0, price, np.inf)
-        order = np.argsort(merit, axis=1)
-        self.price = np.take_along_axis(merit, order, 1)
+        # all orders by price: where supply has grown and demand has gone so far that they meet; empty ones weigh nothing
+        order = np.argsort(price, axis=1)
+        self.price = np.take_along_axis(price, order, 1)
         self.weight = np.take_along_axis(energy, order, 1)
         self.rank = np.empty_like(order)
         np.put_along_axis(self.rank, order, np.broadcast_to(np.arange(m), order.shape), 1)
@@ -310,12 +309,10 @@ class _Book:
             enough = self.passed[t, middle] - own >= demand - self.rounding
             first, stop = np.where(enough, first, np.minimum(middle + 1, stop)), np.where(enough, middle, stop)
         at = self.price[t, first]
-        at = np.where(np.isfinite(at), at, 0.0)  # nobody else has an order
-        known = np.where(np.isfinite(self.price), self.price, 0.0)
         sold, bought = np.maximum(self.weight, 0.0), np.maximum(-self.weight, 0.0)
-        below, below_eur = np.cumsum(sold, axis=1), np.cumsum(sold * known, axis=1)
+        below, below_eur = np.cumsum(sold, axis=1), np.cumsum(sold * self.price, axis=1)
         above = bought.sum(axis=1)[:, None] - np.cumsum(bought, axis=1)
-        above_eur = (bought * known).sum(axis=1)[:, None] - np.cumsum(bought * known, axis=1)
+        above_eur = (bought * self.price).sum(axis=1)[:, None] - np.cumsum(bought * self.price, axis=1)
         welfare = below[t, first] * at - below_eur[t, first] + above_eur[t, first] - above[t, first] * at
         gain = np.maximum(energy * (at[:, None, :] - price), 0.0).sum(axis=1)
         return np.asarray(welfare - gain)

@@ -2,7 +2,8 @@
 
 In an interval members need D_i and have G_j left over at their balance, at retail.  They share V = min(ΣD, ΣG), everybody in
 proportion, if that is worth while: if the cheapest purchase price of those in need, less their local charge, p_b, is not
-below the dearest feed-in price of those with a surplus, p_s.  The rest stays with the retailer::
+below the dearest feed-in price of those with a surplus, p_s (nothing where feeding in costs money and is left).  The rest
+stays with the retailer::
 
     A_i = D_i V / ΣD,   B_j = G_j V / ΣG                                                                          (1)
 
@@ -73,14 +74,14 @@ def by_price_rule(before: Alone, rule: str) -> SharedOut:
     ([0.08], [0.14])
     """
     retail = _retail(before)
-    s = _Shares(before, retail)
+    s = _Shares(before)
     low, high = np.where(s.shares, s.highest_sell, 0.0), np.where(s.shares, s.lowest_buy, 0.0)
     ratio = np.where(s.shares, np.minimum(s.supply / np.where(s.shares, s.demand, 1.0), 1.0), 1.0)
     parts = np.rint(ratio * _PARTS).astype(np.int64)
     price = price_of(rule, high, low, np.full_like(parts, _PARTS), parts)
     payment = price * (s.received - s.given)
     bought = payment * (s.received > 0.0) + (retail.buy - retail.charge) * (s.need - s.received)
-    sold = -payment * (s.given > 0.0) + retail.sell * (s.surplus - s.given)
+    sold = -payment * (s.given > 0.0) + before.curves.b_eur_per_kwh * (s.surplus - s.given)
     return SharedOut(
         s.given - s.received, payment, np.where(s.shares, price, np.nan), _mean(bought, s.demand), _mean(sold, s.supply)
     )
@@ -101,9 +102,9 @@ def bill_sharing(before: Alone) -> SharedOut:
     ([0.0], [0.1])
     """
     retail = _retail(before)
-    s = _Shares(before, retail)
+    s = _Shares(before)
     bill = retail.buy * (s.need - s.received) + retail.charge * s.received
-    income = retail.sell * (s.surplus - s.given)
+    income = before.curves.b_eur_per_kwh * (s.surplus - s.given)
     buy_price = float(bill.sum() / s.need.sum()) if s.need.any() else float("nan")
     sell_price = float(income.sum() / s.surplus.sum()) if s.surplus.any() else float("nan")
     payment = np.where(s.need > 0.0, buy_price * s.need - bill, 0.0)
@@ -120,12 +121,12 @@ def bill_sharing(before: Alone) -> SharedOut:
 class _Shares:
     """Equation (1)."""
 
-    def __init__(self, before: Alone, retail: Retail) -> None:
+    def __init__(self, before: Alone) -> None:
         self.need, self.surplus = before.need_kwh(), before.surplus_kwh()
         self.demand, self.supply = self.need.sum(axis=0), self.surplus.sum(axis=0)
-        local = retail.buy - retail.charge
-        self.lowest_buy = np.where(self.need > 0.0, local, np.inf).min(axis=0, initial=np.inf)
-        self.highest_sell = np.where(self.surplus > 0.0, retail.sell, -np.inf).max(axis=0, initial=-np.inf)
+        worth = before.curves.b_eur_per_kwh  # purchase less charge, or feed-in
+        self.lowest_buy = np.where(self.need > 0.0, worth, np.inf).min(axis=0, initial=np.inf)
+        self.highest_sell = np.where(self.surplus > 0.0, worth, -np.inf).max(axis=0, initial=-np.inf)
         both = (self.demand > 0.0) & (self.supply > 0.0)
         self.shares = both & (self.lowest_buy >= self.highest_sell)
         volume = np.where(self.shares, np.minimum(self.demand, self.supply), 0.0)

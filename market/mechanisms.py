@@ -74,9 +74,10 @@ class Outcome:
     price_eur_per_kwh: Floats
     """Where there is one for all; the mean of the trades in an order book; NaN where there is none.  Shape (T,)."""
     buy_price_eur_per_kwh: Floats
-    """What buyers pay in the mean, NaN where nobody does.  Shape (T,)."""
+    """What buyers pay in the mean, NaN where nobody does; where a formula makes prices, the retailer's part included.
+    Shape (T,)."""
     sell_price_eur_per_kwh: Floats
-    """What sellers get in the mean, NaN where nobody does.  Shape (T,)."""
+    """What sellers get in the mean, likewise.  Shape (T,)."""
     welfare_eur: float
     """What all together gain over being alone, whoever gets it: agents, auctioneer or the owners of shared stores."""
     auctioneer_eur: float
@@ -275,7 +276,7 @@ def _orders(before: Alone, options: dict[str, Any]) -> Orders:
 
 def _shared(name: str, before: Alone, options: dict[str, Any], seed: int, done: community_prices.SharedOut) -> Outcome:
     prices = (done.price_eur_per_kwh, done.buy_price_eur_per_kwh, done.sell_price_eur_per_kwh)
-    return _outcome(name, before, options, seed, done.traded_kwh, done.payment_eur.sum(axis=1), *prices)
+    return _outcome(name, before, options, seed, done.traded_kwh, done.payment_eur.sum(axis=1), *prices, retail=True)
 
 
 def _auctioned(name: str, before: Alone, options: dict[str, Any], seed: int, done: auction.Auctioned) -> Outcome:
@@ -286,7 +287,7 @@ def _auctioned(name: str, before: Alone, options: dict[str, Any], seed: int, don
 
 def _outcome(
     name: str, before: Alone, options: dict[str, Any], seed: int, traded: Floats, payment: Floats, price: Floats,
-    buy_price: Floats, sell_price: Floats, deviation: float = float("nan"),
+    buy_price: Floats, sell_price: Floats, deviation: float = float("nan"), *, retail: bool = False,
 ) -> Outcome:  # fmt: skip
     """Put together what a mechanism that moves no store leads to."""
     change = before.curves.cost_eur(traded / before.curves.dt_h)
@@ -302,8 +303,8 @@ def _outcome(
         payment_eur=payment,
         traded_kwh=traded,
         price_eur_per_kwh=np.where(trades, price, np.nan),
-        buy_price_eur_per_kwh=np.where(trades, buy_price, np.nan),
-        sell_price_eur_per_kwh=np.where(trades, sell_price, np.nan),
+        buy_price_eur_per_kwh=np.where(trades | retail, buy_price, np.nan),
+        sell_price_eur_per_kwh=np.where(trades | retail, sell_price, np.nan),
         welfare_eur=0.0 - float(change.sum()),
         auctioneer_eur=float(payment.sum()),
         operator_eur=0.0,
@@ -317,7 +318,7 @@ def _exchange_of_homes(before: Alone, problem: Problem, options: dict[str, Any],
     from market.repair import plan_cost_eur
 
     own: dict[str, Any] = {"tolerance": 1e-4}
-    own |= {key: options[key] for key in ("tolerance", "infeasible", *_EXCHANGE) if key in options}
+    own |= {key: options[key] for key in ("tolerance", *_EXCHANGE) if key in options}
     found = clear(problem, **own)
     plain: Floats = plan_cost_eur(problem, found)
     payment = found.payment_eur
@@ -350,7 +351,7 @@ def _exchange_of_homes(before: Alone, problem: Problem, options: dict[str, Any],
             gains,
             payments,
             excess=_excess(before, gains, options, seed),
-            tolerance_eur=max(1e-6, found.max_agent_kkt),
+            tolerance_eur=1e-6 + found.max_agent_kkt,
         ),
     )
 

@@ -9,6 +9,9 @@ alternative::
     buys up to N, for at most   buy - exchange charge                                                            (1)
     sells up to G, for at least sell                                                                             (2)
 
+What a home curtails because feeding in costs money, as far as its envelope lets it out, it sells for at least nothing.
+Nobody buys at the retailer to sell to a neighbour; in the exchange, where tariffs differ, somebody may.
+
 **Cost curves** (:class:`market.curves.Curves`).  Alone means no power at all; with retail prices given, alone means what
 the curve wants at them, and (1) and (2) hold as for homes.  A curve becomes a staircase: each side of zero, as far as
 anybody could agree to its price, is cut in equal steps, each priced at the marginal cost in its middle, so that a whole step
@@ -20,13 +23,16 @@ In both cases the cost after a trade is ``alone + cost(traded) + payment``, with
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from market.curves import Curves
 from market.problem import Problem
+
+if TYPE_CHECKING:
+    from market.exchange import Clearing
 
 __all__ = ["Alone", "Orders", "OrdersError", "Retail", "alone", "orders_from"]
 
@@ -115,7 +121,7 @@ class Alone:
     """Where everybody stands without the community, and what they bring to it."""
 
     source: Problem | Curves
-    """What it was made from."""
+    """What it was made from; needs that nothing can meet are relaxed in it if that was asked for."""
     names: tuple[str, ...]
     cost_eur: Floats
     """What each pays alone.  Shape (n,)."""
@@ -267,18 +273,50 @@ def _agreeable(c: Curves) -> tuple[Floats, Floats]:
 
 def _homes_alone(problem: Problem, tolerance: float, infeasible: Literal["raise", "relax"]) -> Alone:
     from market.exchange import clear  # numba is loaded only where homes are
+    from market.feasible import attainable, broken_needs
     from market.repair import plan_cost_eur
 
+    if infeasible not in ("raise", "relax"):
+        raise OrdersError(f"infeasible is {infeasible!r}; give 'raise' or 'relax'.")
     if problem.exchange == "pinned":
         raise OrdersError("exchange is 'pinned': these homes have traded already. Give 'free' to let them trade again.")
+    relaxed: tuple[str, ...] = ()
+    if infeasible == "relax":
+        relaxed, problem = tuple(broken_needs(problem)), attainable(problem)[0]
     apart = _without_shared_stores(replace(problem, exchange="zero"))
-    plan = clear(apart, tolerance=tolerance, infeasible=infeasible)
+    plan = _curtailed_at_best(apart, clear(apart, tolerance=tolerance))
     cost: Floats = plan_cost_eur(apart, plan)
     retail = Retail(problem.buy_eur_per_kwh, problem.sell_eur_per_kwh, problem.exchange_charge_eur_per_kwh)
     names = _names(problem.agent_ids, problem.n)
     power = np.where(np.abs(plan.grid_kw) > _ROUNDING_KW, -plan.grid_kw, 0.0)
+    room = np.maximum(problem.export_limit_kw + plan.meter_kw, 0.0)
+    spare = np.where(power >= 0.0, np.minimum(plan.curtailed_kw, room), 0.0)
+    spare = np.where(spare > _ROUNDING_KW, spare, 0.0)
     bids = _bids(power, retail, problem.dt_h, names)
-    return Alone(problem, names, cost, bids, retail, plan.converged, plan.relaxed)
+    # who throws energy away rather than feed it in for less than nothing gives it away
+    bids = replace(
+        bids,
+        b_eur_per_kwh=np.where(spare > 0.0, np.maximum(retail.sell, 0.0), bids.b_eur_per_kwh),
+        p_max_kw=bids.p_max_kw + spare,
+    )
+    return Alone(problem, names, cost, bids, retail, plan.converged, relaxed)
+
+
+def _curtailed_at_best(p: Problem, plan: Clearing) -> Clearing:
+    """Return the plan with the curtailment that is best for its stores' flows, exactly.
+
+    Feeding in earns: only what the envelope does not let out is curtailed.  It costs: all that is left over is.  Buying
+    earns: everything is.
+    """
+    base = p.load_kw - p.pv_kw + (plan.charge_kw - plan.discharge_kw).sum(axis=0)
+    rented = (plan.rented_charge_kw - plan.rented_discharge_kw).sum(axis=0)
+    least = np.clip(-p.export_limit_kw - base, 0.0, p.pv_kw)
+    most = np.maximum(np.clip(p.import_limit_kw - base, 0.0, p.pv_kw), least)
+    wanted = np.where(p.sell_eur_per_kwh >= 0.0, 0.0, np.where(p.buy_eur_per_kwh >= 0.0, -base - rented, p.pv_kw))
+    curtailed = np.clip(wanted, least, most)
+    meter = base + curtailed
+    breach = np.maximum(np.maximum(meter - p.import_limit_kw, -p.export_limit_kw - meter), 0.0)
+    return replace(plan, grid_kw=meter + rented, meter_kw=meter, curtailed_kw=curtailed, breach_kw=breach)
 
 
 def _without_shared_stores(p: Problem) -> Problem:

@@ -61,6 +61,17 @@ def test_a_home_that_cannot_be_met_is_named_and_the_others_go_on():
     assert before.cost_eur.round(6).tolist() == [0.6, 0.3]
 
 
+def test_what_is_thrown_away_is_offered_for_nothing():
+    """Feeding in costs 0.06: 3 kW of sun are curtailed alone, 2 of them fit through the envelope and are for sale at 0."""
+    case = Problem.plain([[0.0]], [[3.0]], 0.30, -0.06, dt_h=0.5, export_limit_kw=2.0)
+
+    before = alone(case)
+
+    assert before.cost_eur.tolist() == pytest.approx([0.0], abs=1e-9)
+    assert before.surplus_kwh().tolist() == [[1.0]]
+    assert before.curves.b_eur_per_kwh.tolist() == [[0.0]]
+
+
 def test_curves_alone_cost_nothing():
     """Without a retailer there is no power alone, and the curves are the bids."""
     before = alone(TWO)
