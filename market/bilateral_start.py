@@ -1,0 +1,86 @@
+"""Where the bilateral iteration begins: the pool's price and a penalty in its units.
+
+If charges did not differ all agents would meet at the pool's price (:func:`market.curves.clear_pool`), so the iteration
+looks for differences from it, which also keeps single precision's digits for what matters.  The penalty is a slope of
+prices over powers; the pool says which: the mean, weighted by power, of an agent's margin over its power.  From there a few
+dozen iterations do what takes hundreds from a penalty ten times off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market.bilateral_problem import Bilateral
+from market.curves import Curves, clear_pool
+
+__all__ = ["Start", "Warm", "start"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Warm:
+    """Where a clearing ended; another with the same agents and pairs may begin there."""
+
+    trades_kw: Floats
+    """Shape (E, T)."""
+    price_eur_per_kwh: Floats
+    """Shape (E, T)."""
+    marginal_eur_per_kwh: Floats
+    """Shape (n, T)."""
+    penalty_eur_per_kw2h: Floats
+    """Shape (T,)."""
+    charge_kw: Floats
+    """Shape (K, n, T)."""
+    discharge_kw: Floats
+    """Shape (K, n, T)."""
+    energy_kwh: Floats
+    """At the end of every interval.  Shape (K, n, T)."""
+
+    def dropped(self, steps: int) -> Warm:
+        """Return the rest of the horizon, without its first ``steps`` intervals."""
+        return Warm(*(getattr(self, name)[..., steps:] for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Reference price, penalty and scales, each of shape (T,)."""
+
+    price_eur_per_kwh: Floats
+    penalty_eur_per_kw2h: Floats
+    margin_eur_per_kwh: Floats
+    """How far an agent's first kWh is from the price, typically."""
+    size_kw: Floats
+    """What an agent brings, typically."""
+
+
+def start(problem: Bilateral) -> Start:
+    """Return where to begin."""
+    curves = problem.curves
+    charge = np.full((problem.n, problem.steps), np.inf)
+    total = 0.5 * (problem.charge_first_eur_per_kwh + problem.charge_second_eur_per_kwh)
+    for ends in (problem.first, problem.second):
+        np.minimum.at(charge, ends, np.broadcast_to(total, (problem.pairs, problem.steps)))
+    charge[~np.isfinite(charge)] = 0.0
+    sell, buy = problem.may()
+    shifted = curves.b_eur_per_kwh + np.where(sell & ~buy, charge, np.where(buy & ~sell, -charge, 0.0))
+    linked = np.zeros(problem.n, dtype=bool)
+    linked[problem.first] = linked[problem.second] = True
+    low, high = np.where(linked[:, None], (curves.p_min_kw, curves.p_max_kw), 0.0)
+    pool = clear_pool(Curves.plain(curves.a_eur_per_kw2h, shifted, low, high, dt_h=curves.dt_h))
+    median = np.median(shifted, axis=0) if problem.n else np.zeros(problem.steps)
+    price = np.where(np.isfinite(pool.price_eur_per_kwh), pool.price_eur_per_kwh, median)
+    power, margin = abs(pool.power_kw), abs(price - shifted)
+    reach = np.maximum(abs(low), abs(high)).mean(axis=0) if problem.n else np.ones(problem.steps)
+    spread = margin.mean(axis=0) if problem.n else np.ones(problem.steps)
+    traded = power.sum(axis=0)
+    some = traded > 1e-9 * problem.n * reach
+    weight = np.where(some, traded, 1.0)
+    size = np.where(some, (power**2).sum(axis=0) / weight, reach)
+    near = np.where(some, (margin * power).sum(axis=0) / weight, spread)
+    near = np.maximum(near, 1e-3 * np.maximum(spread, 1e-3 * abs(price)))  # where all are tied at one price
+    near, size = np.where(near > 0.0, near, 1.0), np.where(size > 0.0, size, 1.0)
+    return Start(price, near / size, near, size)
