@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from market.compiled import EXACT
 from market.problem import Problem
 
-__all__ = ["Infeasible", "attainable", "broken_needs", "check_feasible", "least_rights"]
+__all__ = ["Infeasible", "attainable", "broken_needs", "check_feasible", "enough_rights", "least_rights"]
 
 Floats = NDArray[np.float64]
 
@@ -68,16 +68,31 @@ def attainable(problem: Problem) -> tuple[Problem, Floats, Floats]:
 
 
 def least_rights(p: Problem) -> tuple[Floats, Floats]:
-    """Return the least energy and power with which every rented space can reach its final content.  Shapes (M, n).
+    """Return the energy and the power that every rented space needs to reach its final content.  Shapes (M, n).
 
-    Infinite power where the space is never available and would have to be.
+    Less of either would not do; both together may not do either (:func:`enough_rights`).  Out of all bounds where the space is
+    never available and would have to be.
     """
-    energy = np.maximum(p.rented_initial_kwh, p.rented_final_kwh)
+    idle = np.argmax(p.ess_available[:, ::-1] > 0.0, axis=1)  # nothing flows in so many intervals at the end
+    final = p.rented_final_kwh / (p.ess_retention**idle)[:, None]
     kept = p.ess_retention[:, None] ** np.arange(p.steps)[::-1]
     short = p.rented_final_kwh - (p.ess_retention**p.steps)[:, None] * p.rented_initial_kwh
-    hours = np.maximum(p.dt_h * (p.ess_available * kept).sum(axis=1), 1e-300)[:, None]
+    hours = np.maximum(p.dt_h * (p.ess_available * kept).sum(axis=1), 1e-200)[:, None]
     into, out = hours * p.ess_efficiency_charge[:, None], hours / p.ess_efficiency_discharge[:, None]
-    power = np.where(short > 0.0, short / into, -short / out)
+    return np.maximum(p.rented_initial_kwh, final), np.where(short > 0.0, short / into, -short / out)
+
+
+def enough_rights(p: Problem) -> tuple[Floats, Floats]:
+    """Return energy and power with which every rented space can reach its final content: by a steady flow.  Shapes (M, n)."""
+    energy, power = least_rights(p)
+    short = p.rented_final_kwh > (p.ess_retention**p.steps)[:, None] * p.rented_initial_kwh
+    gain = (
+        np.where(short, p.ess_efficiency_charge[:, None], -1.0 / p.ess_efficiency_discharge[:, None]) * power * p.dt_h
+    )
+    content = p.rented_initial_kwh
+    for t in range(p.steps):
+        content = p.ess_retention[:, None] * content + p.ess_available[:, t, None] * gain
+        energy = np.maximum(energy, content)
     return energy, power
 
 
@@ -120,7 +135,7 @@ def _check_shared(p: Problem, j: int) -> list[str]:
     energy, power = float(p.ess_energy_offer_kwh[j]), float(p.ess_power_offer_kw[j])
     mistakes = []
     first, last = p.rented_initial_kwh[j], p.rented_final_kwh[j]
-    needed = least_rights(p)[1][j]
+    room, needed = (column[j] for column in least_rights(p))
     if p.right_energy_kwh is not None and p.right_power_kw is not None:
         energy, power = float(p.right_energy_kwh[j].sum()), float(p.right_power_kw[j].sum())
         mistakes += [
@@ -128,17 +143,21 @@ def _check_shared(p: Problem, j: int) -> list[str]:
             f"{last[i]:.6g} kWh."
             for i in np.flatnonzero(needed > p.right_power_kw[j] + _ROUNDING_KWH).tolist()
         ]
+        mistakes += [
+            f"{p.name(i)}, shared store {j}: it needs room for {room[i]:.6g} kWh, its right has {p.right_energy_kwh[j, i]:.6g}."
+            for i in np.flatnonzero(room > p.right_energy_kwh[j] + 1e-6).tolist()
+        ]
     elif p.ess_netted[j]:
         mistakes += [
             f"{p.name(i)}, shared store {j}: its content at the beginning and at the end needs {total[i]:.6g} {unit}, a right "
             f"has {offer:.6g} at most."
-            for unit, total, offer in (("kWh", np.maximum(first, last), energy), ("kW", needed, power))
+            for unit, total, offer in (("kWh", room, energy), ("kW", needed, power))
             for i in np.flatnonzero(total > offer + _ROUNDING_KWH).tolist()
         ]
     else:
         mistakes += [
             f"shared store {j}: the contents at the beginning and at the end need {total:.6g} {unit}, {offer:.6g} are offered."
-            for unit, total, offer in (("kWh", np.maximum(first, last).sum(), energy), ("kW", needed.sum(), power))
+            for unit, total, offer in (("kWh", room.sum(), energy), ("kW", needed.sum(), power))
             if total > offer + _ROUNDING_KWH
         ]
     return mistakes + (_check_box(p, j) if p.ess_netted[j] else _check_net(p, j, energy, power * p.ess_available[j]))

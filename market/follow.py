@@ -141,6 +141,9 @@ def follow_rented(
             all_power[t] += power[i, t]
     total_tube = _total_tube(box[0], box[1], box[2], right.sum(), all_power, final.sum(), bounds)
     net, least, most, content = np.empty(tenants), np.empty(tenants), np.empty(tenants), initial.copy()
+    for i in range(tenants):  # no way at all, not even alone
+        if not low[i, 0] - 1e-6 <= initial[i] <= high[i, 0] + 1e-6:
+            return np.inf
     energy[:, 0] = initial
     content_of_box[0] = inside = box[3]
     worst = 0.0

@@ -21,7 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from market.compiled import EXACT
-from market.feasible import Infeasible, least_rights
+from market.feasible import Infeasible, enough_rights
 from market.follow import follow_own, follow_rented
 from market.problem import Problem
 from market.restore import restore
@@ -217,7 +217,7 @@ def _rights(p: Problem, draft: Draft) -> tuple[Floats, Floats]:
     """Return the rights, inside the offers and large enough for what is in the spaces."""
     if p.right_energy_kwh is not None and p.right_power_kw is not None:
         return p.right_energy_kwh.copy(), p.right_power_kw.copy()
-    least_energy, least_power = least_rights(p)
+    least_energy, least_power = enough_rights(p)
     rights = []
     for right, least, offer in (
         (draft.right_energy_kwh, least_energy, p.ess_energy_offer_kwh),

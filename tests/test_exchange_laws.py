@@ -89,7 +89,22 @@ def drawn_spaces(rng, shared, n, steps):
         low, high = np.full((shared, steps), -np.inf), np.full((shared, steps), np.inf)
         low[:, 0], high[:, -1] = rng.uniform(-1, 0.5 * power.min()), rng.uniform(0, 1)
         more |= {"ess_net_min_kw": np.minimum(low, high), "ess_net_max_kw": high}
-    return more
+    return more | drawn_boxes(rng, shared, steps, more)
+
+
+def drawn_boxes(rng, shared, steps, drawn):
+    """Some stores netted, two of them perhaps in one box, some not always available."""
+    netted, box = rng.random(shared) < 0.5, np.arange(shared)
+    available = np.where(rng.random((shared, steps)) < 0.2, rng.choice([0.0, 0.5], (shared, steps)), 1.0)
+    more = {"ess_netted": netted, "ess_available": available}
+    more |= {"ess_floor": rng.uniform(0, 0.1, shared), "ess_ceiling": rng.uniform(0.9, 1, shared)}
+    if shared == 2 and netted.all() and rng.random() < 0.5:
+        box[1] = 0
+        for name in ("ess_net_min_kw", "ess_net_max_kw"):
+            if name in drawn:
+                more[name] = drawn[name].copy()
+                more[name][1] = np.inf if name.endswith("max_kw") else -np.inf
+    return more | {"ess_box": box}
 
 
 def possible(seed):
