@@ -10,12 +10,14 @@ A case is read as a scenario is (:mod:`sim.scenario_file`): every mistake at onc
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from sim.case_agents import CurveAgent, Prosumer, SharedStorage
 from sim.case_series import Floats, Series, frame_of, series, steady
@@ -45,6 +47,15 @@ CASE = Document(
     most="put long series into a CSV file beside it",
 )
 
+
+def _option(value: Any) -> int | float | str:
+    finite = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    if isinstance(value, bool) or not finite:
+        raise PydanticCustomError("no_option", "must be a finite number or a text")
+    return str(value) if isinstance(value, str) else value
+
+
+Option = Annotated[int | float | str, PlainValidator(_option, json_schema_input_type=float | str)]
 Charge = Annotated[Floats, series(least=0, why="A charge is paid, never received")]
 Limit = Annotated[Floats, series(least=0, why="A limit has no sign; null is no limit", unlimited=True)]
 
@@ -56,9 +67,9 @@ class Pair(Spec):
     """One of the two."""
     second: Id
     """The other."""
-    charge_first_eur_per_kwh: Charge | None = None
+    charge_first_eur_per_kwh: Series | None = None
     """What the first pays for every kWh traded, bought or sold; null: the charge of all trades."""
-    charge_second_eur_per_kwh: Charge | None = None
+    charge_second_eur_per_kwh: Series | None = None
     """What the second pays for every kWh traded, bought or sold; null: the charge of all trades."""
     limit_kw: Limit | None = None
     """Largest trade; null: the limit of all trades."""
@@ -69,8 +80,8 @@ class Trades(Spec):
 
     between: Literal["all", "consumers-producers", "pairs"] = "pairs"
     """all: everybody with everybody; consumers-producers: whoever may consume with whoever may produce; pairs: those listed."""
-    charge_eur_per_kwh: Charge = steady(0.0)
-    """What each end of a trade pays for every kWh traded: network charges, or a preference."""
+    charge_eur_per_kwh: Series = steady(0.0)
+    """What each end of a trade pays for every kWh traded: a network charge, or what it would pay to avoid (+) or to have (−) the other."""
     limit_kw: Limit = steady(None)
     """Largest trade of a pair; null: no limit."""
     pairs: tuple[Pair, ...] = ()
@@ -145,6 +156,8 @@ class _CaseBase(Spec):
     """How many intervals there are; null: as many as the lists and files have values, 1 where there are only numbers."""
     mechanism: Annotated[str, Field(min_length=1)] | None = None
     """How it is cleared; null: the exchange for prosumers, pairs for curves with trades, one pool for curves without."""
+    options: dict[Id, Option] = Field(default_factory=dict)
+    """Of the mechanism, by name; a mechanism tells those it has if one is unknown."""
     seed: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = 0
     """Of what a mechanism draws: ties, orders of arrival."""
 

@@ -43,12 +43,34 @@ and one line per interval, parted by commas or semicolons.
 ## Mechanisms and divisions
 
 {mechanisms}
+All but `exchange`, `pool` and `bilateral` take what everybody would do alone as given and trade what that leaves; for curves they need `retail` prices where they
+share by them. `--verify` and `--divide` go with the optimal ones.
+
+| `--divide` | what each gains |
+|---|---|
+| `dual_prices` | what is left after paying for energy and for space at the prices of the clearing |
+| `nash` | the same for everybody |
+| `shapley` | the mean, over all orders of joining, of what it adds |
+| `nucleolus` | so that the largest objection of a coalition is least, then the second largest, and so on |
+| `least_core` | so that the largest objection is least, and gains are as equal as that allows |
+| `proportional` | in proportion to what would be missed without it |
+
 What they compute stands in the mathematics: [the exchange](mathematics/exchange.md){pages}.
 
 """
 
 _WORDS = {
     "exchange": "one price per interval, trades and rights to the shared storages found together at the least cost of all",
+    "retailer": "nobody trades: the reference",
+    "mid_market_rate": "what is left over is shared in proportion, half way between retail and feed-in",
+    "supply_demand_ratio": "the same, at a price that falls with supply",
+    "bill_sharing": "the same, free of charge; the community's bill is divided",
+    "double_auction_uniform": "one price per interval, the k-double auction (`options`: k, ties, steps)",
+    "double_auction_pay_as_bid": "the same trades, everybody at the price that it named (ties, steps)",
+    "mcafee": "truthful in prices and never in deficit, for the price of the last trade (steps)",
+    "vcg": "truthful, nobody loses, all that can be gained is; the yardstick, with its deficit (ties, steps)",
+    "order_book": "orders arrive one after the other, by the seed, and trade at once (steps)",
+    "sharing_game": "everybody bids a demand function and knows that it moves the price (price_sensitivity_kw2h_per_eur)",
     "pool": "one price per interval, exactly where demand meets supply; `trades` are not looked at",
 }
 

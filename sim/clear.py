@@ -14,11 +14,28 @@ from dataclasses import dataclass
 from sim.case import CurvesCase, ProsumersCase
 from sim.clear_result import MarketResult
 
-__all__ = ["DIVISIONS", "MECHANISMS", "OPTIMAL", "TOLERANCE", "ClearError", "clear"]
+__all__ = ["DIVISIONS", "MECHANISMS", "OPTIMAL", "RULES", "TOLERANCE", "ClearError", "clear"]
+
+RULES = (
+    "retailer",
+    "mid_market_rate",
+    "supply_demand_ratio",
+    "bill_sharing",
+    "double_auction_uniform",
+    "double_auction_pay_as_bid",
+    "mcafee",
+    "vcg",
+    "order_book",
+    "sharing_game",
+)
+"""Mechanisms in which people trade what they have left when each has done its best alone."""
+
+BY_RETAIL = ("mid_market_rate", "supply_demand_ratio", "bill_sharing")
+"""Those whose prices lie between the retailer's."""
 
 MECHANISMS: dict[str, tuple[str, ...]] = {
-    "curves": ("pool",),
-    "prosumers": ("exchange",),
+    "curves": ("pool", *RULES),
+    "prosumers": ("exchange", *RULES),
 }
 """Names of mechanisms by kind of case; the first is the usual one."""
 
@@ -75,6 +92,16 @@ def clear(
             raise ClearError(
                 f"{option} needs the optimum of all; {name} does not look for it. Leave one of the two out."
             )
+    if name in BY_RETAIL and isinstance(case, CurvesCase) and case.retail is None:
+        raise ClearError(
+            f'{name} is a price between those of a retailer, and the case has none: give "retail" with buy_eur_per_kwh and sell_eur_per_kwh.'
+        )
+    if name in RULES:
+        from sim.clear_mechanisms import by_mechanism
+
+        return by_mechanism(case, name, stop)
+    if case.options:
+        raise ClearError(f"options are given ({', '.join(case.options)}), and {name} has none.")
     way = {"exchange": _exchange, "pool": _pool}[name]
     return way(case, _Asked(divide, verify, stop, max(1e-4, 10.0 * stop)))
 

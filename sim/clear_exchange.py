@@ -265,20 +265,20 @@ def _storages(case: ProsumersCase, found: Clearing, owners: Sequence[str], money
 
 def verified(problem: Problem, found: Clearing, tolerance: float) -> Verification:
     """Solve the same problem as one and compare; takes seconds for small cases, minutes for large ones."""
-    from market.central import solve
+    from market.central import verify
 
-    best = solve(problem)
-    size = tolerance * max(1.0, abs(best.cost_eur))
-    above, below = found.cost_eur - best.cost_eur, best.cost_eur - found.bound_eur
-    traded = np.minimum(np.abs(found.exchange_kw).sum(axis=0), np.abs(best.exchange_kw).sum(axis=0)) > 1e-3
-    price = np.abs(found.price_eur_per_kwh - best.price_eur_per_kwh)[traded]
+    compared = verify(problem, found)
+    best, optimum = compared.central, compared.central_cost_eur
+    size = tolerance * max(1.0, abs(optimum))
+    below = optimum - found.bound_eur
     return Verification(
         by="central",
-        agrees=bool(abs(above) <= size and -1e-6 * max(1.0, abs(best.cost_eur)) <= below <= size),
+        agrees=bool(compared.certified and abs(compared.excess_eur) <= size and below <= size),
         tolerance=tolerance,
-        cost_eur=figure(best.cost_eur),
-        cost_above_eur=figure(above),
+        cost_eur=figure(optimum),
+        cost_above_eur=figure(compared.excess_eur),
         bound_below_eur=figure(below),
-        price_difference_eur_per_kwh=figure(price.max()) if price.size else None,
+        price_difference_eur_per_kwh=figure(compared.price_difference_eur_per_kwh),
         power_difference_kw=figure(np.abs(found.exchange_kw - best.exchange_kw).max(initial=0.0)),
+        rent_difference_eur=figure(compared.rent_difference_eur),
     )

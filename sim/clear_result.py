@@ -72,15 +72,15 @@ class AgentResult(_Part):
     deviation_gain_eur: Figure
     """What it could gain at most by deviating alone at the prices; null where the mechanism has no prices for that."""
     grid_kw: Figures | None = None
-    """Retail exchange, import positive, per interval; prosumers only."""
+    """Retail exchange, import positive, per interval; prosumers in the exchange only, as the next three."""
     meter_kw: Figures | None = None
-    """At the meter, import positive, per interval; prosumers only."""
+    """At the meter, import positive, per interval."""
     curtailed_kw: Figures | None = None
-    """Solar power given up, per interval; prosumers only."""
+    """Solar power given up, per interval."""
     breach_kw: Figures | None = None
-    """By how much the meter leaves its envelope, per interval; prosumers only."""
+    """By how much the meter leaves its envelope, per interval."""
     marginal_eur_per_kwh: Figures | None = None
-    """What the next kWh costs it, or is worth to it, per interval; curves only."""
+    """What the next kWh costs it, or is worth to it, per interval; curves in a pool or in pairs only."""
     stores: tuple[StoreResult, ...] = ()
     """Its own stores, in the order of the case."""
 
@@ -184,7 +184,7 @@ class Certificate(_Part):
     gap_eur: Figure
     """cost − bound."""
     max_agent_kkt_eur: Figure
-    """No agent could gain more than this by deviating alone at the prices."""
+    """No agent could gain more than this by deviating alone, at the prices or, in the sharing game, as a player; null where nothing is claimed."""
     dual_asymmetry_eur_per_kwh: Figure
     """By how much the two ends of a trade disagree about its price, at most."""
     rational: bool | None
@@ -197,6 +197,10 @@ class Certificate(_Part):
     """The payments sum to zero."""
     imbalance_eur: Figure
     """Their sum: above 0 something is left over, below 0 somebody outside pays."""
+    excess_eur: Figure = None
+    """What the coalition that objects most would gain more without the others; null where no coalition was asked."""
+    excess_coalition: tuple[str, ...] = ()
+    """Who that is."""
 
 
 class Share(_Part):
@@ -256,6 +260,8 @@ class Verification(_Part):
     """Largest difference of the price in intervals in which energy is traded; prices need not be unique."""
     power_difference_kw: Figure
     """Largest difference of what an agent brings to market; plans need not be unique."""
+    rent_difference_eur: Figure = None
+    """Largest difference of what a shared storage earns by scarcity rents if all of it is rented."""
 
 
 class MarketResult(_Part):
@@ -268,7 +274,7 @@ class MarketResult(_Part):
     mechanism: str
     """How it was cleared."""
     status: str
-    """converged, not_converged, or cleared where nothing is iterated."""
+    """converged or not_converged where something is iterated, else cleared, or no_trade where nobody trades."""
     currency: str
     """What every key means that says eur."""
     interval_hours: float

@@ -177,6 +177,101 @@ def test_the_central_solver_agrees_on_the_shared_storage(cleared):
     assert verification["price_difference_eur_per_kwh"] < 1e-3
 
 
+def test_a_netted_storage_earns_the_same_where_nothing_cancels(cleared):
+    """Both tenants charge in the first hour: the box binds instead of the sum of the rights, and its price is the same 0.35."""
+    result = cleared(EXAMPLES / "shared_storage.yaml", "--set", "storage.ess.mode=netted")
+    [storage] = result["storage"]
+
+    assert result["cost_eur"] == pytest.approx(0.35, abs=1e-4)
+    assert storage["net_kw"] == pytest.approx([2.0, -2.0], abs=1e-3)
+    assert result["operators"][0]["gain_eur"] == pytest.approx(0.70, abs=1e-3)
+    assert sum(of(result, "payment_eur")) + result["operators"][0]["payment_eur"] == pytest.approx(0.0, abs=1e-9)
+
+
+# -- other mechanisms --------------------------------------------------------------------------------------------------
+
+
+SHORT = """\
+kind: prosumers
+prices: {buy_eur_per_kwh: 0.20, sell_eur_per_kwh: 0.05}
+agents:
+  - {id: sun, pv_kw: 1}
+  - {id: one, load_kw: 1}
+  - {id: two, load_kw: 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "sell", "buy", "gains"),
+    [
+        ("retailer", None, None, [0.0, 0.0, 0.0]),
+        ("mid_market_rate", 0.125, 0.1625, [0.075, 0.0375, 0.0375]),
+        ("supply_demand_ratio", 0.08, 0.14, [0.03, 0.06, 0.06]),
+        ("vcg", 0.20, 0.20, [0.15, 0.0, 0.0]),
+    ],
+)
+def test_price_rules_of_a_short_community(cleared, tmp_path, mechanism, sell, buy, gains):
+    """One kWh of sun for two who need one each: what sellers get and buyers pay, all energy counted, is known by hand."""
+    path = tmp_path / "short.yaml"
+    path.write_text(SHORT, encoding="utf-8")
+    result = cleared(path, "--mechanism", mechanism)
+
+    assert result["mechanism"] == mechanism
+    assert result["traded_kwh"] == pytest.approx([0.0 if mechanism == "retailer" else 1.0])
+    assert of(result, "alone_eur") == pytest.approx([-0.05, 0.20, 0.20])
+    if sell is not None:
+        assert result["sell_price_eur_per_kwh"] == pytest.approx([sell])
+    if mechanism == "supply_demand_ratio":
+        assert result["buy_price_eur_per_kwh"] == pytest.approx([buy])
+    if mechanism == "vcg":
+        assert sum(of(result, "gain_eur")) == pytest.approx(sum(gains))
+    else:
+        assert of(result, "gain_eur") == pytest.approx(gains)
+
+
+def test_two_agents_in_every_mechanism(cleared):
+    """None wins more than the 4 that can be won; the auctions win them all."""
+    won = {}
+    for name in clearing.MECHANISMS["curves"]:
+        words = () if name not in clearing.BY_RETAIL else ("--set", "retail={buy_eur_per_kwh: 9, sell_eur_per_kwh: 3}")
+        result = cleared(EXAMPLES / "two_agents.yaml", "--mechanism", name, *words)
+        assert result["mechanism"] == name
+        won[name] = result["alone_eur"] - result["cost_eur"]
+
+    assert max(won.values()) <= 4.0 + 1e-6
+    assert won["retailer"] == 0.0
+    for name in ("pool", "double_auction_uniform", "double_auction_pay_as_bid", "vcg"):
+        assert won[name] == pytest.approx(4.0, abs=1e-6)
+
+
+def test_the_seed_decides_who_arrives_first(cleared):
+    """The same seed gives the same book, another may give another; the case's seed is what --seed changes."""
+    first, again, other = (
+        cleared(EXAMPLES / "new_england.yaml", "--mechanism", "order_book", "--seed", seed) for seed in (1, 1, 2)
+    )
+
+    assert first == again
+    assert first["agents"] != other["agents"]
+
+
+def test_a_mechanism_has_options(cleared, call):
+    """The k of a double auction moves the price between the two last offers; what it does not know is refused."""
+    words = ("--mechanism", "double_auction_uniform", "--set", "options.steps=4")
+    low, high = (
+        cleared(EXAMPLES / "two_agents.yaml", *words, "--set", f"options.k={k}")["price_eur_per_kwh"][0] for k in (0, 1)
+    )
+    assert low < 6.0 < high
+
+    for said, sets in (
+        ("has no option q", "options.q=1"),
+        ("options of double_auction_uniform are", "options.k=wide"),
+        ("must be a finite number or a text", "options.k=.nan"),
+    ):
+        code, _, err = call("market", "clear", EXAMPLES / "two_agents.yaml", *words, "--set", sets)
+        assert (code, said in err) == (2, True), err
+    assert call("market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "pool", "--set", "options.k=1")[0] == 2
+
+
 # -- the street --------------------------------------------------------------------------------------------------------
 
 
@@ -322,6 +417,8 @@ def test_a_verification_that_disagrees_ends_with_one(cleared, monkeypatch):
     [
         (("--mechanism", "exchage"), '"exchage" is no mechanism for prosumers; did you mean "exchange"?'),
         (("--divide", "shapely"), '--divide: "shapely" is no rule; did you mean "shapley"?'),
+        (("--mechanism", "vcg", "--divide", "nash"), "--divide needs the optimum of all; vcg does not look for it."),
+        (("--mechanism", "vcg", "--verify", "central"), "--verify needs the optimum of all; vcg does not look for it."),
         (("--tolerance", "0"), "--tolerance is 0.0; give a number between 0 and 1"),
         (("--tolerance", "nan"), "--tolerance is nan; give a number between 0 and 1"),
         (("--set", "storage.ess.power_kw=-1"), "must be at least 0; given -1"),
@@ -336,6 +433,14 @@ def test_what_cannot_be_asked_is_bad_input(call, words, said):
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_price_rule_needs_a_retailer(call):
+    """Curves without one have no prices to share by."""
+    code, _, err = call("market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "mid_market_rate")
+
+    assert code == 2
+    assert 'give "retail" with buy_eur_per_kwh and sell_eur_per_kwh' in err
 
 
 def test_a_case_that_is_not_there_is_bad_input(call, tmp_path):
@@ -370,6 +475,7 @@ def test_every_option_and_choice_is_documented():
     import typer
 
     from market.bargaining import DIVISIONS
+    from market.mechanisms import MECHANISMS
 
     page, case = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("command-line.md", "case.md"))
     command = typer.main.get_command(cli.app).commands["market"].commands["clear"]
@@ -379,4 +485,5 @@ def test_every_option_and_choice_is_documented():
     ] == []
     assert [name for names in clearing.MECHANISMS.values() for name in names if f"| `{name}` |" not in case] == []
     assert set(clearing.DIVISIONS) == set(DIVISIONS)
+    assert set(clearing.RULES) == set(MECHANISMS) - {"exchange"}
     assert [rule for rule in clearing.DIVISIONS if rule not in page] == []

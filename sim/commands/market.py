@@ -212,6 +212,9 @@ def _certificate(result: MarketResult, currency: str) -> Iterator[str]:
         f"{number(found.worst_gain_eur, signed=True)} {currency} ({found.worst_agent})" if found.worst_agent else "–"
     )
     yield f"people    smallest gain {worse}; payments sum to {_small(found.imbalance_eur)} {currency}"
+    if found.excess_eur is not None:
+        who = ", ".join(found.excess_coalition) or "nobody"
+        yield f"objection {number(found.excess_eur + 0.0, signed=True)} {currency}: what {who} would gain more without the others"
     if (checked := result.verification) is not None:
         yield (
             f"central   {'agrees' if checked.agrees else 'DISAGREES'}: optimum {number(checked.cost_eur)} {currency}; the plan costs "

@@ -1,0 +1,114 @@
+"""Cases cleared by the other mechanisms: auctions, an order book, price formulas, a sharing game (:mod:`market.mechanisms`).
+
+They move no store of their own accord and rent nothing: everybody first does what is best alone, and trades what that leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market.mechanisms import MECHANISMS, Outcome
+from sim.case import CurvesCase, ProsumersCase
+from sim.case_arrays import curves_of, problem_of
+from sim.clear_result import AgentResult, Certificate, MarketResult, OperatorResult, figure, figures
+
+__all__ = ["OptionsError", "by_mechanism"]
+
+Floats = NDArray[np.float64]
+
+
+class OptionsError(ValueError):
+    """An option of a mechanism is of no kind that it can use."""
+
+
+def by_mechanism(case: CurvesCase | ProsumersCase, name: str, tolerance: float) -> MarketResult:
+    """Clear a case by a mechanism of the registry.
+
+    Raises
+    ------
+    ValueError
+        Of the package ``market``, where the mechanism needs retail prices that are not there, or an option is unknown.
+    """
+    options: dict[str, Any] = dict(case.options)
+    problem: Any
+    if isinstance(case, ProsumersCase):
+        problem = problem_of(case)
+        options |= {"tolerance": tolerance, "infeasible": "relax" if case.infeasible == "relax" else "raise"}
+    else:
+        problem = curves_of(case)
+        if case.retail is not None:
+            options |= {
+                "buy_eur_per_kwh": case.retail.buy_eur_per_kwh,
+                "sell_eur_per_kwh": case.retail.sell_eur_per_kwh,
+            }
+    try:
+        found = MECHANISMS[name](problem, seed=case.seed, **options)
+    except TypeError as error:
+        if not case.options:
+            raise
+        raise OptionsError(
+            f"options of {name} are {case.options}; one of them is of the wrong kind: {error}."
+        ) from error
+    return _result(case, found)
+
+
+def _result(case: CurvesCase | ProsumersCase, found: Outcome) -> MarketResult:
+    """Return what a mechanism led to, as every result is told."""
+    cost, gain = found.cost_eur - found.payment_eur, found.alone_eur - found.cost_eur
+    power = found.traded_kwh / case.dt_h
+    fair = found.certificate
+    operators: tuple[OperatorResult, ...] = ()
+    if isinstance(case, ProsumersCase) and case.storage:
+        agents = {agent.id for agent in case.agents}
+        names = dict.fromkeys(storage.id if storage.owner is None else storage.owner for storage in case.storage)
+        operators = tuple(
+            OperatorResult(id=name, cost_eur=0.0, payment_eur=0.0, gain_eur=0.0) for name in names if name not in agents
+        )
+    return MarketResult(
+        case=case.name,
+        kind=case.kind,
+        mechanism=found.mechanism,
+        status=found.status,
+        currency=case.currency,
+        interval_hours=case.dt_h,
+        cost_eur=figure(cost.sum()),
+        alone_eur=figure(found.alone_eur.sum()),
+        price_eur_per_kwh=figures(found.price_eur_per_kwh),
+        buy_price_eur_per_kwh=figures(found.buy_price_eur_per_kwh),
+        sell_price_eur_per_kwh=figures(found.sell_price_eur_per_kwh),
+        traded_kwh=figures(np.maximum(found.traded_kwh, 0.0).sum(axis=0)),
+        agents=tuple(
+            AgentResult(
+                id=name,
+                power_kw=figures(power[i]),
+                cost_eur=figure(cost[i]),
+                payment_eur=figure(found.payment_eur[i]),
+                alone_eur=figure(found.alone_eur[i]),
+                gain_eur=figure(gain[i]),
+                deviation_gain_eur=None,
+            )
+            for i, name in enumerate(found.names)
+        ),
+        operators=operators,
+        certificate=Certificate(
+            converged=found.status != "not_converged",
+            iterations=None,
+            residuals=(),
+            bound_eur=None,
+            gap=None,
+            gap_eur=None,
+            max_agent_kkt_eur=figure(found.deviation_gain_eur),
+            dual_asymmetry_eur_per_kwh=None,
+            rational=fair.rational,
+            worst_gain_eur=figure(fair.worst_gain_eur),
+            worst_agent=fair.worst_agent,
+            balanced=fair.balanced,
+            imbalance_eur=figure(fair.imbalance_eur),
+            excess_eur=figure(fair.excess_eur),
+            excess_coalition=fair.excess_coalition,
+        ),
+        relaxed=found.relaxed,
+    )
