@@ -117,7 +117,7 @@ def dual_prices(
     between = price_range(market) if ranges else None
     if between is None:
         if ranges:
-            notes.append("Whether prices are unique was not examined: too large a problem, or a store operated netted.")
+            notes.append("Whether prices are unique was not examined: the problem is too large.")
         return replace(found, clearing=books.clearing, note=" ".join(notes))
     if (between.most_eur - between.least_eur).max(initial=0.0) > found.certificate.tolerance_eur:
         notes.append("Prices are not unique: other equilibrium prices divide differently.")

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,7 +33,7 @@ from market.exchange import Clearing, Infeasible, Problem, clear
 from market.fairness import Excess
 from market.problem import _SHAPES
 
-__all__ = ["EXACT_TO", "Coalitions", "Excess", "GameError", "Player", "bits", "part_of", "worst_excess"]
+__all__ = ["EXACT_TO", "Clearings", "Coalitions", "Excess", "GameError", "Player", "bits", "part_of", "worst_excess"]
 
 Floats = NDArray[np.float64]
 Masks = NDArray[np.int64]
@@ -104,10 +105,9 @@ def part_of(problem: Problem, agents: Sequence[int], shared: Sequence[int]) -> P
 class Clearings:
     """Values by clearing the coalition's part of a problem."""
 
-    def __init__(self, problem: Problem, players: tuple[Player, ...], tolerance: float, max_iterations: int) -> None:
+    def __init__(self, problem: Problem, players: tuple[Player, ...], solve: Callable[[Problem], Clearing]) -> None:
         _check_players(problem, players)
-        self.problem, self.players = problem, players
-        self.tolerance, self.max_iterations = tolerance, max_iterations
+        self.problem, self.players, self.solve = problem, players, solve
         self._together: Clearing | None = None
         alone = [self._cost(1 << i, alone=True) for i in range(len(players))]
         self.alone_eur = np.array([cost for cost, _ in alone])
@@ -151,7 +151,7 @@ class Clearings:
 
     def _clear(self, mask: int, part: Problem) -> Clearing:
         try:
-            return clear(part, tolerance=self.tolerance, max_iterations=self.max_iterations)
+            return self.solve(part)
         except Infeasible as error:
             who = ", ".join(self.players[i].name for i in _members(mask, len(self.players)))
             raise GameError(f"the coalition of {who} has no plan, so it has no value: {error}") from error
@@ -186,6 +186,8 @@ class Coalitions:
         Of the clearings.  Costs are nearer to the least than this; ``error_eur`` says how near.
     max_iterations
         Of the clearings; one that gives up still has a plan and a bound.
+    solve
+        Clears in their place, such as :func:`market.central.solve`, which is slower and nearer to the truth.
 
     Examples
     --------
@@ -198,9 +200,16 @@ class Coalitions:
     """
 
     def __init__(
-        self, problem: Problem, players: Sequence[Player], *, tolerance: float = 1e-5, max_iterations: int = 20_000
+        self,
+        problem: Problem,
+        players: Sequence[Player],
+        *,
+        tolerance: float = 1e-5,
+        max_iterations: int = 20_000,
+        solve: Callable[[Problem], Clearing] | None = None,
     ) -> None:
-        source = Clearings(problem, tuple(players), tolerance, max_iterations)
+        iterate = partial(clear, tolerance=tolerance, max_iterations=max_iterations)
+        source = Clearings(problem, tuple(players), solve or iterate)
         self._begin(tuple(p.name for p in players), source)
         self.market: Clearings | None = source
 

@@ -13,7 +13,7 @@ The multipliers at b + τ w for a small τ are those of the maximum.  They are t
 dual value there must be V(b).  So both ends are prices of an equilibrium, found by a simplex method and not by the exchange's
 iteration.  The term that decides ties (curvature) is left out here, as it is out of every cost.
 
-Limits: small problems (``LARGEST`` variables), stores that are not operated netted.
+Limit: small problems (``LARGEST`` variables).
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class PriceRange:
 
 
 def price_range(market: Clearings) -> PriceRange | None:
-    """Return the range of what each player pays, or None where the program is too large or a store is netted."""
+    """Return the range of what each player pays, or None where the program is too large or has no solution."""
     p = market.problem
-    if p.n == 0 or bool(p.ess_netted.any()) or _Columns.count(p) > LARGEST:
+    if p.n == 0 or _Columns.count(p) > LARGEST:
         return None
     program = _Program(p)
     base = program.solve(np.zeros(program.coupled))
@@ -91,6 +91,7 @@ class _Columns:
         self.charge, self.discharge, self.energy = (self._next(own) for _ in range(3))
         self.into, self.out_of, self.content = (self._next(rented) for _ in range(3))
         self.right_energy, self.right_power = self._next(rented[:2]), self._next(rented[:2])
+        self.box_charge, self.box_discharge, self.box_content = (self._next((p.shared, p.steps)) for _ in range(3))
 
     def _next(self, shape: tuple[int, ...]) -> Index:
         block: Index = self.size + np.arange(int(np.prod(shape))).reshape(shape)
@@ -100,7 +101,7 @@ class _Columns:
     @staticmethod
     def count(p: Problem) -> int:
         """Return how many variables there are."""
-        return p.n * p.steps * (6 + 3 * p.stores + 3 * p.shared) + 2 * p.shared * p.n
+        return p.n * p.steps * (6 + 3 * p.stores + 3 * p.shared) + 2 * p.shared * p.n + 3 * p.shared * p.steps
 
 
 class _Rows:
@@ -138,7 +139,7 @@ class _Rows:
 
 
 class _Program:
-    """(1) for a problem; coupling rows: exchange, offers of energy and of power, net from below and from above."""
+    """(1) for a problem; coupling rows: exchange, offers, nets from below and from above, boxes of netted stores."""
 
     def __init__(self, p: Problem) -> None:
         self.p = p
@@ -151,7 +152,8 @@ class _Program:
         self.trade = self.equal.add(np.zeros(p.steps), *(
             term for i in range(p.n) for term in ((c.sale[i], 1.0), (c.purchase[i], -1.0))
         )) if p.exchange == "free" else np.zeros(0, dtype=np.intp)  # fmt: skip
-        self.offers, self.nets = self._offers(), self._nets()
+        self.shared_out = np.flatnonzero(~p.ess_netted)  # stores whose offers bound the sums of the rights
+        self.offers, self.nets, self.boxes = self._offers(), self._nets(), self._boxes()
         self.coupled = self.equal.count + self.below.count
         self.a_equal, self.a_below = self.equal.matrix(c.size), self.below.matrix(c.size)
         self.b = np.concatenate([self.equal.right_side(), self.below.right_side()])
@@ -224,18 +226,43 @@ class _Program:
     def _offers(self) -> tuple[Index, Index]:
         """The sums of the rights; no rows where they are given."""
         p, c = self.p, self.columns
+        some = self.shared_out
         if p.rights_fixed:
             none: Index = np.zeros(0, dtype=np.intp)
             return none, none
-        energy = self.below.add(p.ess_energy_offer_kwh, *((c.right_energy[:, i], 1.0) for i in range(p.n)))
-        return energy, self.below.add(p.ess_power_offer_kw, *((c.right_power[:, i], 1.0) for i in range(p.n)))
+        energy, power = (
+            self.below.add(offer[some], *((right[some, i], 1.0) for i in range(p.n)))
+            for offer, right in ((p.ess_energy_offer_kwh, c.right_energy), (p.ess_power_offer_kw, c.right_power))
+        )
+        for j in np.flatnonzero(p.ess_netted).tolist():
+            self.upper[c.right_energy[j]] = np.minimum(self.upper[c.right_energy[j]], p.ess_energy_offer_kwh[j])
+            self.upper[c.right_power[j]] = np.minimum(self.upper[c.right_power[j]], p.ess_power_offer_kw[j])
+        return energy, power
+
+    def _boxes(self) -> Index:
+        """What the tenants of a netted box move is what the box does; rows in the order of (box, t)."""
+        p, c = self.p, self.columns
+        lead = np.flatnonzero(p.ess_netted & p.leads)
+        self.upper[c.box_charge] = self.upper[c.box_discharge] = self.upper[c.box_content] = 0.0
+        rows = []
+        for b, bounds in zip(lead.tolist(), p.box_bounds()[:, lead].swapaxes(0, 1), strict=True):
+            mine = [(i, j) for j in np.flatnonzero(p.ess_box == b).tolist() for i in range(p.n)]
+            terms = [term for i, j in mine for term in ((c.into[j, i], 1.0), (c.out_of[j, i], -1.0))]
+            rows.append(self.equal.add(np.zeros(p.steps), *terms, (c.box_charge[b], -1.0), (c.box_discharge[b], 1.0)))
+            for at, low, high in zip((c.box_charge[b], c.box_discharge[b], c.box_content[b]), bounds[::2], bounds[1::2],
+                                     strict=True):  # fmt: skip
+                self.lower[at], self.upper[at] = low, high
+            self._chain(c.box_charge[b : b + 1], c.box_discharge[b : b + 1], c.box_content[b : b + 1],
+                        p.ess_efficiency_charge[b], p.ess_efficiency_discharge[b], p.ess_retention[b],
+                        p.box_initial_kwh()[b : b + 1], 0.0)  # fmt: skip
+        return np.array(rows, dtype=np.intp).reshape(len(lead), p.steps)
 
     def _nets(self) -> tuple[Index, Index]:
         """Sums of the rented flows, where they have bounds; rows in the order of (j, t)."""
         p, c = self.p, self.columns
         found = []
         for sign, bound in ((-1.0, p.ess_net_min_kw), (1.0, p.ess_net_max_kw)):
-            some = np.isfinite(bound)
+            some = np.isfinite(bound) & ~p.ess_netted[:, None]
             terms = [term for i in range(p.n) for term in ((c.into[:, i][some], sign), (c.out_of[:, i][some], -sign))]
             found.append(self.below.add(sign * bound[some], *terms))
         return found[0], found[1]
@@ -256,10 +283,14 @@ class _Program:
         p, dt = self.p, self.p.dt_h
         below = multiplier[self.equal.count :]
         price = multiplier[self.trade] / dt if self.trade.size else np.full(p.steps, np.nan)
-        rents = [-below[rows] if rows.size else np.zeros(p.shared) for rows in self.offers]
-        net = np.zeros((p.shared, p.steps))
-        net[np.isfinite(p.ess_net_min_kw)] -= below[self.nets[0]] / dt
-        net[np.isfinite(p.ess_net_max_kw)] += below[self.nets[1]] / dt
+        rents, net = np.zeros((2, p.shared)), np.zeros((p.shared, p.steps))
+        for rent, rows in zip(rents, self.offers, strict=True):
+            rent[self.shared_out[: rows.size]] = -below[rows]
+        bounded = ~p.ess_netted[:, None]
+        net[np.isfinite(p.ess_net_min_kw) & bounded] -= below[self.nets[0]] / dt
+        net[np.isfinite(p.ess_net_max_kw) & bounded] += below[self.nets[1]] / dt
+        for b, rows in zip(np.flatnonzero(p.ess_netted & p.leads), self.boxes, strict=True):
+            net[p.ess_box == b] = multiplier[rows] / dt
         return price, rents[0], rents[1], net
 
     def position(self, market: Clearings, i: int) -> Floats:
@@ -277,9 +308,10 @@ class _Program:
             return part
 
         for rows, column in zip(self.offers, (found.right_energy_kwh, found.right_power_kw), strict=True):
-            if rows.size:
-                w[rows] = -held(column)
-        net = held(flow)
-        w[self.nets[0]] = net[np.isfinite(p.ess_net_min_kw)]
-        w[self.nets[1]] = -net[np.isfinite(p.ess_net_max_kw)]
+            w[rows] = -held(column)[self.shared_out[: rows.size]]
+        net, bounded = held(flow), ~p.ess_netted[:, None]
+        w[self.nets[0]] = net[np.isfinite(p.ess_net_min_kw) & bounded]
+        w[self.nets[1]] = -net[np.isfinite(p.ess_net_max_kw) & bounded]
+        for b, rows in zip(np.flatnonzero(p.ess_netted & p.leads), self.boxes, strict=True):
+            w_equal[rows] = -net[p.ess_box == b].sum(axis=0)
         return np.concatenate([w_equal, w])

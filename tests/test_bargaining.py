@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from market.bargaining import DIVISIONS, dual_prices, least_core, nash, nucleolus, proportional, shapley
 from market.coalition import Coalitions, GameError, Player
 from market.exchange import Problem
-from market.payments import book
+from market.payments import book, store_cost_eur
 from market.price_range import price_range
 from market.sample import sample
 
@@ -118,6 +118,18 @@ def test_reserve_rents_are_the_owners_cost_and_the_tenants_payment():
     assert found.payment_eur[2] == pytest.approx(-0.70, abs=2e-4)  # 0.20 reserve and 0.50 scarcity
 
 
+def test_the_clearings_own_payments_are_booked():
+    """What the clearing says that agents pay and owners get, and the stores' costs from tenant to owner, is what is paid."""
+    case = sample(4, 6, seed=1)
+    market = Coalitions(case, [Player(f"h{i}", (i,)) for i in range(4)] + [Player("op", (4,), (0,))]).market
+    found, costs = market.together(), store_cost_eur(case, market.together())
+    expected = found.payment_eur + costs.sum(axis=0)
+    expected[4] -= found.owner_income_eur[0] + costs.sum()
+
+    np.testing.assert_allclose(book(market).paid_eur, expected, atol=1e-9)
+    assert costs.sum() > 0.01
+
+
 def test_a_firm_charge_is_paid_for():
     """Asked to charge 1 kW while nobody gains by it, tenants are paid to: the owner, whose promise it is, pays."""
     case = shared_ess(pv_kw=0.0, load_kw=[[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]], buy_eur_per_kwh=[[0.40, 0.20]],
@@ -146,6 +158,16 @@ def test_no_coalition_does_better_than_the_prices():
     assert found.accuracy_eur < 1e-3
     assert (found.least_gain_eur >= -found.certificate.tolerance_eur).all()  # nor would anybody at other such prices
     assert found.clearing.converged
+
+
+def test_netted_space_earns_its_owner_what_the_box_is_worth():
+    """In netted operation nobody pays scarcity rents for rights; the owner gets the value of what flows through the box."""
+    found = dual_prices(Coalitions(shared_ess(ess_netted=True), OWNERS))
+
+    assert found.clearing.rent_power_scarcity_eur_per_kw[0] == found.clearing.rent_energy_scarcity_eur_per_kwh[0] == 0.0
+    np.testing.assert_allclose(found.gain_eur, [0.0, 0.15, 0.70], atol=2e-4)
+    np.testing.assert_allclose(found.least_gain_eur, [0.0, 0.15, 0.70], atol=2e-4)
+    np.testing.assert_allclose(found.most_gain_eur, [0.0, 0.15, 0.70], atol=2e-4)
 
 
 # prices that are not unique ------------------------------------------------------------------------------------------
@@ -189,10 +211,11 @@ def test_whose_the_space_is_decides_who_gets_a_rent_that_is_not_unique():
     assert "not unique" in found.note
 
 
-def test_the_program_is_the_exchanges_problem():
+@pytest.mark.parametrize("netted", [False, True])
+def test_the_program_is_the_exchanges_problem(netted):
     """Its least cost lies between the bound and the cost of the clearing: batteries, cars, envelopes, firm charge and all."""
-    for seed in range(3):
-        case = sample(4, 6, seed=seed)
+    for seed in range(2):
+        case = replace(sample(4, 6, seed=seed), ess_netted=np.array([netted]), ess_floor=np.array([0.1]))
         game = Coalitions(case, [Player(f"h{i}", (i,)) for i in range(4)] + [Player("op", (4,), (0,))])
         clearing, between = game.market.together(), price_range(game.market)
 
