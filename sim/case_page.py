@@ -61,6 +61,7 @@ What they compute stands in the mathematics: [the exchange](mathematics/exchange
 
 _WORDS = {
     "exchange": "one price per interval, trades and rights to the shared storages found together at the least cost of all",
+    "bilateral": "every pair that may trade makes its own price, at the least cost of all, charges included",
     "retailer": "nobody trades: the reference",
     "mid_market_rate": "what is left over is shared in proportion, half way between retail and feed-in",
     "supply_demand_ratio": "the same, at a price that falls with supply",

@@ -34,19 +34,19 @@ BY_RETAIL = ("mid_market_rate", "supply_demand_ratio", "bill_sharing")
 """Those whose prices lie between the retailer's."""
 
 MECHANISMS: dict[str, tuple[str, ...]] = {
-    "curves": ("pool", *RULES),
+    "curves": ("pool", "bilateral", *RULES),
     "prosumers": ("exchange", *RULES),
 }
-"""Names of mechanisms by kind of case; the first is the usual one."""
+"""Names of mechanisms by kind of case; the first is the usual one, for curves with trades it is bilateral."""
 
-OPTIMAL = ("exchange", "pool")
+OPTIMAL = ("exchange", "pool", "bilateral")
 """Mechanisms that aim at the least cost of all."""
 
 DIVISIONS = ("dual_prices", "nash", "shapley", "nucleolus", "least_core", "proportional")
 """Rules that divide what all gain together."""
 
-TOLERANCE = 1e-5
-"""Relative residuals at which an iteration stops, where nobody says otherwise."""
+TOLERANCE = {"bilateral": 1e-7}
+"""Relative residuals at which an iteration stops, where nobody says otherwise; 1e-5 for what is not named."""
 
 
 class ClearError(ValueError):
@@ -82,7 +82,7 @@ def clear(
         Where the mechanism or the rule is not known, or does not go with the case.
     """
     name = mechanism_of(case, mechanism)
-    stop = TOLERANCE if tolerance is None else tolerance
+    stop = TOLERANCE.get(name, 1e-5) if tolerance is None else tolerance
     if not 0.0 < stop < 1.0:
         raise ClearError(f"--tolerance is {stop}; give a number between 0 and 1, such as 1e-4.")
     if divide is not None and divide not in DIVISIONS:
@@ -102,7 +102,7 @@ def clear(
         return by_mechanism(case, name, stop)
     if case.options:
         raise ClearError(f"options are given ({', '.join(case.options)}), and {name} has none.")
-    way = {"exchange": _exchange, "pool": _pool}[name]
+    way = {"exchange": _exchange, "pool": _pool, "bilateral": _pairs}[name]
     return way(case, _Asked(divide, verify, stop, max(1e-4, 10.0 * stop)))
 
 
@@ -155,10 +155,28 @@ def _pool(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
     return result
 
 
+def _pairs(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
+    """Clear curves pair by pair."""
+    from sim.clear_pairs import by_pairs, pairs_verified
+
+    assert isinstance(case, CurvesCase)
+    if case.trades is None:
+        raise ClearError(
+            'bilateral needs "trades": say who may trade with whom, for example between: consumers-producers.'
+        )
+    if asked.divide is not None:
+        raise ClearError("--divide goes with exchange and pool; in bilateral every pair agrees on its own price.")
+    result, problem, found = by_pairs(case, case.trades, asked.tolerance)
+    if asked.verify:
+        return result.model_copy(update={"verification": pairs_verified(problem, found, asked.agree)})
+    return result
+
+
 def mechanism_of(case: CurvesCase | ProsumersCase, asked: str | None) -> str:
     """Return the mechanism that is meant."""
     known = MECHANISMS[case.kind]
-    name = asked or case.mechanism or known[0]
+    usual = "bilateral" if isinstance(case, CurvesCase) and case.trades is not None else known[0]
+    name = asked or case.mechanism or usual
     if name not in known:
         raise ClearError(f'"{name}" is no mechanism for {case.kind}; {_nearest(name, known)}')
     return name

@@ -131,9 +131,11 @@ def _refuse_stuck(curves: Curves, pool: Pool) -> None:
         )
 
 
-def curve_agents(case: CurvesCase, curves: Curves, power: Floats, money: Floats) -> tuple[AgentResult, ...]:
+def curve_agents(
+    case: CurvesCase, curves: Curves, power: Floats, money: Floats, marginal: Floats | None = None
+) -> tuple[AgentResult, ...]:
     """Return everyone's result; ``money`` is cost, payment, cost alone, gain and gain by deviating, shape (5, n)."""
-    marginal = curves.a_eur_per_kw2h * power + curves.b_eur_per_kwh
+    marginal = curves.a_eur_per_kw2h * power + curves.b_eur_per_kwh if marginal is None else marginal
     return tuple(
         AgentResult(
             id=agent.id,

@@ -152,7 +152,7 @@ class Trade(_Part):
     power_kw: Figures
     """Positive where the first sells, per interval."""
     price_eur_per_kwh: Figures
-    """Their price, per interval; null where they trade nothing."""
+    """Their price, per interval; null where they may not trade."""
 
 
 class Look(_Part):
@@ -286,9 +286,9 @@ class MarketResult(_Part):
     price_eur_per_kwh: Figures
     """One price per interval; null where there is none, or where every pair has its own."""
     buy_price_eur_per_kwh: Figures
-    """What buyers pay, per interval, where one price holds for all of them."""
+    """What buyers pay in the mean, per interval, charges left out."""
     sell_price_eur_per_kwh: Figures
-    """What sellers get, per interval, where one price holds for all of them."""
+    """What sellers get in the mean, per interval, charges left out."""
     traded_kwh: Figures
     """What changes hands, per interval."""
     agents: tuple[AgentResult, ...]

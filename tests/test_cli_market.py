@@ -64,6 +64,34 @@ def test_two_agents_in_a_pool(cleared):
     assert result["certificate"]["max_agent_kkt_eur"] == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("sets", "power", "price", "cost"),
+    [
+        pytest.param((), 2.0, 6.0, -4.0, id="free of charge"),
+        pytest.param(("trades.charge_eur_per_kwh=1",), 1.0, 6.0, -1.0, id="both pay 1"),
+        pytest.param(("trades.limit_kw=0.8",), 0.8, None, -2.56, id="limited"),
+    ],
+)
+def test_two_agents_as_a_pair(cleared, sets, power, price, cost):
+    """The three variants of the case, known by hand: power, price and what it costs together."""
+    result = cleared(
+        EXAMPLES / "two_agents.yaml", "--verify", "central", *(word for one in sets for word in ("--set", one))
+    )
+    [trade] = result["trades"]
+
+    assert (result["mechanism"], result["status"]) == ("bilateral", "converged")
+    assert (trade["first"], trade["second"]) == ("C", "G")
+    assert trade["power_kw"] == pytest.approx([-power], abs=1e-6)
+    assert [p[0] for p in of(result, "power_kw")] == pytest.approx([-power, power], abs=1e-6)
+    assert result["cost_eur"] == pytest.approx(cost, abs=1e-6)
+    assert result["certificate"]["bound_eur"] == pytest.approx(cost, abs=1e-6)
+    assert sum(of(result, "payment_eur")) == pytest.approx(0.0, abs=1e-12)
+    if price is not None:
+        assert trade["price_eur_per_kwh"] == pytest.approx([price], abs=1e-6)
+        assert result["buy_price_eur_per_kwh"] == pytest.approx([price], abs=1e-6)
+    assert result["verification"]["agrees"] is True
+
+
 # -- case C: New England -----------------------------------------------------------------------------------------------
 
 
@@ -78,6 +106,36 @@ def test_new_england_in_a_pool(cleared):
     assert result["verification"]["agrees"] is True
     assert result["verification"]["cost_eur"] == pytest.approx(-92547.8749, abs=1e-2)
     assert result["verification"]["price_difference_eur_per_kwh"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("charge", "price", "traded", "cost"),
+    [(0, 57.234302, 3893.3494, -92547.8749), (1, 56.870696, 3706.4621, -84948.0635)],
+)
+def test_new_england_pair_by_pair(cleared, charge, price, traded, cost):
+    """210 pairs find the one price, with a charge of 1 at each end as well; the prices' middle is what is known."""
+    result = cleared(EXAMPLES / "new_england.yaml", "--set", f"trades.charge_eur_per_kwh={charge}")
+
+    assert result["status"] == "converged"
+    assert len(result["trades"]) == 210
+    assert result["buy_price_eur_per_kwh"][0] == pytest.approx(price, abs=1e-5)
+    assert result["traded_kwh"][0] == pytest.approx(traded, abs=1e-3)
+    assert result["cost_eur"] == pytest.approx(cost, abs=1e-2)
+    assert result["certificate"]["bound_eur"] == pytest.approx(cost, abs=1e-3)
+    assert result["certificate"]["dual_asymmetry_eur_per_kwh"] < 1e-5
+    assert result["certificate"]["max_agent_kkt_eur"] < 1e-2
+
+
+def test_the_central_solver_agrees_pair_by_pair(cleared):
+    """On the whole graph with a charge; prices and positions as well."""
+    verification = cleared(
+        EXAMPLES / "new_england.yaml", "--set", "trades.charge_eur_per_kwh=1", "--verify", "central"
+    )["verification"]
+
+    assert verification["agrees"] is True
+    assert verification["cost_eur"] == pytest.approx(-84948.0635, abs=1e-1)
+    assert verification["price_difference_eur_per_kwh"] < 1e-2
+    assert verification["power_difference_kw"] < 1.0
 
 
 # -- case I: two prosumers and a shared storage ------------------------------------------------------------------------
@@ -383,6 +441,16 @@ def test_a_pool_that_cannot_balance_is_infeasible(call):
     assert err.startswith("interval 0: the agents must bring at least 10 kW together, and nobody is there for it.")
 
 
+def test_a_pair_that_cannot_agree_is_infeasible(call):
+    """Exit code 3: the producer must bring more than the pair may trade."""
+    code, out, err = call(
+        "market", "clear", EXAMPLES / "two_agents.yaml", "--set", "agents.G.p_min=1", "--set", "trades.limit_kw=0.5"
+    )
+
+    assert (code, out) == (3, "")
+    assert "must bring 0.5 kW that no partner takes" in err
+
+
 def test_not_converging_ends_with_one(cleared, monkeypatch):
     """The result is printed all the same, and says so."""
     from sim import clear_exchange
@@ -433,6 +501,27 @@ def test_what_cannot_be_asked_is_bad_input(call, words, said):
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_pairs_need_a_graph(call):
+    """Without trades there are no pairs, and pairs have no division."""
+    assert (
+        'bilateral needs "trades"'
+        in call("market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "bilateral", "--set", "trades=null")[2]
+    )
+    assert call("market", "clear", EXAMPLES / "two_agents.yaml", "--divide", "nash")[0] == 2
+
+
+def test_a_pool_is_divided_too(cleared):
+    """Two who need each other share by halves, whatever the rule; a coalition of 31 is sampled and says so."""
+    for rule in ("dual_prices", "nash", "shapley", "nucleolus", "least_core", "proportional"):
+        division = cleared(EXAMPLES / "two_agents.yaml", "--mechanism", "pool", "--divide", rule)["division"]
+        assert [share["gain_eur"] for share in division["shares"]] == pytest.approx([2.0, 2.0], abs=1e-6)
+        assert [share["payment_eur"] for share in division["shares"]] == pytest.approx([12.0, -12.0], abs=1e-6)
+
+    many = cleared(EXAMPLES / "new_england.yaml", "--mechanism", "pool", "--divide", "nash")["division"]
+    assert many["excess_sampled"] is True
+    assert sum(share["gain_eur"] for share in many["shares"]) == pytest.approx(92547.8749, abs=1e-3)
 
 
 def test_a_price_rule_needs_a_retailer(call):

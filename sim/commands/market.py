@@ -104,7 +104,8 @@ def _prices(result: MarketResult) -> Iterator[tuple[str, str, str]]:
         buy, sell = (
             _mean(prices[begin:end]) for prices in (result.buy_price_eur_per_kwh, result.sell_price_eur_per_kwh)
         )
-        price = summary.number(_mean(result.price_eur_per_kwh[begin:end]))
+        one = _mean(result.price_eur_per_kwh[begin:end])
+        price = summary.number(buy if one is None else one)
         if buy is not None and sell is not None and not math.isclose(buy, sell, rel_tol=1e-9, abs_tol=1e-12):
             price = f"{summary.number(buy)} bought, {summary.number(sell)} sold"
         yield label, price, _amount(_sum(result.traded_kwh[begin:end]))
