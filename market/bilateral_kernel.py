@@ -78,7 +78,7 @@ def _root(
             p = (x + k * (old - b[t])) / (one + slope[t] * k)
             p = min(max(p, least[t]), most[t])
             new = old + (x - p) / max(k, one)
-            new = new if k > zero else b[t] + slope[t] * p
+            new = new if k > zero else (b[t] + slope[t] * p if most[t] > zero else old)
             new = max(new, b[t]) if least[t] <= zero else new  # nobody sells below b
             stuck += 1 if k <= zero < least[t] else 0
             moved += 1 if abs(new - old) > tiny[t] + digits * abs(new) else 0

@@ -32,6 +32,8 @@ class Mesh:
 
     def __init__(self, problem: Bilateral, begin: Start, partners: Links, warm: Warm | None) -> None:
         self.problem, self.begin = problem, begin
+        # what a store keeps for later has its worth in money, so prices are not told from the pool's there
+        self.price = begin.price_eur_per_kwh if problem.stores is None else np.zeros(problem.steps)
         self.starts, self.pair, self.partner, self.sign = partners
         # the two halves of a pair: rows in the order of the agents
         halves = np.lexsort((-self.sign, self.pair)).reshape(-1, 2)
@@ -70,7 +72,7 @@ class Mesh:
             z, stored = tile.wanted()
             forth, back = self.halves[:, 0], self.halves[:, 1]
             trades[:, tile.span] = 0.5 * (z[forth] - z[back])
-            marginal[:, tile.span] = self.begin.price_eur_per_kwh[tile.span] + tile.theta * tile.rho
+            marginal[:, tile.span] = self.price[tile.span] + tile.theta * tile.rho
             penalty[tile.span] = tile.rho
             for kind in range(3):
                 flows[kind, tile.slot, tile.owner] = stored[:, kind]
@@ -95,7 +97,8 @@ class _Tile:
         rho = begin.penalty_eur_per_kw2h[span] if warm is None else warm.penalty_eur_per_kw2h[span]
         self.rho = rho.copy() if p.stores is None else np.full(rho.size, np.exp(np.log(rho).mean()))
         self.reference = self.rho.copy() if warm is None else begin.penalty_eur_per_kw2h[span]
-        b = (curves.b_eur_per_kwh[:, span] - begin.price_eur_per_kwh[span]) / self.rho
+        b = (curves.b_eur_per_kwh[:, span] - mesh.price[span]) / self.rho
+        pool = (begin.price_eur_per_kwh - mesh.price)[span] / self.rho
         rows = [b, curves.a_eur_per_kw2h[:, span] / self.rho, curves.p_min_kw[:, span], curves.p_max_kw[:, span]]
         self.agents = np.ascontiguousarray(np.stack(rows, axis=1))
         least, most = (limit[:, span] for limit in p.limits_kw())
@@ -103,16 +106,16 @@ class _Tile:
         self.low = np.where(first, least[mesh.pair], -most[mesh.pair])
         self.high = np.where(first, most[mesh.pair], -least[mesh.pair])
         self.charge = np.ascontiguousarray(mesh.charge if mesh.charge.shape[1] == 1 else mesh.charge[:, span])
-        self.s: Floats = np.zeros(self.low.shape)
-        self.theta: Floats = np.zeros(b.shape)
+        self.s: Floats = np.array(np.broadcast_to(-pool, self.low.shape))
+        self.theta: Floats = np.array(np.broadcast_to(pool, b.shape))
         self._stores(warm)
         if warm is not None:
             own = mesh.problem.charge_first_eur_per_kwh - mesh.problem.charge_second_eur_per_kwh
             way = np.sign(warm.trades_kw[:, span])  # the kernel halves the charges
             agreed = warm.price_eur_per_kwh[:, span] - 0.5 * way * (own if own.shape[1] == 1 else own[:, span])
-            agreed = np.nan_to_num((agreed - begin.price_eur_per_kwh[span]) / self.rho)
+            agreed = np.nan_to_num((agreed - mesh.price[span]) / self.rho)
             self.s = mesh.sign[:, None] * warm.trades_kw[mesh.pair, span] - agreed[mesh.pair]
-            self.theta = (warm.marginal_eur_per_kwh[:, span] - begin.price_eur_per_kwh[span]) / self.rho
+            self.theta = (warm.marginal_eur_per_kwh[:, span] - mesh.price[span]) / self.rho
         self.other = np.empty_like(self.s)
         self.norms = np.zeros((9, self.rho.size))
         self.norms[7] = begin.size_kw[span]
@@ -172,7 +175,7 @@ class _Tile:
         norms, begin = self.norms, self.mesh.begin
         count = max(self.s.shape[0], 1)
         off = np.sqrt(norms[0])
-        level = begin.price_eur_per_kwh[self.span] / self.rho
+        level = self.mesh.price[self.span] / self.rho
         margin = begin.margin_eur_per_kwh[self.span] / self.rho
         prices = np.sqrt(np.maximum(norms[4] + 2.0 * level * norms[3] + count * level**2, count * margin**2))
         return off / np.maximum(np.sqrt(np.maximum(norms[1], norms[2])), 1e-6 * norms[7]), off / prices

@@ -126,7 +126,7 @@ def followed(problem: Bilateral, charge: Floats, discharge: Floats) -> tuple[Flo
     energy = np.empty((s.stores, problem.n, problem.steps + 1))
     follow_own(problem.curves.dt_h, s.store_charge_max_kw, s.store_discharge_max_kw, s.store_energy_min_kwh,
                s.store_energy_max_kwh, s.store_drain_kwh, s.store_initial_kwh, s.store_efficiency_charge,
-               s.store_efficiency_discharge, s.store_retention, charge, discharge, energy)  # fmt: skip
+               s.store_efficiency_discharge, s.store_retention, False, charge, discharge, energy)  # fmt: skip
     return charge, discharge, energy
 
 

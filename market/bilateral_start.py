@@ -81,6 +81,8 @@ def start(problem: Bilateral) -> Start:
     weight = np.where(some, traded, 1.0)
     size = np.where(some, (power**2).sum(axis=0) / weight, reach)
     near = np.where(some, (margin * power).sum(axis=0) / weight, spread)
-    near = np.maximum(near, 1e-3 * np.maximum(spread, 1e-3 * abs(price)))  # where all are tied at one price
+    near = np.maximum(near, np.maximum(1e-3 * spread, 1e-2 * abs(price)))  # where all are tied at one price
+    if problem.stores is not None:
+        near = np.maximum(near, abs(price - price.mean()).mean())
     near, size = np.where(near > 0.0, near, 1.0), np.where(size > 0.0, size, 1.0)
     return Start(price, near / size, near, size)
