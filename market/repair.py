@@ -194,13 +194,14 @@ def _rented(p: Problem, draft: Draft) -> tuple[Floats, Floats, Floats, Floats, F
         right, power = tenants.gather(energy_right), tenants.gather(power_right)
         content = np.empty((right.size, p.steps + 1))
         off, exact = np.inf, max(_ROUNDING[0], _ROUNDING[1] * float(power.sum()))
-        for helped, solved, enough in ((True, False, exact), (False, False, exact), (True, True, 1e-6)):
+        for helped, still in ((True, 0.0), (False, 0.0), (True, 1e-3), (True, 5.0))[: 4 if p.ess_netted[b] else 3]:
+            right, power = tenants.gather(energy_right), tenants.gather(power_right)
             into, out = tenants.gather(charge), tenants.gather(discharge)
-            if solved:
-                right, power, into, out = restore(tenants, right, power, into, out)
+            if still > 0.0:
+                right, power, into, out = restore(tenants, right, power, into, out, still)
             off = follow_rented(tenants.constants, right, tenants.available * power[:, None], tenants.initial, tenants.final,
                                 tenants.net, tenants.box, tenants.box_tube, helped, into, out, content, boxes[b])  # fmt: skip
-            if off <= enough:  # a linear program is as exact as its tolerance
+            if off <= (1e-6 if still > 0.0 else exact):  # a linear program is as exact as its tolerance
                 break
         else:
             raise Infeasible(

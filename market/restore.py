@@ -23,9 +23,12 @@ Floats = NDArray[np.float64]
 
 
 def restore(
-    tenants: Tenants, energy: Floats, power: Floats, charge: Floats, discharge: Floats
+    tenants: Tenants, energy: Floats, power: Floats, charge: Floats, discharge: Floats, still: float = 1e-3
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return right_energy, right_power (m,), charge and discharge (m, T) of one box's tenants, nearest to those given.
+
+    ``still`` is what a netted box's flows cost beside the changes of the plan: the more, the less it seems to charge and
+    discharge at once, which it cannot.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def restore(
     # against the plan's direction is dear, so that to charge and discharge at once is the last thing tried
     against = np.concatenate([plan <= 0.0, plan >= 0.0]) * 10.0
     found = linprog(
-        np.concatenate([against, np.zeros(size), np.ones(2 * size), np.full(4 * m, 1e-2), np.full(boxes, 1e-3)]),
+        np.concatenate([against, np.zeros(size), np.ones(2 * size), np.full(4 * m, 1e-2), np.full(boxes, still)]),
         A_ub=sparse.vstack(below, format="csr"),
         b_ub=np.concatenate(limits),
         A_eq=sparse.vstack(equal, format="csr"),
