@@ -146,8 +146,8 @@ def clear(
         moved = np.stack([missing, excess])
     check_feasible(problem)
     splitting = Splitting(problem, warm, threads)
-    if gap is not None:  # residuals are some four times smaller than gaps
-        tolerance = min(tolerance, max(0.25 * gap, 1e-9))
+    if gap is not None:  # residuals are some three times smaller than gaps
+        tolerance = min(tolerance, max(0.35 * gap, 1e-9))
     while True:
         outcome = splitting.run(tolerance, max_iterations)
         plan = repair(problem, outcome.draft, outcome.duals.price_eur_per_kwh)

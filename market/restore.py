@@ -100,6 +100,7 @@ def restore(
         b_eq=np.concatenate(right_side),
         bounds=np.stack([lower, upper], axis=1),
         method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-9},
     )
     if found.status != 0:
         raise Infeasible(
