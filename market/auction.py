@@ -51,7 +51,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Ties = Literal["seeded", "even"]
 
-_ROUNDING = 1e-11  # of an interval's energy: what sums of thousands of orders may be off
+_ROUNDING = 1e-12  # of an interval's energy: what sums of thousands of orders may be off
 
 
 @dataclass(frozen=True, slots=True, eq=False)

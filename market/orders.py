@@ -171,7 +171,7 @@ def alone(
     Parameters
     ----------
     source
-        Homes, or cost curves.  What this function returned is handed back, so that several mechanisms share one answer.
+        Homes, or cost curves; homes whose exchange is ``zero`` bring nothing to market.  What this function returned is handed back, so that several mechanisms share one answer.
     buy_eur_per_kwh, sell_eur_per_kwh, exchange_charge_eur_per_kwh
         The retailer's prices, for curves only (homes have their own); anything that broadcasts to (n, T).  Without them
         there is no retailer.
@@ -240,10 +240,10 @@ def orders_from(before: Alone, steps: int = 20) -> Orders:
     >>> orders.energy_kwh[1, :, 0].tolist(), orders.price_eur_per_kwh[1, 2:, 0].tolist()
     ([0.0, 0.0, 2.0, 2.0], [5.0, 7.0])
     """
-    if steps < 1:
-        raise OrdersError(f"steps is {steps}; a staircase has at least one step on each side.")
+    if steps != int(steps) or steps < 1:
+        raise OrdersError(f"steps is {steps}; give a whole number, at least one step on each side.")
     c = before.curves
-    count = steps if (c.a_eur_per_kw2h > 0.0).any() else 1
+    count = int(steps) if (c.a_eur_per_kw2h > 0.0).any() else 1
     sides = []
     for end in _agreeable(c):
         if not end.any():
@@ -288,10 +288,11 @@ def _homes_alone(problem: Problem, tolerance: float, infeasible: Literal["raise"
     cost: Floats = plan_cost_eur(apart, plan)
     retail = Retail(problem.buy_eur_per_kwh, problem.sell_eur_per_kwh, problem.exchange_charge_eur_per_kwh)
     names = _names(problem.agent_ids, problem.n)
-    power = np.where(np.abs(plan.grid_kw) > _ROUNDING_KW, -plan.grid_kw, 0.0)
+    may = problem.exchange == "free"
+    power = np.where((np.abs(plan.grid_kw) > _ROUNDING_KW) & may, -plan.grid_kw, 0.0)
     room = np.maximum(problem.export_limit_kw + plan.meter_kw, 0.0)
     spare = np.where(power >= 0.0, np.minimum(plan.curtailed_kw, room), 0.0)
-    spare = np.where(spare > _ROUNDING_KW, spare, 0.0)
+    spare = np.where((spare > _ROUNDING_KW) & may, spare, 0.0)
     bids = _bids(power, retail, problem.dt_h, names)
     # who throws energy away rather than feed it in for less than nothing gives it away
     bids = replace(

@@ -47,7 +47,7 @@ def with_order(orders: Orders, agent: int, energy, price) -> Orders:
 
 @pytest.mark.parametrize("trade", ALL)
 @given(orders=books(slots=2), seed=st.integers(0, 3))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_energy_is_conserved_and_nobody_loses(trade, orders, seed):
     """What is sold is bought; an order is filled in its own direction and not beyond; no agent pays more than it names."""
     done = trade(orders, seed=seed)
@@ -61,7 +61,7 @@ def test_energy_is_conserved_and_nobody_loses(trade, orders, seed):
 
 
 @given(orders=books(slots=2))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_the_auctioneer_keeps_what_he_says(orders):
     """Uniform: nothing.  Pay as bid: all that trading is worth.  McAfee: never a deficit.  VCG: never a surplus."""
     assert np.allclose(auction.uniform(orders).auctioneer_eur, 0.0, atol=1e-9)
@@ -74,7 +74,7 @@ def test_the_auctioneer_keeps_what_he_says(orders):
 @pytest.mark.parametrize("trade", [auction.uniform, auction.pay_as_bid, auction.vcg])
 @pytest.mark.parametrize("ties", ["seeded", "even"])
 @given(orders=books(slots=2))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_three_auctions_gain_all_there_is(trade, ties, orders):
     """The welfare of the orders that are filled is the least of the dual, hence the largest possible."""
     filled = trade(orders, ties=ties).filled_kwh
@@ -83,7 +83,7 @@ def test_three_auctions_gain_all_there_is(trade, ties, orders):
 
 
 @given(orders=books())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_everybody_accepts_the_uniform_price_and_nobody_accepts_is_left_on_both_sides(orders):
     """Who trades accepts the price; of those who like it better than not trading, everybody trades."""
     done = auction.uniform(orders)
@@ -97,7 +97,7 @@ def test_everybody_accepts_the_uniform_price_and_nobody_accepts_is_left_on_both_
 
 
 @given(orders=books(one_size=True, intervals=1), k=st.floats(0.0, 1.0))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_k_moves_the_price_between_the_ends_of_what_clears(orders, k):
     """At k = 0 it is the lowest price that clears, at k = 1 the highest, and in between a straight line."""
     low, high, price = (float(auction.uniform(orders, k=x).buy_price_eur_per_kwh[0]) for x in (0.0, 1.0, k))
@@ -109,7 +109,7 @@ def test_k_moves_the_price_between_the_ends_of_what_clears(orders, k):
 
 @pytest.mark.parametrize("one_size", [True, False])
 @given(data=st.data())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_in_mcafees_auction_no_other_price_pays(data, one_size):
     """Whatever one agent names instead of its own price, it does not gain more, valued at its own price."""
     orders = data.draw(books(one_size=one_size, intervals=1))
@@ -124,7 +124,7 @@ def test_in_mcafees_auction_no_other_price_pays(data, one_size):
 
 
 @given(data=st.data())
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_under_vcg_no_other_order_pays(data):
     """Neither other prices nor less energy, whatever the number of one's orders."""
     orders = data.draw(books(slots=2, intervals=1))
@@ -151,7 +151,7 @@ def test_in_the_uniform_auction_another_price_may_pay():
 
 
 @given(orders=books(slots=2, intervals=2))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_vcg_pays_what_the_others_lose_by_ones_absence(orders):
     """Each payment is found again by taking the agent out of the book and clearing what is left."""
     done = auction.vcg(orders)
@@ -164,7 +164,7 @@ def test_vcg_pays_what_the_others_lose_by_ones_absence(orders):
 
 @pytest.mark.parametrize("trade", [auction.uniform, auction.pay_as_bid, auction.vcg])
 @given(orders=books(), shuffle=st.randoms(use_true_random=False))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_with_even_ties_the_order_of_agents_does_not_matter(trade, orders, shuffle):
     """The same people in other rows trade and pay the same."""
     rows = list(range(orders.n))
@@ -179,7 +179,7 @@ def test_with_even_ties_the_order_of_agents_does_not_matter(trade, orders, shuff
 
 @pytest.mark.parametrize("trade", ALL)
 @given(orders=books(), energy=st.sampled_from([1e-6, 1e-3, 1e4]), money=st.sampled_from([1e-3, 50.0]))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_scaling_energy_or_money_scales_the_result(trade, orders, energy, money):
     """From watts to gigawatts, from cents to crowns."""
     one = trade(orders)
@@ -187,6 +187,16 @@ def test_scaling_energy_or_money_scales_the_result(trade, orders, energy, money)
 
     assert np.allclose(other.traded_kwh, one.traded_kwh * energy, rtol=1e-9, atol=1e-9 * energy)
     assert np.allclose(other.payment_eur, one.payment_eur * energy * money, rtol=1e-9, atol=1e-9 * energy * money)
+
+
+@pytest.mark.parametrize("trade", [auction.uniform, auction.pay_as_bid, auction.vcg])
+def test_one_watt_trades_beside_ten_megawatts(trade):
+    """A quarter of a watt-hour in a book of megawatt-hours is filled to the last digit."""
+    orders = Orders.plain([10_000.0, 2.5e-4, -10_000.0, -2.5e-4], [0.10, 0.11, 0.30, 0.29])
+
+    done = trade(orders)
+
+    assert done.traded_kwh.ravel().tolist() == pytest.approx([10_000.0, 2.5e-4, -10_000.0, -2.5e-4], rel=1e-9)
 
 
 def test_ties_at_the_margin_are_drawn_or_shared():

@@ -229,6 +229,16 @@ def test_the_pool_of_curves_is_in_the_core():
     assert found["double_auction_pay_as_bid"].certificate.excess_eur > 1.0
 
 
+def test_a_pair_of_curves_objects_by_what_its_pool_gains():
+    """Costs p^2/2 + 8p and p^2/2 + 4p trade 2 kW and gain 4; a third who can do nothing changes nothing."""
+    curves = Curves.plain([1.0, 1.0, 1.0], [8.0, 4.0, 6.0], [-30.0, 0.0, 0.0], [0.0, 60.0, 0.0])
+
+    certificate = MECHANISMS["retailer"](curves).certificate
+
+    assert certificate.excess_eur == pytest.approx(4.0, abs=1e-12)
+    assert certificate.excess_coalition == ("agent 0", "agent 1")
+
+
 def test_curves_without_a_retailer_have_no_retail_prices_to_share_by():
     """They are left out of a comparison, and refused by name; with a retailer all run."""
     curves = Curves.plain([1.0, 1.0], [8.0, 4.0], [-30.0, 0.0], [0.0, 60.0])

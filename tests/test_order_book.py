@@ -25,7 +25,7 @@ def books(draw):
 
 
 @given(orders=books(), seed=st.integers(0, 5))
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_energy_and_money_are_conserved_and_nobody_loses(orders, seed):
     """What is sold is bought at what is paid, inside every order's limits, to nobody's disadvantage."""
     done = trade(orders, seed=seed).result
@@ -39,7 +39,7 @@ def test_energy_and_money_are_conserved_and_nobody_loses(orders, seed):
 
 
 @given(orders=books(), seed=st.integers(0, 5))
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_what_waits_in_the_end_does_not_cross(orders, seed):
     """No seller and buyer who would agree are left; and no more is gained than the auctions gain."""
     done = trade(orders, seed=seed).result
@@ -53,7 +53,7 @@ def test_what_waits_in_the_end_does_not_cross(orders, seed):
 
 
 @given(orders=books(), seed=st.integers(0, 5))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_every_trade_is_within_both_limits_and_they_add_up(orders, seed):
     """Each trade's price is one that both accept; the trades of an agent sum to what it traded and paid."""
     done = trade(orders, seed=seed)

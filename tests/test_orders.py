@@ -72,6 +72,23 @@ def test_what_is_thrown_away_is_offered_for_nothing():
     assert before.curves.b_eur_per_kwh.tolist() == [[0.0]]
 
 
+def test_who_may_not_trade_brings_nothing():
+    """With the exchange closed there is a cost alone and no order."""
+    case = Problem.plain([[0.5], [2.0]], [[2.0], [0.0]], 0.30, 0.08, dt_h=0.5, exchange="zero")
+
+    before = alone(case)
+
+    assert before.cost_eur.round(12).tolist() == [-0.06, 0.3]
+    assert not orders_from(before).energy_kwh.any()
+
+
+def test_a_staircase_has_whole_steps():
+    """Zero, a half or minus one is refused."""
+    for wrong in (0, 0.5, 2.5, -1):
+        with pytest.raises(OrdersError, match="whole number"):
+            orders_from(alone(TWO), wrong)
+
+
 def test_curves_alone_cost_nothing():
     """Without a retailer there is no power alone, and the curves are the bids."""
     before = alone(TWO)
@@ -96,7 +113,7 @@ def test_curves_with_a_retailer_take_what_they_want_at_his_prices():
 
 
 @given(st.floats(0.0, 3.0), numbers, st.floats(-9.0, 0.0), st.floats(0.0, 9.0), numbers, st.floats(0.0, 5.0))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_nobody_does_better_alone_than_at_his_optimum(a, b, low, high, sell, margin):
     """No power within the bounds costs less at the retailer than the one that was chosen."""
     curves = Curves.plain([a], [b], [low], [high])
@@ -109,7 +126,7 @@ def test_nobody_does_better_alone_than_at_his_optimum(a, b, low, high, sell, mar
 
 
 @given(st.floats(0.01, 3.0), numbers, st.floats(-9.0, -0.1), st.floats(0.1, 9.0), st.integers(1, 7))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_whole_steps_of_a_staircase_cost_what_the_curve_says(a, b, low, high, steps):
     """The prices of the first k steps, times their energy, are the curve's cost of that much power; prices rise."""
     curves = Curves.plain([a, 0.0, 0.0], [b, 99.0, -99.0], [low, -1.0, 0.0], [high, 0.0, 1.0], dt_h=0.5)

@@ -39,7 +39,7 @@ def utility_of_bid(c: Curves, bid: np.ndarray, i: int, own: float, a: float) -> 
 
 
 @given(curves(), st.floats(0.05, 20.0))
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_nobody_gains_by_another_bid(c, a):
     """The best reply to the others' bids saves nothing; powers balance, bounds hold, payments sum to zero."""
     found = play(c, price_sensitivity_kw2h_per_eur=a)
@@ -53,7 +53,7 @@ def test_nobody_gains_by_another_bid(c, a):
 
 
 @given(curves(), st.floats(0.05, 20.0))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_prices_and_powers_are_what_the_bids_say(c, a):
     """Equation (1), evaluated from the bids, gives the price and the powers that are reported."""
     found = play(c, price_sensitivity_kw2h_per_eur=a)
@@ -66,7 +66,7 @@ def test_prices_and_powers_are_what_the_bids_say(c, a):
 
 
 @given(curves(least=2, intervals=1, linear=False), st.floats(0.1, 5.0))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_a_search_over_bids_finds_nothing_better(c, a):
     """The closed form of the best reply is doubted, too: bids all around change the bill by equation (1) only upwards."""
     c = replace(c, p_min_kw=c.p_min_kw - 1.0, p_max_kw=c.p_max_kw + 1.0)  # everybody plays
@@ -79,7 +79,7 @@ def test_a_search_over_bids_finds_nothing_better(c, a):
 
 
 @given(curves(least=2, intervals=1, linear=False), st.floats(0.1, 5.0), st.floats(0.2, 2.0))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_the_check_notices_bids_that_are_no_equilibrium(c, a, off):
     """Bids moved apart leave somebody a gain: the certificate can fail."""
     c = replace(c, p_min_kw=c.p_min_kw - 20.0, p_max_kw=c.p_max_kw + 20.0)
@@ -91,7 +91,7 @@ def test_the_check_notices_bids_that_are_no_equilibrium(c, a, off):
 
 
 @given(curves(), st.floats(0.05, 20.0))
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_nobody_is_worse_off_than_without_trading(c, a):
     """Cost and payment together are never above zero, in no interval."""
     found = play(c, price_sensitivity_kw2h_per_eur=a)
@@ -101,7 +101,7 @@ def test_nobody_is_worse_off_than_without_trading(c, a):
 
 
 @given(curves(least=2))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_the_keener_on_price_the_cheaper_down_to_the_pool(c):
     """The total cost falls with the sensitivity, is never below the pool's, and is it in the limit."""
     pool = float(clear_pool(c).cost_eur.sum())
@@ -140,7 +140,7 @@ def test_by_hand():
 
 
 @given(curves(least=3, intervals=1, linear=False), st.floats(0.1, 5.0))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_with_no_bound_in_the_way_the_price_is_the_mean_marginal_cost(c, a):
     """What the source proves of its price."""
     c = replace(c, p_min_kw=c.p_min_kw - 1e3, p_max_kw=c.p_max_kw + 1e3)
@@ -173,7 +173,7 @@ def test_who_cannot_move_is_no_player():
 
 
 @given(curves(least=2), st.sampled_from([1e-3, 1e3]), st.sampled_from([1e-2, 40.0]))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_the_default_sensitivity_scales_with_energy_and_money(c, energy, money):
     """Scaled people play the scaled game without anybody setting a number."""
     scaled = replace(
