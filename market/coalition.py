@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from market.exchange import Clearing, Infeasible, Problem, clear
 from market.fairness import Excess
-from market.problem import _SHAPES
+from market.problem_checks import SHAPES
 
 __all__ = ["EXACT_TO", "Clearings", "Coalitions", "Excess", "GameError", "Player", "bits", "part_of", "worst_excess"]
 
@@ -88,7 +88,7 @@ def part_of(problem: Problem, agents: Sequence[int], shared: Sequence[int]) -> P
     part: dict[str, Any] = {}
     for f in fields(problem):
         column = getattr(problem, f.name)
-        axes = _SHAPES.get(f.name, "")
+        axes = SHAPES.get(f.name, "")
         if column is None or not set(axes) & set(chosen):
             continue
         for axis, letter in enumerate(axes):
