@@ -119,7 +119,8 @@ def levelled(rows: Floats, target: Floats, total: float, hard: Floats, floor: Fl
             break
         level = _Program(left, left_target, hard, floor).solve(settled, settled @ x)
         x, floor = level.x, floor - _MET
-        for row in [*left[level.weight > _TIGHT], *hard[level.floor_weight > _TIGHT]]:
+        tight = level.weight >= min(_TIGHT, level.weight.max())  # at least one row, or this would go on for ever
+        for row in [*left[tight], *hard[level.floor_weight > _TIGHT]]:
             if _outside_span(row[None], settled)[0]:
                 settled = np.vstack([settled, row])
     x = x * scale
