@@ -5,15 +5,14 @@ Every check returns sentences, with the agent and the interval; :class:`market.p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from market.problem import Problem
-
 __all__ = ["FRACTIONS", "LEFT_OUT", "MAY_BE_INFINITE", "SHAPES", "WITH_DEFAULT", "mistakes_of", "take_arrays"]
+
+Problem = Any  # market.problem.Problem, which imports this file
 
 SHAPES = {
     "load_kw": "nT", "pv_kw": "nT", "buy_eur_per_kwh": "nT", "sell_eur_per_kwh": "nT",
