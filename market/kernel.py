@@ -23,9 +23,9 @@ from market.compiled import EXACT
 from market.project import backward, forward, share_rights
 from market.prox import prox_exchange, prox_net, prox_spaces
 from market.tiles import OWN, SLOTS, Data, Factors, Found, Room, Rows, State
-from market.vectors import load, nothing, sum_up, widen
+from market.vectors import load, nothing, store, sum_up, widen
 
-__all__ = ["iterate", "squares"]
+__all__ = ["blend", "iterate", "squares"]
 
 Floats = NDArray[np.float64]
 
@@ -53,6 +53,14 @@ def iterate(
             prox_exchange(data, s, w, found, weights, room, start, stop)
             prox_net(data, s, w, found, weights, start, stop)
             prox_boxes(data, s, w, found, weights, start, stop)
+
+
+@njit(**EXACT)
+def blend(one: Rows, other: Rows, share: float) -> None:
+    """Move ``one`` a share of the way to ``other``."""
+    for row in range(one.shape[0]):
+        here = load(one, row)
+        store(one, row, here + share * (load(other, row) - here))
 
 
 @njit(**EXACT)

@@ -40,7 +40,7 @@ class Places:
     """Rows from one interval to the next.  Shape (seats,)."""
 
     def spread(self, columns: Floats, rows: Rows, offset: int = 0, unit: float = 1.0) -> None:
-        """Write columns (any, T) into rows, counted in units."""
+        """Add columns (any, T) to rows, counted in units."""
         flat = np.ascontiguousarray(columns.reshape(_flat(columns)))
         _spread(flat, self.source, self.first + offset, self.stride, unit, rows)
 
@@ -62,7 +62,7 @@ def _spread(columns: Floats, source: Ints, first: Ints, stride: Ints, unit: floa
         for lane in range(source.shape[1]):
             if source[seat, lane] >= 0:
                 for t in range(columns.shape[1]):
-                    rows[first[seat] + t * stride[seat], lane] = columns[source[seat, lane], t] / unit
+                    rows[first[seat] + t * stride[seat], lane] += columns[source[seat, lane], t] / unit
 
 
 @njit(**EXACT)

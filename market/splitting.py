@@ -1,8 +1,8 @@
 """Running the exchange's iteration: start, penalty, averages, stopping.
 
 The iteration of :mod:`market.kernel` circles its fixed point on the way in, as all splittings of piecewise linear problems
-do.  The mean over the last fifth to two fifths of it is two to three times nearer, so the mean is what is watched,
-stopped at and returned.  The penalty is balanced a few times at the beginning: the weights are right when the primal and
+do.  A mean that forgets the beginning is two to three times nearer (the k-th state counts with a weight that grows as the fifth
+power of k), so the mean is what is watched, stopped at and returned.  The penalty is balanced a few times at the beginning: the weights are right when the primal and
 the dual part of the state are of one size.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.bound import Duals
-from market.kernel import iterate, squares
+from market.kernel import blend, iterate, squares
 from market.layout import Layout, Units, idle_kwh, lay_out
 from market.problem import Problem, ProblemError
 from market.project import factor
@@ -33,9 +33,11 @@ Floats = NDArray[np.float64]
 _RELATIVE = np.array([1.0, 1.0, 0.25, 1.0, 1.0, 0.3, 1.0])
 _RIGHT_ENERGY, _RIGHT_POWER = 0.02, 0.25  # times T: a right meets every interval at once
 _FIRST = 0.35  # penalty at the beginning, times price over power
-_RELAXATION = 1.6
-_EVERY = 20  # iterations between two looks
-_SAMPLE = 5  # iterations between two terms of the mean
+_RELAXATION = 1.7
+_EVERY = 20  # iterations between two looks; later, where 20 are few, twice and four times as many
+_LATER = (200, 800)
+_SAMPLE = 10  # iterations between two terms of the mean
+_FORGET = 5.0  # power of time with which they count
 _BALANCE = (20, 40, 80, 160, 320, 640, 1280, 2560)  # looks at which the penalty may change
 
 
@@ -108,12 +110,11 @@ class Splitting:
         self.factors = self.layout.factors()
         self.rooms = [self.layout.room() for _ in range(max(1, threads))]
         self.penalty = warm.penalty / self.units.penalty_eur_per_kw2h
-        self.state = self.layout.state()[0]
+        self.state, self.work, self.mean = (self.layout.state()[0] for _ in range(3))
         self.found = self._begin(warm)
-        self.work = self.layout.state()[0]
         self.weights = self._weighted()
         self.looks: list[tuple[float, float, float, float]] = []
-        self.older, self.newer, self.renew, self.done = _Mean(), _Mean(), _EVERY, 0
+        self.terms = self.done = 0
 
     def _begin(self, warm: Warm) -> Found:
         """Fill the state and return what was found where the warm start stood."""
@@ -207,36 +208,36 @@ class Splitting:
         May be called again with a smaller tolerance; it goes on where it stopped.
         """
         while True:
-            goal = min(self.done + _EVERY, max(max_iterations, self.done + 1))
+            often = _EVERY << sum(self.done >= later for later in _LATER)
+            goal = min(self.done + often, max(max_iterations, self.done + 1))
             while self.done < goal:
                 count = min(_SAMPLE, goal - self.done)
                 self.advance(count)
-                self.newer.add(self.state)
                 self.done += count
-            mean = self.older.and_(self.newer)
-            moved, found = self._look(mean)
-            primal, dual, ratio = self._residuals(mean, moved)
+                self.terms += 1
+                blend(self.mean, self.state, (_FORGET + 1.0) / (_FORGET + self.terms))
+            moved, found = self._look()
+            primal, dual, ratio = self._residuals(moved)
             self.looks.append((self.done, primal, dual, self.penalty * self.units.penalty_eur_per_kw2h))
             converged = max(primal, dual) <= tolerance
             if converged or self.done >= max_iterations:
-                return self._outcome(converged, mean, moved, found)
-            if self.done >= self.renew:  # the way from nowhere, before the first renewal, is no part of the mean
-                self.older, self.newer = self.newer if self.done > _EVERY else _Mean(), _Mean()
-                self.renew = self.done + max(_EVERY, self.done // 5)
+                return self._outcome(converged, moved, found)
             if self.done in _BALANCE and not 0.5 < ratio < 2.0:
-                self._balance(min(max(ratio, 0.2), 5.0), mean)
+                self._balance(min(max(ratio, 0.2), 5.0))
+            if self.done == _EVERY:  # the way from nowhere is no part of the mean
+                self.terms = 0
 
-    def _look(self, mean: Rows) -> tuple[Rows, Found]:
+    def _look(self) -> tuple[Rows, Found]:
         """Return where one step without relaxation moves the mean; its projection is left in ``work``."""
         price, net_price, scarcity, held = self.found
-        moved, found = _copy(mean), Found(price.copy(), net_price.copy(), scarcity.copy(), _copy(held))
+        moved, found = _copy(self.mean), Found(price.copy(), net_price.copy(), scarcity.copy(), _copy(held))
         plain = self.weights.copy()
         plain[RELAX] = 1.0
         sizes = (0, len(self.layout.tiles)), (0, self.problem.steps)
         self._iterate(moved, found, plain, 1, True, *sizes, self.rooms[0], True)
         return moved, found
 
-    def _residuals(self, mean: Rows, moved: Rows) -> tuple[float, float, float]:
+    def _residuals(self, moved: Rows) -> tuple[float, float, float]:
         """Return primal and dual residual, relative, and the size of the dual part of the state by that of the primal."""
         data, weights, sums = self.data, self.weights, np.zeros(4)
         tiles, shared = len(self.layout.tiles), self.problem.shared
@@ -249,7 +250,7 @@ class Splitting:
             (rights, tiles),
             (self._box_metric(), 1),
         )
-        parts = (self.layout.parts(rows) for rows in (mean, self.work, moved))
+        parts = (self.layout.parts(rows) for rows in (self.mean, self.work, moved))
         for s, w, after, (rho, repeat) in zip(*parts, metric, strict=True):
             squares(s, w, after, rho, repeat, sums)
         change, w_size, z_size, dual = np.sqrt(sums)
@@ -271,20 +272,19 @@ class Splitting:
             rows[2::4, 0] = idle_kwh(p.box_initial_kwh(), p.ess_retention, steps=p.steps).ravel()
         return rows
 
-    def _balance(self, factor_: float, mean: Rows) -> None:
+    def _balance(self, factor_: float) -> None:
         """Change the penalty and start again from the mean, its dual part rescaled."""
         self.penalty *= factor_
         self.weights = self._weighted()
-        np.subtract(mean, self.work, out=self.state)
-        self.state /= self.state.dtype.type(factor_)
-        self.state += self.work
-        self.older, self.newer = _Mean(), _Mean()
+        self.state[:] = self.work
+        blend(self.state, self.mean, 1.0 / factor_)
+        self.terms = 0
 
-    def _outcome(self, converged: bool, mean: Rows, moved: Rows, found: Found) -> Outcome:
+    def _outcome(self, converged: bool, moved: Rows, found: Found) -> Outcome:
         """Return plan and prices as columns."""
         p, lay, kw = self.problem, self.layout, self.units.power_kw
         price = self.units.price_eur_per_kwh
-        s, w, after = (lay.parts(rows) for rows in (mean, self.work, moved))
+        s, w, after = (lay.parts(rows) for rows in (self.mean, self.work, moved))
         shape, agent, slot = (p.n, p.steps), lay.by_tile(3), lay.by_slot(3)
         priced = w.agent - s.agent
         nu = agent.collect(priced, np.zeros(shape), 0, price * self.weights[RETAIL] / p.dt_h)
@@ -297,16 +297,15 @@ class Splitting:
         charge, discharge = (slot.collect(z, np.zeros((p.stores + p.shared, *shape)), q, kw) for q in range(2))
         held, k = kw * lay.once_back(found.held).reshape(2, p.shared, p.n), p.stores
         draft = Draft(curtailed, charge[:k], discharge[:k], charge[k:], discharge[k:], held[0], held[1])
-        return Outcome(converged, self.done, np.array(self.looks), draft, duals, self._warm(mean, found, clearing))
+        return Outcome(converged, self.done, np.array(self.looks), draft, duals, self._warm(found, clearing))
 
-    def _warm(self, mean: Rows, found: Found, price: Floats) -> Warm:
+    def _warm(self, found: Found, price: Floats) -> Warm:
         """Return where the mean stands, with contents as they are."""
         p, lay = self.problem, self.layout
-        state, idle, kw = _copy(mean), lay.state()[0], self.units.power_kw
+        state, kw = _copy(self.mean), self.units.power_kw
         state *= state.dtype.type(kw)
-        lay.by_slot(3).spread(self._idle(), lay.parts(idle).store, 2)
-        lay.parts(idle).box[:] = self._idle_boxes()
-        state += idle
+        lay.by_slot(3).spread(self._idle(), lay.parts(state).store, 2)
+        lay.parts(state).box[:] += self._idle_boxes()
         penalty = self.penalty * self.units.penalty_eur_per_kw2h
         return Warm(penalty, (p.n, p.steps, p.stores, p.shared), price, lay, state, kw * found.held)
 
@@ -316,28 +315,3 @@ def _copy(rows: Rows) -> Rows:
     out = rows_like(rows.shape[0], rows.dtype)
     out[:] = rows
     return out
-
-
-class _Mean:
-    """A mean of states, taken as they come."""
-
-    def __init__(self) -> None:
-        self.total: Rows | None = None
-        self.count = 0
-
-    def add(self, state: Rows) -> None:
-        """Take one more."""
-        self.count += 1
-        if self.total is None:
-            self.total = _copy(state)
-        else:
-            self.total += state
-
-    def and_(self, newer: _Mean) -> Rows:
-        """Return the mean over this one and a newer one, of which at least one has begun."""
-        totals = [m.total for m in (self, newer) if m.total is not None]
-        mean = _copy(totals[0])
-        for total in totals[1:]:
-            mean += total
-        mean /= mean.dtype.type(self.count + newer.count)
-        return mean
