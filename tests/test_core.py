@@ -111,6 +111,17 @@ def test_where_alone_is_better_it_is_the_prenucleolus():
     np.testing.assert_allclose(nucleolus(members, value, total, single), [2, 2], atol=1e-9)
 
 
+def test_nobody_gets_less_than_alone_though_a_coalition_objects():
+    """Players 0 and 1 would have 4 without the third, all together have 1: the third keeps its 0, the pair shares the 1.
+
+    Without a floor the excess of the pair, 4 − x, and of the third, x − 1, would be equal at x = 2.5.
+    """
+    given_game = game(lambda who: 4.0 if who == {0, 1} else float(len(who) == 3), 3)
+
+    np.testing.assert_allclose(nucleolus(*given_game), [0.5, 0.5, 0.0], atol=1e-9)
+    np.testing.assert_allclose(nucleolus(*given_game[:3], np.full(3, -9.0)), [1.25, 1.25, -1.5], atol=1e-9)
+
+
 # against another procedure ---------------------------------------------------------------------------------------------
 
 
