@@ -10,8 +10,8 @@ from the cheapest partner), up (everybody sells to the dearest), the mean of bot
 each agent alone to where (1) is largest given the others.  Pairs without limit still have one in (1), which no best plan
 passes: the seller's power, or all that is for sale.  So rounding cannot spoil the bound.
 
-The price of a pair lies between what its two ends accept, in the middle where there is a range.  At these prices the same sum
-falls apart into agents: what each could save at most by deviating alone.  The parts sum to cost less bound.
+The price of a pair lies between what its two ends accept, in the middle where there is a range.  At these prices a sum like
+(1) falls apart into agents: what each could save at most by deviating alone, whatever its partners could do about it.
 """
 
 from __future__ import annotations
@@ -161,8 +161,12 @@ def _own(
 def _pairs(
     dt_h: float, first: Integers, second: Integers, charge_first: Floats, charge_second: Floats, limit: Floats, sell: Flags,
     buy: Flags, give: Floats, take: Floats, total: Floats, mu: Floats, trades: Floats, price: Floats, cost: Floats, gain: Floats, payment: Floats,
-) -> None:  # fmt: skip
-    """Price every pair; add its ends' charges, payments and what they could gain by other trades at this price."""
+) -> float:  # fmt: skip
+    """Price every pair; add its ends' charges, payments and what they could gain by other trades at this price.
+
+    Return by how much all pairs' charges are above their part of (1).
+    """
+    missed = 0.0
     for e in range(trades.shape[0]):
         i, k = first[e], second[e]
         one, two, bound = charge_first.shape[1] > 1, charge_second.shape[1] > 1, limit.shape[1] > 1
@@ -182,24 +186,33 @@ def _pairs(
                     p = min(max(p if trade != 0.0 else 0.5 * (low + high), low), high)
             price[e, t] = p
             most = limit[e, t if bound else 0]
-            best_i = best_k = 0.0
-            if forth:
-                cap = min(most, give[i, t] if not buy[i, t] else total[t], take[k, t] if not sell[k, t] else total[t])
-                best_i, best_k = min(0.0, (c1 + u - p) * cap), min(0.0, (c2 + p - v) * cap)
-            if back:
-                cap = min(most, give[k, t] if not buy[k, t] else total[t], take[i, t] if not sell[i, t] else total[t])
-                best_i, best_k = min(best_i, (c1 - u + p) * cap), min(best_k, (c2 - p + v) * cap)
+            most_i = most_k = most if most < np.inf else total[t]
+            best_i = best_k = best = 0.0
+            for way in (1.0, -1.0):
+                if not (forth if way > 0.0 else back):
+                    continue
+                # what a seller brings, or a buyer takes, at most; who may do both passes on what there is
+                room_i = room_k = np.inf
+                if way > 0.0:
+                    room_i, room_k = np.inf if buy[i, t] else give[i, t], np.inf if sell[k, t] else take[k, t]
+                else:
+                    room_i, room_k = np.inf if sell[i, t] else take[i, t], np.inf if buy[k, t] else give[k, t]
+                off_i, off_k = c1 + way * (u - p), c2 + way * (p - v)
+                best_i, best_k = min(best_i, off_i * min(most_i, room_i)), min(best_k, off_k * min(most_k, room_k))
+                best = min(best, (off_i + off_k) * min(most_i, room_i, room_k, total[t]))
             cost_i += c1 * abs(trade)
             cost_k += c2 * abs(trade)
             paid += p * trade
             gain_i += c1 * abs(trade) - p * trade - best_i
             gain_k += c2 * abs(trade) + p * trade - best_k
+            missed += (c1 + c2) * abs(trade) - best
         cost[i] += dt_h * cost_i
         cost[k] += dt_h * cost_k
         gain[i] += dt_h * gain_i
         gain[k] += dt_h * gain_k
         payment[i] -= dt_h * paid
         payment[k] += dt_h * paid
+    return dt_h * missed
 
 
 @njit(**EXACT)
@@ -248,13 +261,13 @@ def certificate(
     cost, gain, payment = np.zeros(p.n), np.zeros(p.n), np.zeros(p.n)
     own = power + (charge - discharge).sum(axis=0)
     _own(curves.dt_h, a, b, least, most, mu, own, cost, gain)
-    all_kw = np.minimum(np.maximum(give, 0.0).sum(axis=0), np.maximum(take, 0.0).sum(axis=0))
-    _pairs(curves.dt_h, p.first, p.second, p.charge_first_eur_per_kwh, p.charge_second_eur_per_kwh, p.trade_max_kw, sell, buy,
-           give, take, all_kw, mu, trades, price, cost, gain, payment)  # fmt: skip
     if p.stores is not None:
         s = p.stores
         _stores(curves.dt_h, mu, s.store_wear_eur_per_kwh, s.store_charge_max_kw, s.store_discharge_max_kw,
                 s.store_energy_min_kwh, s.store_energy_max_kwh, s.store_drain_kwh, s.store_initial_kwh,
                 s.store_efficiency_charge, s.store_efficiency_discharge, s.store_retention, charge, discharge, cost, gain)  # fmt: skip
-    spent, missed = float(cost.sum()), float(gain.sum())
+    all_kw = np.minimum(np.maximum(give, 0.0).sum(axis=0), np.maximum(take, 0.0).sum(axis=0))
+    missed = float(gain.sum()) + _pairs(curves.dt_h, p.first, p.second, p.charge_first_eur_per_kwh, p.charge_second_eur_per_kwh, p.trade_max_kw, sell, buy,
+           give, take, all_kw, mu, trades, price, cost, gain, payment)  # fmt: skip
+    spent = float(cost.sum())
     return Certificate(cost, spent, spent - missed, missed / max(1.0, abs(spent)), gain, payment, price, mu, power)

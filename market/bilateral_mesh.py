@@ -75,7 +75,7 @@ class Mesh:
             marginal[:, tile.span] = self.price[tile.span] + tile.theta * tile.rho
             penalty[tile.span] = tile.rho
             for kind in range(3):
-                flows[kind, tile.slot, tile.owner] = stored[:, kind]
+                flows[kind, tile.slot, tile.owner, tile.span] = stored[:, kind]
             for iteration, *row in tile.residuals:
                 seen.setdefault(int(iteration), []).append((row[0], row[1], row[2]))
         history = [

@@ -122,7 +122,7 @@ def _root(
             elif over < 0.0:
                 roof[t] = old
             new = old + (x - p) / k if k > 0.0 else b[t] + slope[t] * p
-            if over == 0.0 or abs(new - old) <= 1e-15 * abs(old) + 1e-3 * tiny[t]:
+            if abs(over) <= 1e-3 * tiny[t] or (k > 0.0 and abs(new - old) <= 1e-15 * abs(old) + 1e-3 * tiny[t]):
                 new = old  # it is the root, up to rounding
             elif not floor[t] < new < roof[t]:
                 if floor[t] > -np.inf and roof[t] < np.inf:
