@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sim.case import CurvesCase, ProsumersCase
-from sim.clear_result import MarketResult
+from sim.clear_result import MarketResult, Verification
 
 __all__ = ["DIVISIONS", "MECHANISMS", "OPTIMAL", "RULES", "TOLERANCE", "ClearError", "clear"]
 
@@ -45,8 +45,8 @@ OPTIMAL = ("exchange", "pool", "bilateral")
 DIVISIONS = ("dual_prices", "nash", "shapley", "nucleolus", "least_core", "proportional")
 """Rules that divide what all gain together."""
 
-TOLERANCE = {"bilateral": 1e-7}
-"""Relative residuals at which an iteration stops, where nobody says otherwise; 1e-5 for what is not named."""
+TOLERANCE = {"exchange": 1e-5, "bilateral": 1e-7, "pool": 1e-7, **dict.fromkeys(RULES, 1e-4)}
+"""Relative residuals at which an iteration stops, where nobody says otherwise; the pool iterates nothing."""
 
 
 class ClearError(ValueError):
@@ -82,7 +82,7 @@ def clear(
         Where the mechanism or the rule is not known, or does not go with the case.
     """
     name = mechanism_of(case, mechanism)
-    stop = TOLERANCE.get(name, 1e-5) if tolerance is None else tolerance
+    stop = TOLERANCE[name] if tolerance is None else tolerance
     if not 0.0 < stop < 1.0:
         raise ClearError(f"--tolerance is {stop}; give a number between 0 and 1, such as 1e-4.")
     if divide is not None and divide not in DIVISIONS:
@@ -129,7 +129,8 @@ def _exchange(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
         division = divided_prosumers(problem, owners_of(case), asked.divide, seed=case.seed, tolerance=asked.tolerance)
         result = result.model_copy(update={"division": division})
     if asked.verify:
-        result = result.model_copy(update={"verification": verified(problem, found, asked.agree)})
+        checked = verified(problem, found, asked.agree) if case.agents else _nobody(asked)
+        result = result.model_copy(update={"verification": checked})
     return result
 
 
@@ -151,8 +152,23 @@ def _pool(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
         result = result.model_copy(update={"division": division})
     bound = result.certificate.bound_eur
     if asked.verify and bound is not None:
-        result = result.model_copy(update={"verification": pool_verified(curves, pool, bound, asked.agree)})
+        checked = pool_verified(curves, pool, bound, asked.agree) if case.agents else _nobody(asked)
+        result = result.model_copy(update={"verification": checked})
     return result
+
+
+def _nobody(asked: _Asked) -> Verification:
+    """Return what there is to compare where nobody takes part: nothing costs nothing."""
+    return Verification(
+        by="central",
+        agrees=True,
+        tolerance=asked.agree,
+        cost_eur=0.0,
+        cost_above_eur=0.0,
+        bound_below_eur=0.0,
+        price_difference_eur_per_kwh=None,
+        power_difference_kw=None,
+    )
 
 
 def _pairs(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:

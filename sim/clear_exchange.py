@@ -166,6 +166,8 @@ def by_exchange(case: ProsumersCase, tolerance: float) -> tuple[MarketResult, Pr
         worst_agent=fair.worst_agent,
         balanced=fair.balanced,
         imbalance_eur=figure(fair.imbalance_eur),
+        alone_gap_eur=figure(alone.off_eur),
+        netting_cost_eur=figure(found.netting_cost_eur),
     )
     price = figures(found.price_eur_per_kwh)
     result = MarketResult(

@@ -407,6 +407,46 @@ agents:
 """
 
 
+EMPTY = {
+    "prosumers": "kind: prosumers\nprices: {buy_eur_per_kwh: 0.3, sell_eur_per_kwh: 0.08}\nstorage: [{energy_kwh: 2, power_kw: 2}]\nagents: ",
+    "curves": "kind: curves\ntrades: {between: all}\nretail: {buy_eur_per_kwh: 0.3, sell_eur_per_kwh: 0.08}\nagents: ",
+}
+LONELY = {"prosumers": "[{id: a, load_kw: 1}]", "curves": "[{id: a, b: 0.2, p_min: -1, p_max: 1}]"}
+
+
+@pytest.mark.parametrize("kind", ["prosumers", "curves"])
+@pytest.mark.parametrize("agents", ["nobody", "one"])
+def test_nobody_and_one_alone_are_markets(call, tmp_path, kind, agents):
+    """Every mechanism takes them, verified and divided, as a table and as JSON; nothing is gained."""
+    path = tmp_path / "case.yaml"
+    path.write_text(EMPTY[kind] + ("[]" if agents == "nobody" else LONELY[kind]) + "\n", encoding="utf-8")
+    for name in clearing.MECHANISMS[kind]:
+        more = [(), ("--json",)]
+        more += [("--verify", "central", "--json")] if name in clearing.OPTIMAL else []
+        more += [("--divide", "shapley", "--json")] if name in ("exchange", "pool") else []
+        for words in more:
+            code, out, err = call("market", "clear", path, "--mechanism", name, *words)
+            assert (code, err) == (0, ""), (name, words, err)
+            if "--json" in words:
+                result = json.loads(out)
+                assert sum(of(result, "gain_eur")) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_negative_prices_are_no_engine(cleared, tmp_path):
+    """A store does not charge and discharge at once to be paid twice; what it forgoes is told."""
+    path = tmp_path / "negative.yaml"
+    path.write_text(
+        "kind: prosumers\nprices: {buy_eur_per_kwh: [-0.1, 0.3], sell_eur_per_kwh: [-0.2, 0.08]}\n"
+        "agents: [{id: a, stores: [{kind: battery, energy_kwh: 4, initial_kwh: 2, efficiency_charge: 0.9}]}, {id: b, load_kw: 1}]\n",
+        encoding="utf-8",
+    )
+    result = cleared(path)
+    [store] = result["agents"][0]["stores"]
+
+    assert all(min(pair) == 0.0 for pair in zip(store["charge_kw"], store["discharge_kw"], strict=True))
+    assert result["certificate"]["netting_cost_eur"] >= 0.0
+
+
 def test_what_cannot_be_had_is_infeasible(call, tmp_path):
     """Exit code 3, with the agent and what is missing."""
     path = tmp_path / "car.yaml"

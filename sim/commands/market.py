@@ -186,7 +186,7 @@ def _show_division(result: MarketResult, currency: str) -> None:
         typer.echo(f"division  {division.note}")
     typer.echo(
         f"division  nobody is worse off: {_yes(division.rational)}; payments balance: {_yes(division.balanced)}; strongest objection: "
-        f"{summary.number(division.excess_eur)} {currency} by {who}{', some coalitions asked' if division.excess_sampled else ''}"
+        f"{_amount(division.excess_eur)} {currency} by {who}{', some coalitions asked' if division.excess_sampled else ''}"
     )
 
 
@@ -215,7 +215,7 @@ def _certificate(result: MarketResult, currency: str) -> Iterator[str]:
     yield f"people    smallest gain {worse}; payments sum to {_small(found.imbalance_eur)} {currency}"
     if found.excess_eur is not None:
         who = ", ".join(found.excess_coalition) or "nobody"
-        yield f"objection {number(found.excess_eur + 0.0, signed=True)} {currency}: what {who} would gain more without the others"
+        yield f"objection {_amount(found.excess_eur)} {currency}: what {who} would gain more without the others"
     if (checked := result.verification) is not None:
         yield (
             f"central   {'agrees' if checked.agrees else 'DISAGREES'}: optimum {number(checked.cost_eur)} {currency}; the plan costs "
