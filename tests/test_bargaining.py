@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from market.bargaining import DIVISIONS, dual_prices, least_core, nash, nucleolus, proportional, shapley
 from market.coalition import Coalitions, GameError, Player
-from market.exchange import Problem
+from market.exchange import Problem, clear
 from market.payments import book, store_cost_eur
 from market.price_range import price_range
 from market.sample import sample
@@ -113,7 +113,7 @@ def test_reserve_rents_are_the_owners_cost_and_the_tenants_payment():
 
     found = dual_prices(game)
 
-    assert game.surplus_eur == pytest.approx(0.65, abs=2e-5)
+    assert game.surplus_eur == pytest.approx(0.65, abs=1e-4)
     np.testing.assert_allclose(found.gain_eur, [0.0, 0.15, 0.50], atol=2e-4)
     assert found.payment_eur[2] == pytest.approx(-0.70, abs=2e-4)  # 0.20 reserve and 0.50 scarcity
 
@@ -209,6 +209,15 @@ def test_whose_the_space_is_decides_who_gets_a_rent_that_is_not_unique():
     np.testing.assert_allclose(found.least_gain_eur, [0.0, 0.0, 0.0], atol=1e-4)
     np.testing.assert_allclose(found.most_gain_eur, [0.60, 1.20, 1.05], atol=1e-4)
     assert "not unique" in found.note
+
+
+def test_a_rent_alone_may_not_be_unique():
+    """Without trade: a store of exactly the 3 kWh that two needs in the dear hour. Its rent is anything up to 0.20."""
+    case = shared_ess(ess_energy_offer_kwh=3.0, ess_power_offer_kw=3.0, exchange="zero")
+    found = dual_prices(Coalitions(case, OWNERS))
+
+    np.testing.assert_allclose(found.least_gain_eur, 0.0, atol=1e-4)
+    np.testing.assert_allclose(found.most_gain_eur, [0.0, 0.60, 0.60], atol=1e-4)
 
 
 @pytest.mark.parametrize("netted", [False, True])
@@ -488,12 +497,16 @@ def test_too_few_orders_are_refused():
 
 def test_what_was_asked_before_does_not_change_a_division():
     """A rule's accuracy is that of the values that it used, not of what others asked."""
-    case = shared_ess()
-    fresh, used = Coalitions(case, OWNERS), Coalitions(case, OWNERS)
-    shapley(used)
+
+    def solve(part):  # pairs carelessly
+        return clear(part, tolerance=3e-2 if part.n == 2 else 1e-5)
+
+    fresh, used = (Coalitions(shared_ess(), OWNERS, solve=solve) for _ in range(2))
+    used.values(np.arange(8))
     one, other = nash(fresh, excess=False), nash(used, excess=False)
 
-    assert one.accuracy_eur == other.accuracy_eur
+    assert one.accuracy_eur == other.accuracy_eur < used.error_eur
+    assert nash(fresh).accuracy_eur == used.error_eur
     np.testing.assert_array_equal(one.gain_eur, other.gain_eur)
 
 

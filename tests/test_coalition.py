@@ -55,7 +55,7 @@ def test_every_coalition_of_case_i_by_hand(who, gain):
     worth = game.worth(game.mask(*who))
 
     assert worth.value_eur == pytest.approx(gain, abs=worth.error_eur + 1e-9)
-    assert worth.error_eur < 2e-5
+    assert worth.error_eur < 1e-4
 
 
 @pytest.mark.parametrize(("exchange", "size", "cost"), [("zero", 2.0, 0.80), ("free", 0.0, 1.05), ("free", 2.0, 0.35)])
@@ -64,7 +64,8 @@ def test_the_costs_of_case_i(exchange, size, cost):
     game = Coalitions(shared_ess(exchange, size), CASE_I)
 
     assert game.market.alone_eur.sum() == pytest.approx(1.20, abs=1e-9)
-    assert game.market.alone_eur.sum() - game.surplus_eur == pytest.approx(cost, abs=2e-5)
+    assert game.market.alone_eur.sum() - game.surplus_eur == pytest.approx(cost, abs=game.error_eur + 1e-9)
+    assert game.error_eur < 1e-4
 
 
 def test_an_owner_needs_no_home():
@@ -73,7 +74,7 @@ def test_an_owner_needs_no_home():
         part_of(shared_ess(), (0, 1), (0,)), (Player("one", (0,)), Player("two", (1,)), Player("op", (), (0,)))
     )
 
-    np.testing.assert_allclose(game.values(np.arange(8)), [0, 0, 0, 0.15, 0, 0, 0.40, 0.85], atol=2e-5)
+    np.testing.assert_allclose(game.values(np.arange(8)), [0, 0, 0, 0.15, 0, 0, 0.40, 0.85], atol=1e-4)
 
 
 def test_a_player_with_two_homes_gains_by_trading_with_itself():
@@ -81,7 +82,7 @@ def test_a_player_with_two_homes_gains_by_trading_with_itself():
     homes = part_of(shared_ess(), (0, 1), ())
     game = Coalitions(homes, [Player("both", (0, 1))])
 
-    assert game.value(1) == pytest.approx(0.15, abs=2e-5)
+    assert game.value(1) == pytest.approx(0.15, abs=1e-4)
     assert game.market.alone_eur[0] == pytest.approx(1.20)
 
 
@@ -148,6 +149,18 @@ def test_a_market_in_which_nothing_can_be_gained_is_worth_nothing():
     game = Coalitions(case, [Player("a", (0,)), Player("b", (1,))])
 
     assert 0.0 <= game.surplus_eur < 1e-9
+
+
+def test_rounding_makes_no_value_negative():
+    """Homes with batteries and a charge too high to trade, cleared carelessly: no coalition seems to lose by being one."""
+    case = replace(sample(5, 6, seed=3, firm_charge_kw_per_home=0.0), exchange_charge_eur_per_kwh=np.full((6, 6), 5.0))
+    case = part_of(case, range(5), ())
+    game = Coalitions(case, [Player(f"h{i}", (i,)) for i in range(5)], tolerance=0.03)
+    values = game.values(np.arange(32))
+
+    assert (values >= 0.0).all()
+    assert (values <= [game.worth(m).error_eur + 1e-12 for m in range(32)]).all()
+    assert game.error_eur > 0.0
 
 
 # what is refused ------------------------------------------------------------------------------------------------------
@@ -264,6 +277,18 @@ def test_above_twelve_players_it_climbs_to_the_objection():
     assert found.excess_eur == pytest.approx(1.0)
     assert found.sampled
     assert found.tried < (1 << 14) - 2
+
+
+def test_an_objection_that_is_never_drawn_is_climbed_to():
+    """One set of seven among 20 players objects most, and everybody who is not in it weakens it: few are asked, it is found."""
+    club = 0b10110010010001100100
+    game = Coalitions.of_values(
+        [f"p{i}" for i in range(20)], lambda mask: float((mask & club).bit_count() - (mask & ~club).bit_count())
+    )
+    found = worst_excess(game, np.zeros(20), samples=5)
+
+    assert found.excess_eur == club.bit_count()
+    assert game.mask(*found.coalition) == club
 
 
 def gloves(left):
