@@ -20,6 +20,7 @@ and ``error_eur`` says the larger of the two.  Values do not depend on what was 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, replace
@@ -413,9 +414,10 @@ def _check_players(problem: Problem, players: tuple[Player, ...]) -> None:
         ("agent", problem.n, [row for p in players for row in p.agents]),
         ("shared store", problem.shared, [row for p in players for row in p.shared]),
     ):
-        outside = sorted({row for row in owned if not 0 <= row < count})
-        twice = sorted({row for row in owned if owned.count(row) > 1})
-        nobodys = sorted(set(range(count)) - set(owned))
+        times = Counter(owned)
+        outside = sorted(row for row in times if not 0 <= row < count)
+        twice = sorted(row for row in times if times[row] > 1)
+        nobodys = sorted(set(range(count)) - set(times))
         for rows, wrong in ((outside, "does not exist"), (twice, "has two owners"), (nobodys, "belongs to no player")):
             if rows:
                 mistakes.append(f"{word} {', '.join(map(str, rows[:5]))}{' …' * (len(rows) > 5)} {wrong}")
