@@ -20,7 +20,7 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from sim.case_agents import CurveAgent, Prosumer, SharedStorage
-from sim.case_series import Floats, Series, frame_of, series, steady
+from sim.case_series import LARGEST, Floats, Series, frame_of, series, steady
 from sim.scenario_base import Id, Spec, Switch
 from sim.scenario_file import Document, Loc, ScenarioError, Source, assign, read
 from sim.scenario_mistakes import in_order, told, with_units
@@ -150,7 +150,7 @@ class _CaseBase(Spec):
     """What it is called in results."""
     currency: Annotated[str, Field(pattern=r"^[a-z]{3}$")] = "eur"
     """Three small letters; every key that says eur means this currency."""
-    interval_minutes: Annotated[float, Field(strict=True, gt=0, le=525_600)] = 60.0
+    interval_minutes: Annotated[float, Field(strict=True, ge=1e-3, le=525_600)] = 60.0
     """Length of an interval."""
     intervals: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
     """How many intervals there are; null: as many as the lists and files have values, 1 where there are only numbers."""
@@ -205,7 +205,7 @@ class ProsumersCase(_CaseBase):
     """Whether neighbours trade; without it there is only the retailer and the shared storage."""
     infeasible: Literal["refuse", "relax"] = "refuse"
     """What happens where nothing can meet a store's need: refuse the case and name it, or lower it as little as possible and say so."""
-    breach_penalty_eur_per_kwh: Annotated[float, Field(strict=True, gt=0)] = 2.0
+    breach_penalty_eur_per_kwh: Annotated[float, Field(strict=True, gt=0, le=LARGEST)] = 2.0
     """Price of leaving the envelope, which the uncontrollable load alone may force."""
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:

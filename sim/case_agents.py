@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from sim.case_series import Floats, Series, SeriesFile, series, steady
-from sim.scenario_base import CONTRADICTION, Efficiency, Id, Money, Spec, Switch
+from sim.case_series import LARGEST, Floats, Series, SeriesFile, series, steady
+from sim.scenario_base import CONTRADICTION, Efficiency, Id, Spec, Switch
 from sim.scenario_file import Loc
 
 __all__ = [
@@ -33,9 +33,10 @@ def _not_negative(value: Any) -> Any:
     return value
 
 
-Kwh = Annotated[float, BeforeValidator(_not_negative), Field(strict=True, ge=0)]
-Kw = Annotated[float, BeforeValidator(_not_negative), Field(strict=True, ge=0)]
-Hours = Annotated[float, Field(strict=True, ge=0)]
+Kwh = Annotated[float, BeforeValidator(_not_negative), Field(strict=True, ge=0, le=LARGEST)]
+Kw = Annotated[float, BeforeValidator(_not_negative), Field(strict=True, ge=0, le=LARGEST)]
+Rent = Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
+Hours = Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
 PerHour = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Load = Annotated[Floats, series(least=0, why="What is generated goes into pv_kw")]
 Generation = Annotated[Floats, series(least=0, why="What is consumed goes into load_kw")]
@@ -98,7 +99,7 @@ class Battery(Spec):
     """Energy in it at the start."""
     final_kwh: Kwh | None = None
     """Least energy in it at the end; null: as much as at the start."""
-    wear_eur_per_kwh: Money = 0.0
+    wear_eur_per_kwh: Rent = 0.0
     """Wear, per kWh charged and per kWh discharged; a cost, paid to nobody."""
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
@@ -129,7 +130,7 @@ class Vehicle(Spec):
     """Share of the charged energy that gets in."""
     efficiency_discharge: Efficiency = 1.0
     """Share of the energy taken from it that comes out."""
-    wear_eur_per_kwh: Money = 0.0
+    wear_eur_per_kwh: Rent = 0.0
     """Wear, per kWh charged and per kWh discharged; a cost, paid to nobody."""
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
@@ -212,11 +213,11 @@ class SharedStorage(Spec):
     """Share of the energy taken from it that comes out."""
     self_discharge_per_h: PerHour = 0.0
     """Share of its energy that is lost in an hour."""
-    wear_eur_per_kwh: Money = 0.0
+    wear_eur_per_kwh: Rent = 0.0
     """Wear, per kWh charged and per kWh discharged; a cost, paid to nobody."""
-    rent_energy_eur_per_kwh: Money = 0.0
+    rent_energy_eur_per_kwh: Rent = 0.0
     """Reserve rent of one kWh of space for the whole horizon."""
-    rent_power_eur_per_kw: Money = 0.0
+    rent_power_eur_per_kw: Rent = 0.0
     """Reserve rent of one kW for the whole horizon."""
     import_limit_kw: Limit = steady(None)
     """Envelope of the storage's own meter, import side; null: no limit."""

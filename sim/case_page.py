@@ -44,7 +44,7 @@ and one line per interval, parted by commas or semicolons.
 
 {mechanisms}
 All but `exchange`, `pool` and `bilateral` take what everybody would do alone as given and trade what that leaves; for curves they need `retail` prices where they
-share by them. `--verify` and `--divide` go with the optimal ones.
+share by them. Only `bilateral` looks at `trades`. `--verify central` goes with these three, `--divide` with `exchange` and `pool`.
 
 | `--divide` | what each gains |
 |---|---|
@@ -72,8 +72,10 @@ _WORDS = {
     "vcg": "truthful, nobody loses, all that can be gained is; the yardstick, with its deficit (ties, steps)",
     "order_book": "orders arrive one after the other, by the seed, and trade at once (steps)",
     "sharing_game": "everybody bids a demand function and knows that it moves the price (price_sensitivity_kw2h_per_eur)",
-    "pool": "one price per interval, exactly where demand meets supply; `trades` are not looked at",
+    "pool": "one price per interval, exactly where demand meets supply",
 }
+
+_PAGES = ", [other mechanisms](mathematics/mechanisms.md), [who gets what](mathematics/bargaining.md)"
 
 _RESULT = """\
 ## The result
@@ -86,7 +88,7 @@ interval.
 def markdown() -> str:
     """Return ``docs/case.md``: every key of a case and of its result."""
     done: set[str] = set()
-    parts = [_HEAD.format(mechanisms=_choices(), pages="")]
+    parts = [_HEAD.format(mechanisms=_choices(), pages=_PAGES)]
     for kind, model in KINDS.items():
         parts.append(f"## `kind: {kind}`\n")
         parts += tables(with_units(model.model_json_schema()), done)

@@ -26,9 +26,12 @@ from pydantic_core import PydanticCustomError
 from sim.scenario_base import CONTRADICTION, FileName, Spec
 from sim.scenario_file import Loc
 
-__all__ = ["Floats", "Frame", "Series", "SeriesFile", "frame_of", "series", "steady"]
+__all__ = ["LARGEST", "Floats", "Frame", "Series", "SeriesFile", "frame_of", "series", "steady"]
 
 Floats = NDArray[np.float64]
+
+LARGEST = 1e9
+"""Largest power, energy or price: a terawatt, and far beyond any money; what is larger was written in another unit."""
 
 MOST_TOLD = 3
 """Wrong values told of one list or column; further ones are counted."""
@@ -137,7 +140,7 @@ def _float(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def series(*, least: float = -math.inf, most: float = math.inf, why: str = "", unlimited: bool = False) -> Any:
+def series(*, least: float = -LARGEST, most: float = LARGEST, why: str = "", unlimited: bool = False) -> Any:
     """Return a validator that makes an array of shape (T,) of a number, a list or a column.
 
     Parameters

@@ -13,6 +13,7 @@ Limits: a syntax error ends the reading, so it is told alone; everything else is
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,7 +184,6 @@ def read(path: str | Path, document: Document = SCENARIO) -> Source:
 
 def read_text(text: str, name: str, folder: Path, document: Document = SCENARIO) -> Source:
     """Read a text as :func:`read` reads a file."""
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     tabs = [
@@ -193,7 +193,7 @@ def read_text(text: str, name: str, folder: Path, document: Document = SCENARIO)
     ]
     source = Source(name=name, folder=folder, document=document)
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        root = _composed(text)
     except MarkedYAMLError as error:
         if tabs:
             raise ScenarioError(
@@ -214,14 +214,23 @@ def read_text(text: str, name: str, folder: Path, document: Document = SCENARIO)
     return source
 
 
+def _composed(text: str) -> Any:
+    """Return the node tree; an anchor may be given twice, the last one counts."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import ReusedAnchorWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReusedAnchorWarning)
+        return YAML(typ="safe", pure=True).compose(text)
+
+
 def read_value(text: str) -> Any:
     """Return what a text means as YAML, e.g. the right-hand side of ``--set``; raises :class:`ScenarioError`."""
     source = Source(name="", folder=Path())
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        root = _composed(text)
     except YAMLError:
         raise ScenarioError([f"{text!r} is not a value in YAML"]) from None
     value = None if root is None else _Reader(source).value(root, ())

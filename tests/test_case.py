@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from market.curves import CurvesError
+from market.problem import ProblemError
 from sim.case import CurvesCase, ProsumersCase, json_schema, load
 from sim.case_arrays import curves_of, graph_of, problem_of
 from sim.case_page import markdown
@@ -99,6 +106,11 @@ def only_mistake(folder: Path, text: str, sets: tuple[str, ...] = ()) -> str:
             id="infinite capacity",
         ),
         pytest.param(
+            HEAD + "agents:\n  - {id: a, load_kw: 1e300}\n",
+            "case.yaml:4:22: agents.0.load_kw: must be at most 1e+09; given 1e+300. What is generated goes into pv_kw.",
+            id="beyond any power",
+        ),
+        pytest.param(
             HEAD + "agents: []\nstorage: [{energy_kwh: 1}]\n",
             'case.yaml:4:11: storage.0: needs "power_kw".',
             id="capacity missing",
@@ -177,6 +189,34 @@ def only_mistake(folder: Path, text: str, sets: tuple[str, ...] = ()) -> str:
 def test_a_mistake_is_told_with_its_place(tmp_path, text, expected):
     """File, line, column, what is wrong, and what to do."""
     assert only_mistake(tmp_path, text) == expected
+
+
+ODD = ("null", ".nan", "-.inf", "[]", "{}", "-1", "1e400", "true", "'x'", "[1, 2]", "[[1]]", "2016-01-01", "12:30", "", "1e-320", "{file: 1, column: 2}", "{kind: vehicle}", "9" * 400, "&a [*a]")  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(["street", "two_agents", "shared_storage"]), data=st.data())
+def test_no_file_is_a_traceback(name, data):
+    """Whatever stands in the place of any value: the case is read, or every mistake has a place and says what to do."""
+    path = EXAMPLES[0].parent / f"{name}.yaml"
+    text = path.read_text(encoding="utf-8")
+    values = list(re.finditer(r"(?<=: )[^\s,{}\[\]#]+", text))
+    for _ in range(data.draw(st.integers(1, 3))):
+        one = data.draw(st.sampled_from(values))
+        text = text[: one.start()] + data.draw(st.sampled_from(ODD)) + text[one.end() :]
+        values = list(re.finditer(r"(?<=: )[^\s,{}\[\]#]+", text))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "street.csv").write_text((path.parent / "street.csv").read_text("utf-8"), "utf-8")
+        mistakes, case = (), None
+        try:
+            case = load(written(Path(folder), text))
+        except ScenarioError as error:
+            mistakes = error.mistakes
+        assert (case is None) == bool(mistakes)
+        assert [one for one in mistakes if not re.match(r"\S+case\.yaml(:\d+:\d+)?: .+[.?]$", one)] == []
+        if case is not None:
+            with contextlib.suppress(ProblemError, CurvesError):
+                problem_of(case) if isinstance(case, ProsumersCase) else curves_of(case)
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):

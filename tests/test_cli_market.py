@@ -433,18 +433,19 @@ def test_nobody_and_one_alone_are_markets(call, tmp_path, kind, agents):
 
 
 def test_negative_prices_are_no_engine(cleared, tmp_path):
-    """A store does not charge and discharge at once to be paid twice; what it forgoes is told."""
+    """A full store that could burn 0.2 kWh in its losses, paid 0.1 for each, does not; the gap tells the 0.02 that it forgoes."""
     path = tmp_path / "negative.yaml"
     path.write_text(
         "kind: prosumers\nprices: {buy_eur_per_kwh: [-0.1, 0.3], sell_eur_per_kwh: [-0.2, 0.08]}\n"
-        "agents: [{id: a, stores: [{kind: battery, energy_kwh: 4, initial_kwh: 2, efficiency_charge: 0.9}]}, {id: b, load_kw: 1}]\n",
+        "agents: [{id: a, stores: [{kind: battery, energy_kwh: 4, initial_kwh: 4, efficiency_charge: 0.9}]}, {id: b, load_kw: 1}]\n",
         encoding="utf-8",
     )
     result = cleared(path)
     [store] = result["agents"][0]["stores"]
 
     assert all(min(pair) == 0.0 for pair in zip(store["charge_kw"], store["discharge_kw"], strict=True))
-    assert result["certificate"]["netting_cost_eur"] >= 0.0
+    assert result["certificate"]["gap_eur"] == pytest.approx(0.02, abs=1e-4)
+    assert result["cost_eur"] == pytest.approx(0.2, abs=1e-9)
 
 
 def test_what_cannot_be_had_is_infeasible(call, tmp_path):
