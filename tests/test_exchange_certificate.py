@@ -341,6 +341,27 @@ def test_netting_where_burning_would_pay_is_reported():
     assert clear(sample(9, 24)).netting_cost_eur == 0.0
 
 
+def test_elastic_demand_is_a_store_that_only_discharges():
+    """Of 2 kW the last is worth 0.25 and the last but one 0.45: at 0.20 both are served, at 0.30 one, at 0.50 none."""
+    case = Problem.plain(
+        [[2.0, 2.0, 2.0]],
+        [[0.0, 0.0, 0.0]],
+        [[0.20, 0.30, 0.50]],
+        0.0,
+        dt_h=1.0,
+        stores=2,
+        store_discharge_max_kw=1.0,
+        store_initial_kwh=3.0,
+        store_energy_max_kwh=3.0,
+        store_wear_eur_per_kwh=[[0.25], [0.45]],
+    )
+    found = clear(case, tolerance=1e-5)
+
+    np.testing.assert_allclose(found.discharge_kw[:, 0], [[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]], atol=1e-3)
+    np.testing.assert_allclose(found.meter_kw, [[2.0, 1.0, 0.0]], atol=1e-3)
+    assert found.cost_eur == pytest.approx(0.40 + 0.30 + 0.25 + 0.25 + 0.45, abs=1e-3)
+
+
 # tenants that leave in time ------------------------------------------------------------------------------------------
 
 
