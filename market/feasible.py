@@ -21,6 +21,7 @@ __all__ = ["Infeasible", "attainable", "broken_needs", "check_feasible", "enough
 Floats = NDArray[np.float64]
 
 _ROUNDING_KWH = 1e-9
+_TOLERANCE_KWH = 1e-6  # of contents that have been metered
 
 
 class Infeasible(RuntimeError):
@@ -56,15 +57,35 @@ def _kept_bounds(p: Problem) -> tuple[Floats, Floats]:
     return lower, upper
 
 
+def _kept_final(p: Problem) -> Floats:
+    """Return the last contents of the rented spaces as far as given rights can reach them.  Shape (M, n). [kWh]"""
+    final = p.rented_final_kwh
+    if p.right_energy_kwh is None or p.right_power_kw is None or not final.size:
+        return final
+    flow = p.right_power_kw[:, :, None] * p.ess_available[:, None, :]
+    lower, upper = np.zeros(flow.shape), np.repeat(p.right_energy_kwh[:, :, None], p.steps, axis=2)
+    lower[:, :, -1] = upper[:, :, -1] = final
+    columns = (p.ess_efficiency_charge, p.ess_efficiency_discharge, p.ess_retention)
+    constants = [np.repeat(column[:, None], p.n, axis=1) for column in columns]
+    low, high = np.empty_like(lower), np.empty_like(upper)
+    _reach(p.dt_h, flow, flow, lower, upper, np.zeros(flow.shape), p.rented_initial_kwh, *constants, low, high)
+    short = low[:, :, -1] < final
+    return np.where(short, low[:, :, -1], high[:, :, -1])
+
+
 def attainable(problem: Problem) -> tuple[Problem, Floats, Floats]:
     """Return the problem with its stores' bounds moved as little as makes them attainable, and by how much.
+
+    So are the last contents of spaces whose given rights cannot reach them.
 
     Nothing is relaxed silently: whoever calls this gets what is missing, shape (K, n, T), in kWh: below the least content
     (a car that cannot be full in time) and above the largest (a buffer that overflows).
     """
     lower, upper = _kept_bounds(problem)
     missing, excess = problem.store_energy_min_kwh - lower, upper - problem.store_energy_max_kwh
-    return replace(problem, store_energy_min_kwh=lower, store_energy_max_kwh=upper), missing, excess
+    kept = _kept_final(problem)
+    moved = replace(problem, store_energy_min_kwh=lower, store_energy_max_kwh=upper, rented_final_kwh=kept)
+    return moved, missing, excess
 
 
 def least_rights(p: Problem) -> tuple[Floats, Floats]:
@@ -97,7 +118,7 @@ def enough_rights(p: Problem) -> tuple[Floats, Floats]:
 
 
 def broken_needs(problem: Problem) -> list[str]:
-    """Return a sentence for every store whose bounds cannot be kept, whatever it does."""
+    """Return a sentence for every store whose bounds, and every space whose last content cannot be kept, whatever it does."""
     p = problem
     lower, upper = _kept_bounds(p)
     mistakes = []
@@ -111,6 +132,12 @@ def broken_needs(problem: Problem) -> list[str]:
                 f"{p.name(i)}, store {k}: at the end of interval {t} its content will be {off[k, i, t]:.6g} kWh {word} the "
                 f"{wanted[k, i, t]:.6g} kWh asked for, whatever it does."
             )
+    final, kept = p.rented_final_kwh, _kept_final(p)
+    mistakes += [
+        f"{p.name(i)}, shared store {j}: its right brings its content from {p.rented_initial_kwh[j, i]:.6g} to {kept[j, i]:.6g} "
+        f"kWh at best, not to the {final[j, i]:.6g} kWh asked for."
+        for j, i in np.argwhere(np.abs(kept - final) > _TOLERANCE_KWH).tolist()
+    ]
     return mistakes
 
 
@@ -131,22 +158,12 @@ def check_feasible(problem: Problem) -> None:
 
 
 def _check_shared(p: Problem, j: int) -> list[str]:
-    """Rented spaces alone, where rights are given; then the net, in sum, or the box."""
+    """The rights that contents need, where rights are free; then the net, in sum, or the box."""
     energy, power = float(p.ess_energy_offer_kwh[j]), float(p.ess_power_offer_kw[j])
     mistakes = []
-    first, last = p.rented_initial_kwh[j], p.rented_final_kwh[j]
     room, needed = (column[j] for column in least_rights(p))
     if p.right_energy_kwh is not None and p.right_power_kw is not None:
         energy, power = float(p.right_energy_kwh[j].sum()), float(p.right_power_kw[j].sum())
-        mistakes += [
-            f"{p.name(i)}, shared store {j}: {p.right_power_kw[j, i]:.6g} kW cannot bring its content from {first[i]:.6g} to "
-            f"{last[i]:.6g} kWh."
-            for i in np.flatnonzero(needed > p.right_power_kw[j] + _ROUNDING_KWH).tolist()
-        ]
-        mistakes += [
-            f"{p.name(i)}, shared store {j}: it needs room for {room[i]:.6g} kWh, its right has {p.right_energy_kwh[j, i]:.6g}."
-            for i in np.flatnonzero(room > p.right_energy_kwh[j] + 1e-6).tolist()
-        ]
     elif p.ess_netted[j]:
         mistakes += [
             f"{p.name(i)}, shared store {j}: its content at the beginning and at the end needs {total[i]:.6g} {unit}, a right "

@@ -155,11 +155,11 @@ def test_no_deviation_gains_more_than_the_certificate_says():
 def test_a_gap_near_a_cost_of_nothing_is_small_against_what_changes_hands():
     """Surplus and need of equal worth: the cost is nearly zero, the turnover is not."""
     case = Problem.plain([[0.0, 8.0]], [[10.0, 0.0]], [[0.30, 0.10]], 0.08, dt_h=1.0)
-    found = clear(case)
+    found = clear(case, tolerance=1e-5)
 
     assert found.cost_eur == pytest.approx(0.0, abs=1e-9)
     assert found.turnover_eur == pytest.approx(10 * 0.08 + 8 * 0.10)
-    assert 0.0 <= found.gap_eur <= 1e-6 * found.turnover_eur
+    assert 0.0 <= found.gap_eur <= 1e-4 * found.turnover_eur
 
 
 # against the yardstick -----------------------------------------------------------------------------------------------
@@ -222,6 +222,28 @@ def test_where_nothing_is_missing_relaxing_changes_nothing():
     assert (one.relaxed, one.missing_kwh, other.relaxed) == ((), None, ())
     assert other.missing_kwh.max() == 0.0
     assert broken_needs(case) == []
+
+
+def test_a_tenant_whose_right_is_too_small_for_its_content_is_named():
+    """1 kW for two hours empties 2 of 3 kWh, and fills 1.8 of 2.5 kWh at 0.9: each by its own."""
+    for first, last, reached, gain in ((3.0, 0.0, 1.0, 1.0), (0.0, 2.5, 1.8, 0.9)):
+        case = shared_slots(
+            size=6.0,
+            ess_efficiency_charge=gain,
+            right_energy_kwh=[[3.0, 3.0]],
+            right_power_kw=[[1.0, 1.0]],
+            rented_initial_kwh=[[0.0, first]],
+            rented_final_kwh=[[0.0, last]],
+        )
+        with pytest.raises(
+            Infeasible, match=rf"agent 1, shared store 0: .* to {reached:g} kWh at best, not to the {last:g} kWh"
+        ):
+            clear(case)
+        found = clear(case, infeasible="relax")
+
+        assert found.rented_energy_kwh[0, 1, -1] == pytest.approx(reached)
+        assert len(found.relaxed) == 1
+        assert broken_laws(attainable(case)[0], found) == []
 
 
 def test_what_to_do_with_the_infeasible_is_one_of_two():
