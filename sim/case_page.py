@@ -55,6 +55,8 @@ share by them. Only `bilateral` looks at `trades`. `--verify central` goes with 
 | `least_core` | so that the largest objection is least, and gains are as equal as that allows |
 | `proportional` | in proportion to what would be missed without it |
 
+Agents and operators are the players. To 12 players every coalition's market is cleared, 4 095 of them at most; above, some are drawn by the seed, and the result says so.
+
 What they compute stands in the mathematics: [the exchange](mathematics/exchange.md){pages}.
 
 """
@@ -75,7 +77,7 @@ _WORDS = {
     "pool": "one price per interval, exactly where demand meets supply",
 }
 
-_PAGES = ", [other mechanisms](mathematics/mechanisms.md), [who gets what](mathematics/bargaining.md)"
+_PAGES = ", [pairs](mathematics/bilateral.md), [other mechanisms](mathematics/mechanisms.md), [who gets what](mathematics/bargaining.md)"
 
 _RESULT = """\
 ## The result

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -598,6 +600,26 @@ def test_the_schemas_are_printed(call, tmp_path):
     assert call("schema", "--result", "--out", tmp_path / "result.json")[0] == 0
     assert "certificate" in json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["properties"]
     assert call("schema", "--case", "--result")[0] == 2
+
+
+def loaded(*words):
+    """The heavy libraries that a command line loads, in a fresh process; and its exit code."""
+    code = (
+        "import sys; sys.argv = ['commonwatt', *sys.argv[1:]]; import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: code = end.code\n"
+        "heavy = ('cvxpy', 'duckdb', 'numba', 'numpy', 'pandapower', 'pandas', 'plotly', 'pyarrow', 'pyomo', 'scipy.optimize')\n"
+        "print(code, *[name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True)
+    return done.stderr.split()
+
+
+def test_help_is_light_and_a_clearing_loads_what_it_needs():
+    """Neither `market --help` nor that of the command loads a library; a pool needs arrays and no solver."""
+    assert loaded("market", "--help") == ["0"]
+    assert loaded("market", "clear", "--help") == ["0"]
+    assert loaded("market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "pool", "--quiet") == ["0", "numpy"]
 
 
 def test_every_option_and_choice_is_documented():
