@@ -44,22 +44,23 @@ def solve(problem: Bilateral, **solver_options: Any) -> BilateralClearing:
         draft = Draft(np.zeros((0, p.steps)), np.zeros((0, p.steps)), empty, empty, empty, np.ones(p.steps), 0.0, 0, True,
                       np.zeros((0, 4)))  # fmt: skip
     else:
-        sold: Any = cp.Variable((max(p.pairs, 1), p.steps), nonneg=True)
-        bought: Any = cp.Variable((max(p.pairs, 1), p.steps), nonneg=True)
         own = cp.Variable((p.n, p.steps))
         flows = [[cp.Variable((p.n, p.steps), nonneg=True) for _ in range(2)] for _ in range(slots)]
         goal = cp.sum(cp.multiply(0.5 * curves.a_eur_per_kw2h, cp.square(own)) + cp.multiply(curves.b_eur_per_kwh, own))
         constraints = [own >= curves.p_min_kw, own <= curves.p_max_kw]
         power: Any = np.zeros((p.n, p.steps))
-        if p.pairs:
-            power = _incidence(p) @ (sold - bought)
-            charge = p.charge_first_eur_per_kwh + p.charge_second_eur_per_kwh
-            goal += cp.sum(cp.multiply(np.broadcast_to(charge, most.shape), sold + bought))
-            constraints += [sold[most == 0] == 0] if (most == 0).any() else []
-            constraints += [bought[least == 0] == 0] if (least == 0).any() else []
-            for side, limit in ((sold, most), (bought, -least)):
-                inside = np.isfinite(limit) & (limit > 0)
-                constraints += [side[inside] <= limit[inside]] if inside.any() else []
+        sides = []  # what first agents sell and what second agents sell, each only where that may be at all
+        for way, room in ((1.0, most), (-1.0, -least)):
+            pairs = np.flatnonzero((room > 0).any(axis=1))
+            if pairs.size == 0:
+                continue
+            sold, limit = cp.Variable((pairs.size, p.steps), nonneg=True), room[pairs]
+            sides.append((way, pairs, sold))
+            power = power + way * (_incidence(p)[:, pairs] @ sold)
+            charge = (p.charge_first_eur_per_kwh + p.charge_second_eur_per_kwh)[pairs]
+            goal += cp.sum(cp.multiply(np.array(np.broadcast_to(charge, limit.shape)), sold))
+            inside = np.isfinite(limit)
+            constraints += [sold[inside] <= limit[inside]] if inside.any() else []
         balance: Any = own
         contents = []
         for k in range(slots):
@@ -75,7 +76,9 @@ def solve(problem: Bilateral, **solver_options: Any) -> BilateralClearing:
             raise BilateralUnsolved(
                 f"the central solver reports {solved.status!r} for {p.n} agents and {p.pairs} pairs."
             )
-        trades = sold.value - bought.value if p.pairs else np.zeros((0, p.steps))
+        trades = np.zeros((p.pairs, p.steps))
+        for way, pairs, sold in sides:
+            trades[pairs] += way * sold.value
         into, out = (np.array([f[way].value for f in flows]).reshape(empty.shape) for way in range(2))
         energy = np.array([c.value for c in contents]).reshape(empty.shape)
         draft = Draft(np.clip(trades, least, most), -match.dual_value / curves.dt_h, into, out, energy, np.ones(p.steps), 0.0,

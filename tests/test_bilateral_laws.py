@@ -169,3 +169,20 @@ def test_no_deviation_earns_more_than_told(seed, stop):
             mix = rng.random() ** 3
             other = found.trades_kw + mix * (rng.uniform(least, np.maximum(most, least)) - found.trades_kw)
             assert now - cost(other) <= found.max_agent_kkt + 1e-9 * max(1.0, abs(now))
+
+
+@given(SEEDS)
+@settings(QUIET, max_examples=40)
+def test_prices_are_accepted_by_both_ends(seed):
+    """Without limits a price lies between what its two ends accept, whoever pays which charge, traded or not."""
+    problem, rng = drawn(seed), np.random.default_rng(seed)
+    problem = replace(problem, charge_second_eur_per_kwh=rng.uniform(0, 1, (problem.pairs, 1)),
+                      trade_max_kw=np.full(problem.pairs, np.inf))  # fmt: skip
+    found = clear(problem, tolerance=1e-6)
+    (sell, buy), (i, k), price = problem.may(), (problem.first, problem.second), found.price_eur_per_kwh
+    one = found.marginal_eur_per_kwh[i], np.broadcast_to(problem.charge_first_eur_per_kwh, price.shape)
+    two = found.marginal_eur_per_kwh[k], np.broadcast_to(problem.charge_second_eur_per_kwh, price.shape)
+    for (seller, fee), (buyer, toll), may in ((one, two, sell[i] & buy[k]), (two, one, sell[k] & buy[i])):
+        assert (price - seller - fee)[may].max(initial=0.0) <= 1e-9
+        assert (buyer - toll - price)[may].max(initial=0.0) <= 1e-9
+    assert np.isnan(price[~(sell[i] & buy[k]) & ~(sell[k] & buy[i])]).all()
