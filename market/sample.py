@@ -114,7 +114,7 @@ def _stores(rng: np.random.Generator, n: int, dt: float, clock: NDArray[np.float
     arrive, leave = rng.normal(6.0, 1.5, n), rng.normal(19.0, 1.0, n)
     home = (at >= arrive[:, None]) & (at < leave[:, None]) & has[:, None]
     power = rng.choice([3.7, 11.0], n)
-    need = np.minimum(rng.gamma(4.0, 2.65, n), 0.8 * 0.92 * power * home.sum(axis=1) * dt)
+    need = np.minimum(rng.gamma(4.0, 2.65, n), np.minimum(0.8 * 0.92 * power * home.sum(axis=1) * dt, 40.0))
     charge[1] = home * power[:, None]
     upper[1] = (np.where(has, 60.0, 0.0))[:, None]
     initial[1], efficiency[1] = 20.0 * has, 0.92

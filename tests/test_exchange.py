@@ -9,6 +9,7 @@ import pytest
 
 from market.bound import bound
 from market.exchange import Clearing, Infeasible, Problem, ProblemError, attainable, clear
+from market.feasible import broken_needs
 from market.laws import broken_laws
 from market.repair import Plan, plan_cost_eur
 from market.sample import sample
@@ -294,6 +295,14 @@ def test_equal_problems_give_equal_bytes():
     for field in fields(Clearing):
         if isinstance(getattr(one, field.name), np.ndarray):
             np.testing.assert_array_equal(getattr(one, field.name), getattr(two, field.name))
+
+
+def test_a_made_up_community_of_any_size_can_be_cleared():
+    """Ten thousand homes hold a car that drives very far; no need is more than fits into it."""
+    case = sample(9999, 24)
+
+    assert case.n == 10_000
+    assert broken_needs(case) == []
 
 
 def test_a_wanted_gap_is_reached():
