@@ -100,7 +100,7 @@ def dual_prices(
     >>> from market.exchange import Problem
     >>> case = Problem.plain([[0.0], [2.0]], [[2.0], [0.0]], 0.30, 0.08, dt_h=1.0)
     >>> found = dual_prices(Coalitions(case, [Player("anna", (0,)), Player("ben", (1,))]))
-    >>> found.least_gain_eur.round(4).tolist(), found.most_gain_eur.round(4).tolist(), found.note
+    >>> (found.least_gain_eur.round(4) + 0.0).tolist(), found.most_gain_eur.round(4).tolist(), found.note
     ([0.0, 0.0], [0.44, 0.44], 'Prices are not unique: other equilibrium prices divide differently.')
     """
     market = coalitions.market
@@ -112,21 +112,18 @@ def dual_prices(
     # at prices that are nearly those of an equilibrium everybody gains by them, up to what deviating would bring
     slack = float(books.clearing.deviation_gain_eur.sum())
     found = _division("dual_prices", coalitions, gain, seed, samples, excess, slack=slack)
-    notes = (
-        []
-        if books.clearing.converged
-        else ["The clearing did not converge: its prices are those of the last iteration."]
-    )
+    notes = []
+    if not books.clearing.converged:
+        notes.append("The clearing did not converge: its prices are those of the last iteration.")
     between = price_range(market) if ranges else None
-    if between is None:
-        if ranges:
-            notes.append("Whether prices are unique was not examined: the problem is too large.")
-        return replace(found, clearing=books.clearing, note=" ".join(notes))
-    if (between.most_eur - between.least_eur).max(initial=0.0) > found.certificate.tolerance_eur:
+    if ranges and between is None:
+        notes.append("Whether prices are unique was not examined: the problem is too large.")
+    if between is not None and (between.most_eur - between.least_eur).max(initial=0.0) > _ROUNDING_EUR + slack:
         notes.append("Prices are not unique: other equilibrium prices divide differently.")
     return replace(
-        found, clearing=books.clearing, note=" ".join(notes), least_gain_eur=books.saved_eur - between.most_eur,
-        most_gain_eur=books.saved_eur - between.least_eur,
+        found, clearing=books.clearing, note=" ".join(notes),
+        least_gain_eur=None if between is None else books.saved_eur - between.most_eur,
+        most_gain_eur=None if between is None else books.saved_eur - between.least_eur,
     )  # fmt: skip
 
 

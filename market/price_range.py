@@ -53,8 +53,10 @@ class PriceRange:
 def price_range(market: Clearings) -> PriceRange | None:
     """Return the range of what each player pays, or None where the program is too large or has no solution."""
     p = market.problem
-    if p.n == 0 or Columns.count(p) > LARGEST:
+    if Columns.count(p) > LARGEST:
         return None
+    if p.n == 0:
+        return PriceRange(np.zeros(len(market.players)), np.zeros(len(market.players)), 0.0)
     program = LinearProgram(p)
     base = program.found(np.zeros(program.coupled))
     if base is None:

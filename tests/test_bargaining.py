@@ -489,6 +489,17 @@ def test_a_market_without_gains_from_trade_pays_nobody():
         assert found.certificate.balanced
 
 
+def test_a_market_of_nobody_divides_nothing():
+    """No agents at all, and an owner of a store without anybody to rent it."""
+    nobody = Problem.plain(np.zeros((0, 2)), np.zeros((0, 2)), 0.3, 0.1, dt_h=1.0)
+    owner = Problem.plain(np.zeros((0, 2)), np.zeros((0, 2)), 0.3, 0.1, dt_h=1.0, shared=1, ess_energy_offer_kwh=1.0)
+
+    for rule in DIVISIONS.values():
+        assert rule(Coalitions(nobody, [])).gain_eur.tolist() == []
+        found = rule(Coalitions(owner, [Player("op", (), (0,))]))
+        assert (found.gain_eur.tolist(), found.payment_eur.tolist(), found.note) == ([0.0], [0.0], "")
+
+
 def test_values_without_a_market_have_no_prices():
     """Dual prices need a clearing."""
     with pytest.raises(GameError, match="has none"):
