@@ -147,14 +147,15 @@ def clear(
     check_feasible(problem)
     splitting = Splitting(problem, warm, threads)
     if gap is not None:  # residuals are some three times smaller than gaps
-        tolerance = min(tolerance, max(0.35 * gap, 1e-9))
+        tolerance = min(tolerance, max(0.35 * gap * max(1.0, 1e-3 / gap) ** 0.25, 1e-9))
     while True:
         outcome = splitting.run(tolerance, max_iterations)
         plan = repair(problem, outcome.draft, outcome.duals.price_eur_per_kwh)
         certificate = bound(problem, plan, outcome.duals)
         if gap is None or certificate.gap <= gap or not outcome.converged:
             return clearing(problem, plan, outcome, certificate, relaxed, moved)
-        tolerance *= min(0.7, max(0.1, 0.8 * gap / certificate.gap))
+        further = min(4.0, (1.1 * certificate.gap / gap) ** 0.75)  # gaps fall as iterations^-1.4, or nearly
+        splitting.skip(min(max_iterations, int(outcome.iterations * further)))
 
 
 def clearing(

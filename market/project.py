@@ -178,7 +178,7 @@ def share_rights(data: Data, s: State, w: State, found: Found, weights: Floats) 
                 store(w.right, row + k, (load(s.right, row + k) - excess) * load(data.active, j * tiles + k))
 
 
-@njit(**EXACT_PART)
+@njit(inline="always", **EXACT_PART)
 def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, room: Room) -> None:
     """Fill the room's ``y`` with the forward half of a tile's solve and ``hat`` with what the s alone give."""
     tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
@@ -238,7 +238,7 @@ def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, roo
         _apply(factors, (data.tiles[k, PAIR] * steps + t * pairs), slots, room, t * slots, False)
 
 
-@njit(**EXACT_PART)
+@njit(inline="always", **EXACT_PART)
 def _apply(factors: Factors, blocks: int, slots: int, room: Room, y: int, add: bool) -> None:
     """Set or add to the rows ``y`` the inverse block times the right-hand sides."""
     for a in range(slots):
@@ -252,7 +252,7 @@ def _apply(factors: Factors, blocks: int, slots: int, room: Room, y: int, add: b
         store(room.y, y + a, out)
 
 
-@njit(**EXACT_PART)
+@njit(inline="always", **EXACT_PART)
 def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: Floats, room: Room, keep: bool) -> None:
     """Finish a tile's solve for ``y``, take w from it by (2) to (4), and move s by the closed forms."""
     tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
@@ -273,8 +273,7 @@ def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: 
     for t in range(steps - 1, -1, -1):
         at, stores = k * steps + t, (data.tiles[k, SLOT] * steps + t * slots) * 3
         bounds, hat, given = (data.tiles[k, OWNED] * steps + t * own) * 4, t * (2 + shared), at * GIVEN
-        if t < steps - 1:
-            _apply(factors, (data.tiles[k, PAIR] * steps + t * pairs), slots, room, t * slots, True)
+        _apply(factors, (data.tiles[k, PAIR] * steps + t * pairs), slots, room, t * slots, True)
         own_up = nu = none
         for a in range(slots):
             e1, e2 = load(data.constants, constant + 4 * a), load(data.constants, constant + 4 * a + 1)
@@ -346,7 +345,8 @@ def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: 
                     n = load(room.hat, hat + 2 + j) + beta * (e1 + e2) * into * y
                     p = beta * nu + weights[NET] * (n - load(s.net, (j * steps + t) * tiles + k))
                 here_c, here_d = c - into * (p - e1 * y), d + into * (p - e2 * y)
-                store(w.net, (j * steps + t) * tiles + k, here_c - here_d)
+                if data.bound_net[j, t]:
+                    store(w.net, (j * steps + t) * tiles + k, here_c - here_d)
                 wish, fee = (t * shared + j) * 6, wear + load(data.given, given + WITHDRAW)
                 store(room.wish, wish, (rho * (2.0 * here_c - c) - wear) * stiff)
                 store(room.wish, wish + 1, (rho * (2.0 * here_d - d) - fee) * stiff)

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 _RELATIVE = np.array([1.0, 1.0, 0.25, 1.0, 1.0, 0.3, 1.0])
 _RIGHT_ENERGY, _RIGHT_POWER = 0.02, 0.25  # times T: a right meets every interval at once
 _FIRST = 0.35  # penalty at the beginning, times price over power
-_RELAXATION = 1.7
+_RELAXATION = 1.6
 _EVERY = 20  # iterations between two looks; later, where 20 are few, twice and four times as many
 _LATER = (200, 800)
 _SAMPLE = 10  # iterations between two terms of the mean
@@ -202,6 +202,15 @@ class Splitting:
                     for job in jobs:
                         job.result()
 
+    def skip(self, goal: int) -> None:
+        """Do iterations, without looking, until there are as many."""
+        while self.done < goal:
+            count = min(_SAMPLE, goal - self.done)
+            self.advance(count)
+            self.done += count
+            self.terms += 1
+            blend(self.mean, self.state, (_FORGET + 1.0) / (_FORGET + self.terms))
+
     def run(self, tolerance: float, max_iterations: int) -> Outcome:
         """Iterate until the mean's residuals are below the tolerance, or until the iterations are used up.
 
@@ -209,13 +218,7 @@ class Splitting:
         """
         while True:
             often = _EVERY << sum(self.done >= later for later in _LATER)
-            goal = min(self.done + often, max(max_iterations, self.done + 1))
-            while self.done < goal:
-                count = min(_SAMPLE, goal - self.done)
-                self.advance(count)
-                self.done += count
-                self.terms += 1
-                blend(self.mean, self.state, (_FORGET + 1.0) / (_FORGET + self.terms))
+            self.skip(min(self.done + often, max(max_iterations, self.done + 1)))
             moved, found = self._look()
             primal, dual, ratio = self._residuals(moved)
             self.looks.append((self.done, primal, dual, self.penalty * self.units.penalty_eur_per_kw2h))
