@@ -125,7 +125,8 @@ def clear(
         engine = Sides(relaxed, begin, warm, tolerance if gap is None else max(tolerance, min(gap, 1e-3)))
     else:
         engine = Mesh(relaxed, begin, partners, warm)
-    goal = gap
+    # the fast form looks at its gap as it goes, the other one when its residuals are small; a gap is reached long before them
+    goal = gap if gap is None or isinstance(engine, Sides) else min(10.0 * gap, 0.5)
     while True:
         if isinstance(engine, Sides):
             draft = engine.run(tolerance, max_iterations, goal, threads)
@@ -138,8 +139,8 @@ def clear(
         if gap is None or goal is None or found.gap <= gap or not draft.converged or goal < 1e-3 * gap:
             break
         goal *= 0.5
-    if gap is not None and found.gap <= gap:
-        draft = replace(draft, converged=True)
+    if gap is not None:
+        draft = replace(draft, converged=found.gap <= gap)
     return clearing(draft, found, trades, charge, discharge, energy, trouble, beyond)
 
 
