@@ -65,3 +65,15 @@ def test_a_need_that_nobody_can_meet_is_named():
 
     with pytest.raises(Infeasible, match="agent 0"):
         linear_program.solve(case)
+
+
+def test_what_is_in_a_space_at_the_start_has_a_right():
+    """One kWh is in the space and is used in the only hour: at its end nothing is left, yet the right, at 0.05, is 1 kWh."""
+    case = Problem.plain(
+        [[1.0]], 0.0, 0.30, 0.08, dt_h=1.0, shared=1, ess_energy_offer_kwh=2.0, ess_power_offer_kw=2.0,
+        rented_initial_kwh=1.0, rent_energy_eur_per_kwh=0.05,
+    )  # fmt: skip
+    program = linear_program.LinearProgram(case)
+
+    assert program.found(np.zeros(program.coupled))[0] == pytest.approx(0.05)
+    assert linear_program.solve(case).cost_eur == pytest.approx(0.05)
