@@ -194,7 +194,8 @@ def _check_box(p: Problem, b: int) -> list[str]:
         low = max(kept * low + into * c_low[t] - out * d_high[t], float(least[t]))
         high = min(kept * high + into * c_high[t] - out * d_low[t], float(most[t]))
         if low > high + _ROUNDING_KWH:
-            return [f"{asked} does not fit between {least[t]:.6g} and {most[t]:.6g} kWh."]
+            floor = p.box_floor_kwh()[b]
+            return [f"{asked} does not fit between {floor + least[t]:.6g} and {floor + most[t]:.6g} kWh."]
     return []
 
 

@@ -92,7 +92,10 @@ def _spaces(p: Problem, c: Clearing, net: Floats) -> dict[str, Floats]:
         total[p.ess_box[j]] += net[j].sum(axis=0)
     into, out = p.ess_efficiency_charge[:, None], p.ess_efficiency_discharge[:, None]
     moved = p.dt_h * np.where(total > 0.0, into * total, total / out)
-    floor, ceiling = p.ess_floor * p.ess_energy_offer_kwh, p.ess_ceiling * p.ess_energy_offer_kwh
+    floor = np.where(p.ess_netted, p.ess_floor, 0.0) * p.ess_energy_offer_kwh
+    ceiling = p.ess_ceiling * p.ess_energy_offer_kwh
+    kept = p.ess_retention[:, None]
+    first = floor + np.bincount(p.ess_box, p.rented_initial_kwh.sum(axis=1), p.shared)
     off = {
         "rented contents follow their flows": _chain_off(
             p, c.rented_energy_kwh, c.rented_charge_kw, c.rented_discharge_kw, constants, np.zeros_like(net)
@@ -104,8 +107,12 @@ def _spaces(p: Problem, c: Clearing, net: Floats) -> dict[str, Floats]:
         "rented discharge inside the right": _outside(c.rented_discharge_kw, 0.0, power),
         "no tenant charges and discharges at once": np.minimum(c.rented_charge_kw, c.rented_discharge_kw),
         "the net of a shared store in bounds": _outside(total, p.ess_net_min_kw, p.ess_net_max_kw),
-        "boxes hold what their net leaves in them": (box[:, 1:] - p.ess_retention[:, None] * box[:, :-1] - moved)[lead],
-        "boxes begin with what they hold": (box[:, 0] - p.box_initial_kwh())[lead],
+        "boxes hold what their net leaves in them": (
+            box[:, 1:] - kept * box[:, :-1] - (1.0 - kept) * floor[:, None] - moved
+        )[lead],
+        "boxes begin with what they hold": (box[:, 0] - (first if p.ess_initial_kwh is None else p.ess_initial_kwh))[
+            lead
+        ],
         "netted boxes in bounds": _outside(box[:, 1:], floor[:, None], ceiling[:, None])[lead & p.ess_netted],
         "the net of a netted box inside its power": _outside(
             total, -p.ess_power_offer_kw[:, None], p.ess_power_offer_kw[:, None]

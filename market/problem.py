@@ -17,7 +17,9 @@ and the agents are coupled by ``sum x = 0``, by the offers ``sum right_energy <=
 and by ``ess_net_min <= sum (c_v - d_v) <= ess_net_max``.  In netted operation the offers bound every single right but not
 their sum; what is bounded in their place is the box itself, in which opposite flows cancel::
 
-    n = sum (c_v - d_v),   e[t] = retention e[t-1] + dt (eta_c n+ - n- / eta_d),   floor E <= e <= ceiling E     (6)
+    n = sum (c_v - d_v),   e[t] = retention e[t-1] + dt (eta_c n+ - n- / eta_d),   0 <= e <= (ceiling - floor) E  (6)
+
+for its content above the floor; what leaks from below is the operator's to replace.
 
 Firm and interruptible rights are two shared stores with different ``ess_available``; in netted operation they may lie in one
 box (``ess_box``).  docs/mathematics/exchange.md has the whole of it.
@@ -138,7 +140,7 @@ class Problem:
     """Which shared store's row describes the box in which this one lies: its own (-1 says that too), or another netted one's,
     which then also has the efficiencies, the retention and the net's bounds of the box.  Shape (M,)."""
     ess_floor: Floats = field(default_factory=lambda: np.array(0.0))
-    """Least content of a netted box, as a share of its energy offer.  Shape (M,)."""
+    """Least content of a netted box, as a share of its energy offer; the operator sees to it.  Shape (M,)."""
     ess_ceiling: Floats = field(default_factory=lambda: np.array(1.0))
     """Largest content of a netted box, as a share of its energy offer.  Shape (M,)."""
     ess_initial_kwh: Floats | None = None
@@ -281,22 +283,27 @@ class Problem:
         return total
 
     def box_initial_kwh(self) -> Floats:
-        """Return the content of every box at the start, 0 in rows that describe none.  Shape (M,)."""
+        """Return the content of every box above its floor at the start, 0 in rows that describe none.  Shape (M,)."""
         if self.ess_initial_kwh is not None:
-            return np.where(self.leads, self.ess_initial_kwh, 0.0)
-        floor = np.where(self.ess_netted, self.ess_floor * self.ess_energy_offer_kwh, 0.0)
-        return np.where(self.leads, floor + self.in_boxes(self.rented_initial_kwh.sum(axis=1)), 0.0)
+            return np.where(self.leads, self.ess_initial_kwh - self.box_floor_kwh(), 0.0)
+        return np.where(self.leads, self.in_boxes(self.rented_initial_kwh.sum(axis=1)), 0.0)
+
+    def box_floor_kwh(self) -> Floats:
+        """Return the content below which no netted box goes, 0 in other rows.  Shape (M,)."""
+        return np.where(self.ess_netted & self.leads, self.ess_floor * self.ess_energy_offer_kwh, 0.0)
 
     def box_bounds(self) -> Floats:
         """Return what bounds the box of every netted store, 0 for the others.  Shape (6, M, T).
 
-        Least and largest charge, least and largest discharge [kW], least and largest content at the end of an interval [kWh].
+        Least and largest charge, least and largest discharge [kW], least and largest content above the floor at the end of an
+        interval [kWh].
         The net's bounds are in those of the flows: where it must charge it cannot discharge.
         """
         own = self.ess_netted & self.leads
         power = self.ess_power_offer_kw[:, None]
         least, most = np.maximum(self.ess_net_min_kw, -power), np.minimum(self.ess_net_max_kw, power)
-        content = np.stack([self.ess_floor, self.ess_ceiling])[:, :, None] * self.ess_energy_offer_kwh[:, None]
+        above = (self.ess_ceiling - self.ess_floor) * self.ess_energy_offer_kwh
+        content = np.stack([np.zeros_like(above), above])[:, :, None]
         flows = [np.maximum(least, 0.0), np.maximum(most, 0.0), np.maximum(-most, 0.0), np.maximum(-least, 0.0)]
         contents = [np.broadcast_to(c, least.shape) for c in content]
         return np.where(own[:, None], np.stack([*flows, *contents]), 0.0)

@@ -208,6 +208,7 @@ def _rented(p: Problem, draft: Draft) -> tuple[Floats, Floats, Floats, Floats, F
                 f"{tenants.name}: its net would leave its bounds by {off:.3g} kW, unless tenants charge and discharge "
                 "at once. Ask for a smaller firm charge, or offer more space."
             )
+        boxes[b] += p.box_floor_kwh()[b]
         columns = ((right, energy_right), (power, power_right), (into, charge), (out, discharge), (content, energy))
         for rows, column in columns:
             tenants.scatter(rows, column)

@@ -46,7 +46,7 @@ class Tenants:
     box: Floats
     """The box's e1, e2, retention and first content."""
     box_bounds: Floats | None
-    """As from :meth:`Problem.box_bounds`, shape (6, T); None where only rights protect the box."""
+    """As from :meth:`Problem.box_bounds`, shape (6, T), above the floor; None where only rights protect the box."""
     box_tube: Floats
     """Where the box's content may be so that later bounds can be met.  Shape (2, T + 1). [kWh]"""
 

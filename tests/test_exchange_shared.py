@@ -154,6 +154,17 @@ def test_floor_and_ceiling_leave_less_to_rent():
     assert found.operator_kwh[0, 0] == pytest.approx(0.1)
 
 
+def test_what_leaks_from_below_the_floor_is_the_operators():
+    """A tenth of the content is lost in an hour: of the tenants' kWh, not of the floor, which stays at half a kWh."""
+    case = relay(ess_netted=True, ess_floor=0.25, ess_energy_offer_kwh=2.0, ess_retention=0.9)
+    found = clear(case, tolerance=1e-5)
+
+    assert broken_laws(case, found) == []
+    np.testing.assert_allclose(found.box_energy_kwh[0], [0.5, 1.5, 1.5, 0.5], atol=3e-3)
+    np.testing.assert_allclose(found.rented_energy_kwh[0, 0], [0.0, 1.0, 0.0, 0.0], atol=3e-3)
+    assert found.cost_eur == pytest.approx(2 * 0.1 * 0.40, abs=2e-3)
+
+
 def test_a_firm_charge_of_a_netted_box_is_met():
     """The envelope asks for half a kW in the first hour, whatever the tenants would rather do."""
     case = relay(ess_netted=True, ess_net_min_kw=[[0.5, -np.inf, -np.inf]], sell_eur_per_kwh=0.39)
