@@ -20,19 +20,17 @@ and ``error_eur`` says the larger of the two.  Values do not depend on what was 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from market.exchange import Clearing, Infeasible, Problem, clear
+from market.coalition_values import Clearings, GameError, Player, Worth, members_of, part_of
+from market.exchange import Clearing, Problem, clear
 from market.fairness import Excess
-from market.problem_checks import SHAPES
 
 __all__ = ["EXACT_TO", "Clearings", "Coalitions", "Excess", "GameError", "Player", "bits", "part_of", "worst_excess"]
 
@@ -45,117 +43,11 @@ EXACT_TO = 12
 _MOST = 62  # players: a coalition is the bits of an int64
 
 
-class GameError(ValueError):
-    """Players, agents and values do not make a game; the message names what is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Player:
-    """Somebody who may join a coalition or leave it."""
-
-    name: str
-    agents: tuple[int, ...]
-    """Rows of the problem that act for this player."""
-    shared: tuple[int, ...] = ()
-    """Shared stores that this player owns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """The value of a coalition, and how far it may be from the truth."""
-
-    value_eur: float
-    error_eur: float
-
-
 class _Source(Protocol):
     """Where values come from."""
 
     def worth(self, mask: int) -> Worth:
         """Return the worth of a coalition of at least one player."""
-
-
-def part_of(problem: Problem, agents: Sequence[int], shared: Sequence[int]) -> Problem:
-    """Return the problem of some agents with access to some shared stores, everything else left out.
-
-    Examples
-    --------
-    >>> case = Problem.plain([[1.0], [2.0], [3.0]], 0.0, 0.30, 0.08, dt_h=1.0, shared=1)
-    >>> part = part_of(case, (0, 2), ())
-    >>> part.load_kw.tolist(), part.shared
-    ([[1.0], [3.0]], 0)
-    """
-    chosen = {"n": np.asarray(agents, dtype=np.intp), "M": np.asarray(shared, dtype=np.intp)}
-    part: dict[str, Any] = {}
-    for f in fields(problem):
-        column = getattr(problem, f.name)
-        axes = SHAPES.get(f.name, "")
-        if column is None or not set(axes) & set(chosen):
-            continue
-        for axis, letter in enumerate(axes):
-            if letter in chosen:
-                column = np.take(column, chosen[letter], axis=axis)
-        part[f.name] = column
-    rows = list(shared)
-    part["ess_box"] = np.array([rows.index(box) for box in problem.ess_box[rows].tolist()], dtype=np.int64)
-    if problem.agent_ids is not None:
-        part["agent_ids"] = tuple(problem.agent_ids[i] for i in agents)
-    return replace(problem, **part)
-
-
-class Clearings:
-    """Values by clearing the coalition's part of a problem."""
-
-    def __init__(self, problem: Problem, players: tuple[Player, ...], solve: Callable[[Problem], Clearing]) -> None:
-        _check_players(problem, players)
-        self.problem, self.players, self.solve = problem, players, solve
-        self._together: Clearing | None = None
-        alone = [self._cost(1 << i, alone=True) for i in range(len(players))]
-        self.alone_eur = np.array([cost for cost, _ in alone])
-        """J⁰.  Shape (k,)."""
-        self.alone_error_eur = np.array([error for _, error in alone])
-        """How far it may be above the least cost.  Shape (k,)."""
-
-    def worth(self, mask: int) -> Worth:
-        """Return v(S) by (1) and (2)."""
-        members = _members(mask, len(self.players))
-        if len(members) == 1 and len(self.players[members[0]].agents) <= 1:
-            return Worth(0.0, 0.0)  # nobody to trade with: together is alone
-        alone, error = float(self.alone_eur[members].sum()), float(self.alone_error_eur[members].sum())
-        cost, cost_error = self._cost(mask, alone=False)
-        # to stay alone is a plan of the coalition, too: rounding makes no value negative
-        return Worth(max(alone - cost, 0.0), max(error, cost_error))
-
-    def part(self, mask: int) -> Problem:
-        """Return the problem of a coalition: its agents in the problem's order, and the stores that its members own."""
-        members = [self.players[i] for i in _members(mask, len(self.players))]
-        return part_of(self.problem, sorted(a for p in members for a in p.agents),
-                       sorted(j for p in members for j in p.shared))  # fmt: skip
-
-    def together(self) -> Clearing:
-        """Clear the market of all, once."""
-        everybody = (1 << len(self.players)) - 1
-        if self._together is None:
-            self._together = self._clear(everybody, self.part(everybody))
-        return self._together
-
-    def _cost(self, mask: int, *, alone: bool) -> tuple[float, float]:
-        """Return the cost of a coalition and how far it may be above the least."""
-        part = self.part(mask)
-        if part.n == 0:
-            return 0.0, 0.0
-        if not alone and mask == (1 << len(self.players)) - 1:
-            found = self.together()
-        else:
-            found = self._clear(mask, replace(part, exchange="zero") if alone else part)
-        return float(found.cost_eur), float(found.cost_eur - found.bound_eur)
-
-    def _clear(self, mask: int, part: Problem) -> Clearing:
-        try:
-            return self.solve(part)
-        except Infeasible as error:
-            who = ", ".join(self.players[i].name for i in _members(mask, len(self.players)))
-            raise GameError(f"the coalition of {who} has no plan, so it has no value: {error}") from error
 
 
 class _Table:
@@ -301,7 +193,7 @@ class Coalitions:
 
     def members(self, mask: int) -> tuple[str, ...]:
         """Return the names of a coalition's players."""
-        return tuple(self.players[i] for i in _members(mask, self.k))
+        return tuple(self.players[i] for i in members_of(mask, self.k))
 
 
 class _OfValues(Coalitions):
@@ -376,11 +268,6 @@ def climb(coalitions: Coalitions, gain: Floats, masks: Masks, excess: Floats, st
     return np.array(list(known), dtype=np.int64), np.array(list(known.values()))
 
 
-def _members(mask: int, k: int) -> list[int]:
-    """Return the players of a coalition."""
-    return [i for i in range(k) if mask >> i & 1]
-
-
 def _by_mask(names: tuple[str, ...], values: _Values) -> Callable[[int], float]:
     """Return values given in any way as a function of the mask."""
     if callable(values):
@@ -390,7 +277,7 @@ def _by_mask(names: tuple[str, ...], values: _Values) -> Callable[[int], float]:
         named = {frozenset((key,) if isinstance(key, str) else key): value for key, value in values.items()}
         table = np.full(count, np.nan)
         for mask in range(count):
-            coalition = frozenset(names[i] for i in _members(mask, len(names)))
+            coalition = frozenset(names[i] for i in members_of(mask, len(names)))
             table[mask] = named.pop(coalition, 0.0 if mask == 0 else np.nan)
         if named:
             raise GameError(f"{[sorted(c) for c in named]} have a value, but there are only the players {names}.")
@@ -400,39 +287,8 @@ def _by_mask(names: tuple[str, ...], values: _Values) -> Callable[[int], float]:
         raise GameError(f"values have the shape {table.shape}; {len(names)} players have {count} coalitions.")
     wrong = np.flatnonzero(~np.isfinite(table))
     if wrong.size:
-        who = [", ".join(names[i] for i in _members(int(mask), len(names))) for mask in wrong[:3]]
+        who = [", ".join(names[i] for i in members_of(int(mask), len(names))) for mask in wrong[:3]]
         raise GameError(f"{wrong.size} coalition(s) have no value that is a number: {'; '.join(who)} …")
     if table[0] != 0.0:
         raise GameError(f"nobody's value is {table[0]:g}; it must be 0.")
     return lambda mask: float(table[mask])
-
-
-def _check_players(problem: Problem, players: tuple[Player, ...]) -> None:
-    """Every agent and every shared store belongs to exactly one player, and nothing is sold already."""
-    mistakes = []
-    for word, count, owned in (
-        ("agent", problem.n, [row for p in players for row in p.agents]),
-        ("shared store", problem.shared, [row for p in players for row in p.shared]),
-    ):
-        times = Counter(owned)
-        outside = sorted(row for row in times if not 0 <= row < count)
-        twice = sorted(row for row in times if times[row] > 1)
-        nobodys = sorted(set(range(count)) - set(times))
-        for rows, wrong in ((outside, "does not exist"), (twice, "has two owners"), (nobodys, "belongs to no player")):
-            if rows:
-                mistakes.append(f"{word} {', '.join(map(str, rows[:5]))}{' …' * (len(rows) > 5)} {wrong}")
-    if not mistakes:
-        owner = {j: i for i, p in enumerate(players) for j in p.shared}
-        mistakes += [
-            f"shared store {j} lies in the box of {box}, but {players[owner[j]].name} owns the one and "
-            f"{players[owner[box]].name} the other"
-            for j, box in enumerate(problem.ess_box.tolist()) if owner[j] != owner[box]
-        ]  # fmt: skip
-    if problem.exchange == "pinned":
-        mistakes.append(
-            "what is traded is pinned, so there is nothing to agree on; give a problem with exchange 'free'"
-        )
-    if mistakes:
-        raise GameError(
-            f"the players do not make a game: {'; '.join(mistakes)}. Every agent and store belongs to one player."
-        )
