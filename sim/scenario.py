@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -22,7 +23,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from sim.scenario_base import Id, Spec, clock
 from sim.scenario_file import Loc, ScenarioError, Source, assign, read
 from sim.scenario_mistakes import in_order, told, with_units
-from sim.scenario_money import SeriesSpec, TariffSpec, default_series
+from sim.scenario_money import EMISSION_UNIT, PRICE_UNIT, SeriesSpec, TariffSpec, default_series
 from sim.scenario_people import AggregatorSpec, PeopleSpec
 from sim.scenario_sections import (
     DsoSpec,
@@ -39,6 +40,8 @@ from sim.scenario_sections import (
 
 __all__ = ["RESERVED", "Scenario", "ScenarioError", "demo_path", "dump", "json_schema", "load", "template"]
 
+USUAL_UNITS = {"spot": PRICE_UNIT, "emission_factor": EMISSION_UNIT}
+"""Of the series that every scenario has; key figures and the report read them by their names."""
 RESERVED = ("retailer", "dso", "state", "community")
 """Names of accounts that are no home's, aggregator's or storage's."""
 
@@ -135,6 +138,17 @@ class Scenario(Spec):
                     f'("{self.time.delivery_day_start}"); given "{self.dso.publish}"'
                 ),
             )
+        grid = self.time.interval_minutes
+        for tariff_id, tariff in self.tariffs.items():
+            for loc, edge in tariff.edges():
+                if edge != "24:00" and clock(edge).minute % grid:
+                    yield (
+                        ("tariffs", tariff_id, *loc),
+                        (
+                            f'must lie on the grid of {grid} minutes; given "{edge}". An interval has one price: move the edge, or '
+                            f"shorten time.interval_minutes to {math.gcd(clock(edge).minute, grid)}"
+                        ),
+                    )
 
     def _references(self) -> Iterator[tuple[Loc, str]]:
         tariffs, aggregators = list(self.tariffs), [a.id for a in self.aggregators]
@@ -142,6 +156,17 @@ class Scenario(Spec):
             for component, series in tariff.series():
                 if series not in self.series:
                     yield ("tariffs", tariff_id, component, "series"), _unknown("series", series, list(self.series))
+                elif (unit := self.series[series].unit_of_series) != PRICE_UNIT:
+                    yield (
+                        ("tariffs", tariff_id, component, "series"),
+                        f'series "{series}" is in {unit}; a price is needed, in {PRICE_UNIT}',
+                    )
+        for name, unit in USUAL_UNITS.items():
+            if name in self.series and self.series[name].unit_of_series != unit:
+                yield (
+                    ("series", name),
+                    f"is in {self.series[name].unit_of_series}, but under this name {unit} are expected; give such a unit, or another name",
+                )
         for i, home in enumerate(self.people.homes):
             if home.tariff and home.tariff not in self.tariffs:
                 yield ("people", "homes", i, "tariff"), _unknown("tariff", home.tariff, tariffs)

@@ -17,6 +17,8 @@ from pydantic_core import PydanticCustomError
 from sim.scenario_file import Loc, Unquoted
 
 __all__ = [
+    "FIRST_YEAR",
+    "LAST_YEAR",
     "Capacity",
     "CapacityKwh",
     "Clock",
@@ -42,6 +44,8 @@ __all__ = [
 ]
 
 CONTRADICTION = "contradiction"
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""Of all dates: before, time zones were those of single towns, and far later ones are slips of the keyboard."""
 
 
 class Spec(BaseModel):
@@ -99,11 +103,18 @@ def _quoted(pattern: str, what: str, example: str) -> Callable[[Any], Any]:
 def _check_local(value: Any) -> Any:
     text = _quoted(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:00)?)?", "a local date and time", '"2016-07-18T12:00"')(value)
     try:
-        return datetime.fromisoformat(text).strftime("%Y-%m-%dT%H:%M")
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise PydanticCustomError(
             "not_a_time", "is not in the calendar: {error}; given {value}", {"error": str(error), "value": repr(text)}
         ) from None
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise PydanticCustomError(
+            "not_a_time",
+            "must lie between {first} and {last}; given {value}",
+            {"first": FIRST_YEAR, "last": LAST_YEAR, "value": repr(text)},
+        )
+    return moment.isoformat(timespec="minutes")
 
 
 def _check_date(value: Any) -> Any:

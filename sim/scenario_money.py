@@ -16,6 +16,8 @@ from sim.scenario_base import Clock, ClockEnd, FileName, Id, Money, Price, Share
 from sim.scenario_file import Loc
 
 __all__ = [
+    "EMISSION_UNIT",
+    "PRICE_UNIT",
     "LocalSpec",
     "RateSpec",
     "SeriesSpec",
@@ -25,6 +27,11 @@ __all__ = [
     "TariffSpec",
     "default_series",
 ]
+
+
+PRICE_UNIT, EMISSION_UNIT = "eur/kWh", "kg/kWh"
+"""Of the values of a series, after conversion."""
+COMPONENTS = ("energy_eur_per_kwh", "network_eur_per_kwh", "levies_eur_per_kwh", "feed_in_eur_per_kwh")
 
 
 class PeriodSpec(Spec):
@@ -128,10 +135,21 @@ class TariffSpec(Spec):
 
     def series(self) -> Iterator[tuple[str, str]]:
         """Yield the components that follow a series, and the series."""
-        for name in ("energy_eur_per_kwh", "network_eur_per_kwh", "levies_eur_per_kwh", "feed_in_eur_per_kwh"):
+        for name in COMPONENTS:
             rate: RateSpec = getattr(self, name)
             if rate.series is not None:
                 yield name, rate.series
+
+    def edges(self) -> Iterator[tuple[Loc, str]]:
+        """Yield the clock times at which prices change, each once for a price and behind its place in the tariff."""
+        for name in COMPONENTS:
+            rate: RateSpec = getattr(self, name)
+            seen: set[str] = set()
+            for k, period in enumerate(rate.periods):
+                for key, edge in (("from", period.from_), ("to", period.to)):
+                    if edge not in seen:
+                        yield (name, "periods", k, key), edge
+                    seen.add(edge)
 
     def tariff(self, tariff_id: str, holidays: tuple[Any, ...] = ()) -> RetailTariff:
         """Return the tariff as the market takes it; raises :class:`market.tariffs.TariffError`."""
@@ -163,6 +181,11 @@ class SyntheticPrice(Spec):
     swing: Annotated[float, Field(strict=True, ge=0, le=5)] = 1.0
     """Size of all movements about the mean; 0: none, 1: usual."""
 
+    @property
+    def unit_of_series(self) -> str:
+        """Unit of the values."""
+        return PRICE_UNIT
+
 
 class SyntheticEmissionFactor(Spec):
     """Emissions of a kWh from the grid, drawn: low at midday and on weekends, high in the evening."""
@@ -173,6 +196,11 @@ class SyntheticEmissionFactor(Spec):
     """Mean over a week, about."""
     swing: Annotated[float, Field(strict=True, ge=0, le=5)] = 1.0
     """Size of all movements about the mean; 0: none, 1: usual."""
+
+    @property
+    def unit_of_series(self) -> str:
+        """Unit of the values."""
+        return EMISSION_UNIT
 
 
 class TableSeries(Spec):
@@ -192,7 +220,7 @@ class TableSeries(Spec):
     @property
     def unit_of_series(self) -> str:
         """Unit of the values after conversion."""
-        return "kg/kWh" if self.unit in {"kg_per_kwh", "g_per_kwh"} else "eur/kWh"
+        return EMISSION_UNIT if self.unit in {"kg_per_kwh", "g_per_kwh"} else PRICE_UNIT
 
 
 SeriesSpec = Annotated[SyntheticPrice | SyntheticEmissionFactor | TableSeries, Field(discriminator="from_")]

@@ -287,6 +287,8 @@ class PeopleSpec(Spec):
                 return {**data, "from": "list"}
             if data.get("table"):
                 return {**data, "from": "table"}
+            if isinstance(data.get("homes"), list | tuple):  # empty, and said so: not "those of the grid"
+                return {**data, "from": "list"}
         return data
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
@@ -298,7 +300,13 @@ class PeopleSpec(Spec):
         if self.from_ != "list" and self.homes:
             yield ("homes",), f'are given, but the homes come from the {self.from_}; write "from: list" or remove them'
         if self.from_ == "list" and not self.homes:
-            yield ("from",), 'is "list", but "homes" is empty: a run needs at least one home'
+            if "homes" in self.model_fields_set:
+                yield (
+                    ("homes",),
+                    "is empty: a run needs at least one home; leave the key out to take the homes of the grid",
+                )
+            else:
+                yield ("from",), 'is "list", but there are no "homes": a run needs at least one home'
         first: dict[str, int] = {}
         for i, home in enumerate(self.homes):
             if home.id in first:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+import math
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from sim.scenario_base import (
+    FIRST_YEAR,
+    LAST_YEAR,
     Clock,
     Efficiency,
     FeederKw,
@@ -27,6 +29,7 @@ from sim.scenario_base import (
     local_time,
 )
 from sim.scenario_file import Loc
+from sim.stamps import zone_advice
 
 __all__ = [
     "DsoSpec",
@@ -77,7 +80,35 @@ class TimeSpec(Spec):
         return (start, *later)
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
-        """Check the zone, the grid of intervals, and that every day begins at a time that exists."""
+        """Check the zone, the grid of intervals, and that every day begins at a time that exists and holds whole intervals."""
+        end = self.boundaries()[-1]
+        if (end - timedelta(minutes=1)).year > LAST_YEAR:
+            yield ("days",), f"the run would end on {end:%Y-%m-%d}; it must lie between {FIRST_YEAR} and {LAST_YEAR}"
+            return
+        try:
+            zone = self.zone
+        except (KeyError, ValueError, OSError):
+            yield ("time_zone",), f'"{self.time_zone}" is not a known time zone; {zone_advice(self.time_zone)}'
+            yield from self._off_the_grid(())
+            return
+        skipped: dict[str, datetime] = {}
+        for k, moment in enumerate(self.boundaries()):
+            if not _exists(moment, zone):
+                skipped.setdefault("start" if k == 0 else "delivery_day_start", moment)
+        if "start" in skipped and "delivery_day_start" not in self.model_fields_set:
+            skipped.pop("delivery_day_start", None)
+        for where, moment in skipped.items():
+            yield (
+                (where,),
+                f"{moment:%Y-%m-%dT%H:%M} does not exist in {self.time_zone}: clocks go forward then; choose another time",
+            )
+        off = list(self._off_the_grid(skipped))
+        yield from off
+        if not skipped and not off:
+            yield from self._odd_days(zone)
+
+    def _off_the_grid(self, told: Collection[str]) -> Iterator[tuple[Loc, str]]:
+        """Yield what does not lie between two intervals, each value of the file once."""
         if 60 % self.interval_minutes:
             fitting = [m for m in range(1, 61) if 60 % m == 0]
             near = min(fitting, key=lambda m: abs(m - self.interval_minutes))
@@ -85,36 +116,35 @@ class TimeSpec(Spec):
                 ("interval_minutes",),
                 f"must divide an hour; given {self.interval_minutes}, the nearest that does is {near}",
             )
-        else:
-            for name, minute in (
-                ("start", local_time(self.start).minute),
-                ("delivery_day_start", clock(self.delivery_day_start).minute),
-            ):
-                if minute % self.interval_minutes:
-                    yield (
-                        (name,),
-                        f"must lie on the grid of {self.interval_minutes} minutes; given {getattr(self, name)!r}",
-                    )
-        try:
-            zone = self.zone
-        except (KeyError, ValueError, OSError):
-            near_name = difflib.get_close_matches(self.time_zone, sorted(available_timezones()), 1, 0.5)
-            hint = f'; did you mean "{near_name[0]}"?' if near_name else "; give a name such as Europe/Berlin"
-            yield ("time_zone",), f'"{self.time_zone}" is not a known time zone{hint}'
             return
-        for k, moment in enumerate(self.boundaries()):
-            if not _exists(moment, zone):
-                where = "start" if k == 0 else "delivery_day_start"
+        minutes = {"start": local_time(self.start).minute}
+        if "delivery_day_start" in self.model_fields_set:  # where not given it is the start's
+            minutes["delivery_day_start"] = clock(self.delivery_day_start).minute
+        for name, minute in minutes.items():
+            if minute % self.interval_minutes and name not in told:
+                yield (name,), f"must lie on the grid of {self.interval_minutes} minutes; given {getattr(self, name)!r}"
+
+    def _odd_days(self, zone: ZoneInfo) -> Iterator[tuple[Loc, str]]:
+        """Yield the first day that does not hold whole intervals: some clocks move by half an hour."""
+        moments = [moment.replace(tzinfo=zone).astimezone(UTC) for moment in self.boundaries()]
+        for day, begin, end in zip(self.boundaries(), moments, moments[1:], strict=False):
+            seconds = round((end - begin).total_seconds())
+            if seconds % (60 * self.interval_minutes):
+                fitting = math.gcd(seconds, 60 * self.interval_minutes)
+                advice = f"choose {fitting // 60} minutes" if fitting % 60 == 0 else "choose other days"
                 yield (
-                    (where,),
-                    f"{moment:%Y-%m-%dT%H:%M} does not exist in {self.time_zone}: clocks go forward then; choose another time",
+                    ("interval_minutes",),
+                    (
+                        f"the delivery day that begins at {day:%Y-%m-%dT%H:%M} in {self.time_zone} has {seconds / 3600:g} hours, "
+                        f"for clocks move in it; intervals of {self.interval_minutes} minutes do not divide it: {advice}"
+                    ),
                 )
+                return
 
 
 def _exists(moment: datetime, zone: ZoneInfo) -> bool:
     """Tell whether a local time is on the clock, that is, not skipped when clocks go forward."""
-    utc = ZoneInfo("UTC")
-    return moment.replace(tzinfo=zone).astimezone(utc).astimezone(zone).replace(tzinfo=None) == moment
+    return moment.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None) == moment
 
 
 class GridSpec(Spec):

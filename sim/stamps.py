@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from sim.profile_store import ProfileError
 
-__all__ = ["EPOCH", "instants_of", "zone_of"]
+__all__ = ["EPOCH", "instants_of", "zone_advice", "zone_of"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GERMAN = ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S")
@@ -36,13 +36,22 @@ def zone_of(source: str, name: str) -> tzinfo:
             return timezone(offset or timedelta())
         return ZoneInfo(name)
     except (ValueError, ZoneInfoNotFoundError, OSError):
-        near = get_close_matches(name, sorted(available_timezones()), n=2)
-        advice = (
-            f" Did you mean {' or '.join(near)}?"
-            if near
-            else " Give one such as Europe/Berlin, or an offset such as +01:00."
-        )
-        raise ProfileError(source, [f"there is no time zone {name!r}.{advice}"]) from None
+        advice = zone_advice(name)
+        raise ProfileError(
+            source, [f"there is no time zone {name!r}; {advice.removesuffix('?')}, or an offset such as +01:00."]
+        ) from None
+
+
+def zone_advice(name: str) -> str:
+    """Return what to write instead of a name that is no time zone.
+
+    >>> zone_advice("Berlin"), zone_advice("Europe")
+    ('did you mean "Europe/Berlin"?', 'a time zone is named by continent and city, such as Europe/Berlin')
+    """
+    known = sorted(available_timezones())
+    near = [one for one in known if one.rpartition("/")[2].casefold() == name.casefold() != one.casefold()]
+    near = near or get_close_matches(name, known, 1, 0.8)  # a continent alone is near to none of its cities
+    return f'did you mean "{near[0]}"?' if near else "a time zone is named by continent and city, such as Europe/Berlin"
 
 
 def instants_of(

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from network.feeder import Feeder, Transformer
 from sim.check import check
 from sim.resolve import _busbar, resolve
+from sim.resolve_data import times_of
 from sim.scenario import Scenario, ScenarioError, demo_path, dump, json_schema, load, template
 from sim.scenario_mistakes import unit
 from sim.scenario_page import markdown
@@ -170,6 +171,79 @@ def only_mistake(folder: Path, text: str) -> str:
             "village.yaml:1:15: time.start: must lie on the grid of 15 minutes; given '2016-07-18T12:10'.",
             id="start off the grid",
         ),
+        pytest.param(
+            "time: {time_zone: Europe}\n",
+            'village.yaml:1:19: time.time_zone: "Europe" is not a known time zone; a time zone is named by continent and city, '
+            "such as Europe/Berlin.",
+            id="a continent is no time zone",
+        ),
+        pytest.param(
+            "time: {time_zone: berlin}\n",
+            'village.yaml:1:19: time.time_zone: "berlin" is not a known time zone; did you mean "Europe/Berlin"?',
+            id="a city is no time zone",
+        ),
+        pytest.param(
+            'time: {start: "2024-04-07T00:00", interval_minutes: 60, time_zone: Australia/Lord_Howe}\n',
+            "village.yaml:1:53: time.interval_minutes: the delivery day that begins at 2024-04-07T00:00 in Australia/Lord_Howe "
+            "has 24.5 hours, for clocks move in it; intervals of 60 minutes do not divide it: choose 30 minutes.",
+            id="clocks that move by half an hour",
+        ),
+        pytest.param(
+            'time: {start: "9999-12-31T00:00"}\n',
+            "village.yaml:1:15: time.start: must lie between 1970 and 2200; given '9999-12-31T00:00'.",
+            id="the last day of the calendar",
+        ),
+        pytest.param(
+            'time: {start: "0001-01-01T00:00"}\n',
+            "village.yaml:1:15: time.start: must lie between 1970 and 2200; given '0001-01-01T00:00'.",
+            id="the first day of the calendar",
+        ),
+        pytest.param(
+            'time: {start: "1500-06-01T00:00"}\n',
+            "village.yaml:1:15: time.start: must lie between 1970 and 2200; given '1500-06-01T00:00'.",
+            id="before time zones",
+        ),
+        pytest.param(
+            'time: {start: "2200-12-31T00:00", days: 3}\n',
+            "village.yaml:1:41: time.days: the run would end on 2201-01-03; it must lie between 1970 and 2200.",
+            id="a run that leaves the calendar",
+        ),
+        pytest.param(
+            'time: {start: "2016-03-27T02:30", interval_minutes: 60}\n',
+            "village.yaml:1:15: time.start: 2016-03-27T02:30 does not exist in Europe/Berlin: clocks go forward then; choose "
+            "another time.",
+            id="start in the gap and off the grid",
+        ),
+        pytest.param(
+            'time: {start: "2016-07-18T12:00", delivery_day_start: "00:10"}\n',
+            "village.yaml:1:55: time.delivery_day_start: must lie on the grid of 15 minutes; given '00:10'.",
+            id="delivery day off the grid",
+        ),
+        pytest.param(
+            'time: {start: "2016-07-18T12:00", interval_minutes: 60}\ntariffs: {t: {energy_eur_per_kwh: {periods: [{from: "00:00", '
+            'to: "24:00", price_eur_per_kwh: 0.2}]}, network_eur_per_kwh: {periods: [{from: "00:00", to: "06:30", '
+            'price_eur_per_kwh: 0.1}, {from: "06:30", to: "24:00", price_eur_per_kwh: 0.2}]}}}\n',
+            'village.yaml:2:154: tariffs.t.network_eur_per_kwh.periods.0.to: must lie on the grid of 60 minutes; given "06:30". An '
+            "interval has one price: move the edge, or shorten time.interval_minutes to 30.",
+            id="an edge of a tariff inside an interval",
+        ),
+        pytest.param(
+            "tariffs: {t: {energy_eur_per_kwh: {series: emission_factor}}}\n",
+            'village.yaml:1:44: tariffs.t.energy_eur_per_kwh.series: series "emission_factor" is in kg/kWh; a price is needed, in '
+            "eur/kWh.",
+            id="emissions as a price",
+        ),
+        pytest.param(
+            "tariffs: {t: {feed_in_eur_per_kwh: {series: em}}}\nseries: {em: {from: table, file: em.csv, unit: g_per_kwh}}\n",
+            'village.yaml:1:45: tariffs.t.feed_in_eur_per_kwh.series: series "em" is in kg/kWh; a price is needed, in eur/kWh.',
+            id="emissions of a table as a price",
+        ),
+        pytest.param(
+            "series: {emission_factor: {from: table, file: em.csv, unit: ct_per_kwh}}\n",
+            "village.yaml:1:27: series.emission_factor: is in eur/kWh, but under this name kg/kWh are expected; give such a unit, "
+            "or another name.",
+            id="a price as emissions",
+        ),
         pytest.param("time: {days: 0}\n", "village.yaml:1:14: time.days: must be at least 1; given 0.", id="no day"),
         pytest.param(
             "storage: [{id: a}, {id: b}]\n",
@@ -210,8 +284,14 @@ def only_mistake(folder: Path, text: str) -> str:
         ),
         pytest.param(
             "people: {from: list}\n",
-            'village.yaml:1:16: people.from: is "list", but "homes" is empty: a run needs at least one home.',
+            'village.yaml:1:16: people.from: is "list", but there are no "homes": a run needs at least one home.',
             id="no home",
+        ),
+        pytest.param(
+            "people: {homes: []}\n",
+            "village.yaml:1:17: people.homes: is empty: a run needs at least one home; leave the key out to take the homes of the "
+            "grid.",
+            id="an empty list of homes",
         ),
         pytest.param(
             "people: {homes: [{id: dso, bus: x}]}\n",
@@ -336,6 +416,41 @@ def test_a_mistake_is_a_sentence_with_its_place(tmp_path, text, expected):
     found = mistakes_of(tmp_path, text)
 
     assert expected in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'time: {start: "2016-07-18T12:07"}\n',
+        'time: {start: "2016-03-27T02:30", interval_minutes: 60}\n',
+        'time: {start: "2016-03-27T02:30", days: 800}\n',
+        'time: {start: "0001-01-01T00:00"}\n',
+        'time: {start: "9999-12-31T00:00", days: 3660}\n',
+        "time: {time_zone: Europe, interval_minutes: 60}\n",
+        (
+            'time: {interval_minutes: 60}\ntariffs: {t: {energy_eur_per_kwh: {periods: [{from: "06:30", to: "22:00", '
+            'price_eur_per_kwh: 0.1}, {from: "22:00", to: "06:30", price_eur_per_kwh: 0.2}]}}}\n'
+        ),
+    ],
+)
+def test_one_slip_is_one_sentence(tmp_path, text):
+    """What follows from a mistake, and defaults that nobody wrote, are not told besides it."""
+    only_mistake(tmp_path, text)
+
+
+def test_an_assignment_that_is_wrong_is_told_with_its_own_words(tmp_path):
+    """No home on the command line: the file has nothing to do with it."""
+    (found,) = mistakes_of(tmp_path, "people: {homes: [{id: a, bus: b}]}\n", ("people.homes=[]",))
+
+    assert found.startswith("--set people.homes=[]: people.homes: is empty: a run needs at least one home")
+
+
+@pytest.mark.parametrize(("minutes", "intervals"), [(30, 49), (15, 98)])
+def test_a_day_of_half_hours_is_a_day(tmp_path, minutes, intervals):
+    """Where intervals divide the day on which clocks move by half an hour, all of it is simulated."""
+    text = f'time: {{start: "2024-04-07T00:00", interval_minutes: {minutes}, time_zone: Australia/Lord_Howe}}\n'
+
+    assert times_of(load(written(tmp_path, text))).size == intervals
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path):
