@@ -155,7 +155,8 @@ def clear(
         if gap is None or certificate.gap <= gap or not outcome.converged:
             return clearing(problem, plan, outcome, certificate, relaxed, moved)
         further = min(4.0, (1.1 * certificate.gap / gap) ** 0.75)  # gaps fall as iterations^-1.4, or nearly
-        splitting.skip(min(max_iterations, int(outcome.iterations * further)))
+        # a certificate costs as much as some eighty iterations
+        splitting.skip(min(max_iterations, max(int(outcome.iterations * further), outcome.iterations + 80)))
 
 
 def clearing(
