@@ -181,8 +181,9 @@ def clearing(
 ) -> BilateralClearing:  # fmt: skip
     """Put plan, prices and certificate together."""
     status = "infeasible" if trouble else "converged" if draft.converged else "not_converged"
-    warm = Warm(trades, found.price_eur_per_kwh, found.marginal_eur_per_kwh, draft.penalty_eur_per_kw2h, charge, discharge,
-                energy[:, :, 1:])  # fmt: skip
+    warm = Warm(
+        trades, found.price_eur_per_kwh, found.marginal_eur_per_kwh, draft.penalty_eur_per_kw2h, draft.store_states
+    )
     return BilateralClearing(
         status=status,
         trouble=trouble,
@@ -211,7 +212,7 @@ def clearing(
 def _check_warm(problem: Bilateral, warm: Warm) -> None:
     """Refuse a warm start of another market."""
     slots = 0 if problem.stores is None else problem.stores.stores
-    shapes = warm.trades_kw.shape, warm.marginal_eur_per_kwh.shape, warm.charge_kw.shape
+    shapes = warm.trades_kw.shape, warm.marginal_eur_per_kwh.shape, warm.store_states.shape[1:]
     wanted = (problem.pairs, problem.steps), (problem.n, problem.steps), (slots, problem.n, problem.steps)
     if shapes != wanted:
         raise BilateralError(f"the warm start is of another market: trades, values and flows have the shapes {shapes}; "

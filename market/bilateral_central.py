@@ -41,7 +41,7 @@ def solve(problem: Bilateral, **solver_options: Any) -> BilateralClearing:
     least, most = p.limits_kw()
     empty = np.zeros((slots, p.n, p.steps))
     if p.n == 0:
-        draft = Draft(np.zeros((0, p.steps)), np.zeros((0, p.steps)), empty, empty, empty, np.ones(p.steps), 0.0, 0, True,
+        draft = Draft(np.zeros((0, p.steps)), np.zeros((0, p.steps)), empty, empty, np.stack([empty] * 3), np.ones(p.steps), 0.0, 0, True,
                       np.zeros((0, 4)))  # fmt: skip
     else:
         own = cp.Variable((p.n, p.steps))
@@ -81,7 +81,7 @@ def solve(problem: Bilateral, **solver_options: Any) -> BilateralClearing:
             trades[pairs] += way * sold.value
         into, out = (np.array([f[way].value for f in flows]).reshape(empty.shape) for way in range(2))
         energy = np.array([c.value for c in contents]).reshape(empty.shape)
-        draft = Draft(np.clip(trades, least, most), -match.dual_value / curves.dt_h, into, out, energy, np.ones(p.steps), 0.0,
+        draft = Draft(np.clip(trades, least, most), -match.dual_value / curves.dt_h, into, out, np.stack([into, out, energy]), np.ones(p.steps), 0.0,
                       int(solved.solver_stats.num_iters), True, np.zeros((0, 4)))  # fmt: skip
     trades, charge_kw, discharge_kw, content_kwh = placed(
         p, partners, draft.trades_kw, draft.charge_kw, draft.discharge_kw

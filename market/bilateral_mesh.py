@@ -66,7 +66,7 @@ class Mesh:
         p = self.problem
         slots = 0 if p.stores is None else p.stores.stores
         trades, marginal, penalty = np.empty((p.pairs, p.steps)), np.empty((p.n, p.steps)), np.empty(p.steps)
-        flows = np.zeros((3, slots, p.n, p.steps))
+        flows, states = np.zeros((3, slots, p.n, p.steps)), np.zeros((3, slots, p.n, p.steps))
         seen: dict[int, list[tuple[float, float, float]]] = {}
         for tile in self.tiles:
             z, stored = tile.wanted()
@@ -76,13 +76,14 @@ class Mesh:
             penalty[tile.span] = tile.rho
             for kind in range(3):
                 flows[kind, tile.slot, tile.owner, tile.span] = stored[:, kind]
+                states[kind, tile.slot, tile.owner, tile.span] = tile.stored[:, kind]
             for iteration, *row in tile.residuals:
                 seen.setdefault(int(iteration), []).append((row[0], row[1], row[2]))
         history = [
             (float(k), max(r[0] for r in rows), max(r[1] for r in rows), sum(r[2] for r in rows) / len(rows))
             for k, rows in sorted(seen.items())
         ]
-        return Draft(trades, marginal, flows[0], flows[1], flows[2], penalty, max((t.asymmetry for t in self.tiles), default=0.0),
+        return Draft(trades, marginal, flows[0], flows[1], states, penalty, max((t.asymmetry for t in self.tiles), default=0.0),
                      max((t.iterations for t in self.tiles), default=0), all(t.converged for t in self.tiles),
                      np.array(history).reshape(-1, 4))  # fmt: skip
 
@@ -146,7 +147,7 @@ class _Tile:
             self.stored = np.zeros((owner.size, 3, steps))
             self.stored[:, 2] = np.clip(s.store_initial_kwh[at][:, None], self.limits[:, 2], self.limits[:, 3])
             if warm is not None:
-                self.stored = np.stack([warm.charge_kw[at], warm.discharge_kw[at], warm.energy_kwh[at]], axis=1)
+                self.stored = np.stack([state[at] for state in warm.store_states], axis=1)
         self.owned = np.searchsorted(self.owner, np.arange(p.n + 1)).astype(np.int64)
         self.consistent = self.stored.copy()
 
@@ -174,11 +175,13 @@ class _Tile:
         """Return both residuals, relative to the trades and to the prices, per interval."""
         norms, begin = self.norms, self.mesh.begin
         count = max(self.s.shape[0], 1)
-        off = np.sqrt(norms[0])
         level = self.mesh.price[self.span] / self.rho
         margin = begin.margin_eur_per_kwh[self.span] / self.rho
-        prices = np.sqrt(np.maximum(norms[4] + 2.0 * level * norms[3] + count * level**2, count * margin**2))
-        return off / np.maximum(np.sqrt(np.maximum(norms[1], norms[2])), 1e-6 * norms[7]), off / prices
+        off, size = norms[0], np.maximum(np.maximum(norms[1], norms[2]), (1e-3 * norms[7]) ** 2)
+        prices = np.maximum(norms[4] + 2.0 * level * norms[3] + count * level**2, count * margin**2)
+        if self.constants.size:  # stores tie the intervals together, so they are judged together
+            off, size, prices = (np.full_like(each, each.mean()) for each in (off, size, prices))
+        return np.sqrt(off / size), np.sqrt(off / prices)
 
     def _balance(self) -> None:
         """Bring the differences of the prices and the trades to one size."""

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.bilateral_problem import Bilateral
+from market.bilateral_problem import Bilateral, OwnStores
 from market.compiled import EXACT
 from market.follow import follow_own
 
@@ -173,12 +173,22 @@ def unplaced(problem: Bilateral) -> tuple[Floats, Floats]:
     """
     curves, most = problem.curves, np.zeros((2, problem.n, problem.steps))
     forced = ((curves.p_min_kw > 0) | (curves.p_max_kw < 0)).any(axis=0)
-    if problem.stores is not None:
-        most[:] = _Program(problem, np.arange(problem.steps)).shortfall()
-    else:
+    if problem.stores is None:
         for t in np.flatnonzero(forced):
             most[:, :, [t]] = _Program(problem, np.array([t])).shortfall()
+    elif forced.any() or not _may_idle(problem.stores):
+        most[:] = _Program(problem, np.arange(problem.steps)).shortfall()
     return most[0], most[1]
+
+
+def _may_idle(stores: OwnStores) -> bool:
+    """Return whether all contents stay inside their bounds if nothing is ever charged or discharged."""
+    content, inside = stores.store_initial_kwh, True
+    for t in range(stores.store_drain_kwh.shape[2]):
+        content = stores.store_retention * content - stores.store_drain_kwh[:, :, t]
+        least, most = stores.store_energy_min_kwh[:, :, t], stores.store_energy_max_kwh[:, :, t]
+        inside = inside and bool(((least <= content + 1e-9) & (content <= most + 1e-9)).all())
+    return inside
 
 
 class _Program:

@@ -42,8 +42,8 @@ class Draft:
     """Shape (K, n, T)."""
     discharge_kw: Floats
     """Shape (K, n, T)."""
-    energy_kwh: Floats
-    """At the end of every interval.  Shape (K, n, T)."""
+    store_states: Floats
+    """Where the iteration stood, for the next one.  Shape (3, K, n, T)."""
     penalty_eur_per_kw2h: Floats
     """Shape (T,)."""
     asymmetry_eur_per_kwh: float
@@ -121,7 +121,7 @@ class Sides:
             for k, rows in sorted(seen.items())
         ]
         none = np.zeros((0, p.n, p.steps))
-        return Draft(trades, marginal, none, none, none, penalty, asymmetry, max((t.iterations for t in self.tiles), default=0),
+        return Draft(trades, marginal, none, none, np.stack([none] * 3), penalty, asymmetry, max((t.iterations for t in self.tiles), default=0),
                      all(t.converged for t in self.tiles), np.array(history).reshape(-1, 4))  # fmt: skip
 
 
@@ -193,7 +193,7 @@ class _Tile:
         """Return both residuals, relative to the trades and to the prices, per interval."""
         count = self.sides.edges.size
         off = np.sqrt(norms[0])
-        floor = 1e-6 * self.norms[7].astype(np.float64)
+        floor = 1e-3 * self.norms[7].astype(np.float64)
         level = self.sides.begin.price_eur_per_kwh[self.span] / self.rho
         margin = self.sides.begin.margin_eur_per_kwh[self.span] / self.rho
         prices = np.sqrt(np.maximum(norms[4] + 2.0 * level * norms[3] + count * level**2, count * margin**2))

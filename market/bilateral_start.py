@@ -33,12 +33,8 @@ class Warm:
     """Shape (n, T)."""
     penalty_eur_per_kw2h: Floats
     """Shape (T,)."""
-    charge_kw: Floats
-    """Shape (K, n, T)."""
-    discharge_kw: Floats
-    """Shape (K, n, T)."""
-    energy_kwh: Floats
-    """At the end of every interval.  Shape (K, n, T)."""
+    store_states: Floats
+    """The iteration's numbers of every store's charge, discharge and content: plan and price in one.  Shape (3, K, n, T)."""
 
     def dropped(self, steps: int) -> Warm:
         """Return the rest of the horizon, without its first ``steps`` intervals."""

@@ -400,3 +400,27 @@ def test_ring():
     problem = Bilateral.ring(Curves.plain(np.ones(9), 1.0, -1.0, 1.0), 4)
     assert np.bincount(np.concatenate([problem.first, problem.second])).tolist() == [4] * 9
     assert Bilateral.ring(Curves.plain(np.ones(4), 1.0, -1.0, 1.0), 2).pairs == 4
+
+
+def test_stores_and_their_warm_start():
+    """Thirty agents with batteries over a day: few iterations, a small gap, and none to speak of from where they ended."""
+    rng, steps, n = np.random.default_rng(1), 24, 30
+    hour = np.arange(steps)
+    sun, evening = np.clip(np.sin((hour / 24 - 0.25) * 2 * np.pi), 0, 1), 0.3 + np.exp(-(((hour - 19) / 2.0) ** 2))
+    b = rng.uniform(0.05, 0.15, (n, 1)) + 0.15 * evening
+    low, high = -rng.uniform(0.5, 3, (n, 1)) * evening, rng.uniform(2, 8, (n, 1)) * (rng.random((n, 1)) < 0.6) * sun
+    power = 3.0 * (rng.random((1, n, 1)) < 0.4)
+    stores = OwnStores.plain(1, n, steps, store_charge_max_kw=power, store_discharge_max_kw=power, store_wear_eur_per_kwh=0.005,
+                             store_energy_max_kwh=2 * power, store_efficiency_charge=0.95, store_efficiency_discharge=0.95)  # fmt: skip
+    problem = Bilateral.ring(Curves.plain(0.02, b, low, high), 6, charge_eur_per_kwh=0.01, stores=stores)
+    cold = clear(problem, tolerance=1e-5)
+    again = clear(problem, tolerance=1e-4, warm=cold.warm)
+
+    assert cold.converged
+    assert cold.iterations <= 1000
+    assert cold.gap <= 1e-4
+    assert cold.discharge_kw.sum() > 1.0
+    assert again.iterations <= 20
+    assert again.cost_eur == pytest.approx(cold.cost_eur, rel=1e-4)
+    assert_exact(problem, cold)
+    assert_exact(problem, again)
