@@ -45,7 +45,7 @@ OPTIMAL = ("exchange", "pool", "bilateral")
 DIVISIONS = ("dual_prices", "nash", "shapley", "nucleolus", "least_core", "proportional")
 """Rules that divide what all gain together."""
 
-TOLERANCE = {"exchange": 1e-5, "bilateral": 1e-7, "pool": 1e-7, **dict.fromkeys(RULES, 1e-4)}
+TOLERANCE = {"exchange": 1e-4, "bilateral": 1e-7, "pool": 1e-7, **dict.fromkeys(RULES, 1e-4)}
 """Relative residuals at which an iteration stops, where nobody says otherwise; the pool iterates nothing."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from market import linear_program
 from market.bargaining import DIVISIONS, Division
 from market.coalition import Coalitions, Player, worst_excess
 from market.curves import Curves, Pool, clear_pool
@@ -25,6 +26,9 @@ Floats = NDArray[np.float64]
 FINEST = 1e-5
 """Tolerance of a coalition's clearing: values are differences, so they are found as exactly as the market or better."""
 
+FEW = 20_000
+"""Up to so many variables a coalition's market is solved as a linear program: to the last digit, in half a second at most."""
+
 
 def divided_prosumers(problem: Problem, owners: Owners, rule: str, *, seed: int, tolerance: float) -> DivisionResult:
     """Return a division among prosumers and operators."""
@@ -36,7 +40,9 @@ def divided_prosumers(problem: Problem, owners: Owners, rule: str, *, seed: int,
         Player(name, (), tuple(j for j, row in enumerate(owners.agent) if row < 0 and owners.names[j] == name))
         for name in owners.operators
     ]
-    found = DIVISIONS[rule](Coalitions(problem, players, tolerance=min(FINEST, tolerance)), seed=seed)
+    variables = problem.n * problem.steps * (6 + 3 * (problem.stores + problem.shared))
+    exact = linear_program.solve if variables <= FEW else None
+    found = DIVISIONS[rule](Coalitions(problem, players, tolerance=min(FINEST, tolerance), solve=exact), seed=seed)
     return _result(found, found.payment_eur, found.certificate)
 
 
