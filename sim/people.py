@@ -34,6 +34,17 @@ __all__ = ["People", "build"]
 
 Vector = NDArray[np.float64]
 
+NEVER_NEGATIVE = {
+    "load": "what a home draws is never negative",
+    "solar": "what a solar plant produces is never negative",
+    "heat_pump": "what a heat pump draws is never negative",
+}
+SIGN = {
+    "load": "A meter that counts what is fed in as negative measures load and solar together: give both as profiles of their own.",
+    "solar": "Production is positive: turn the sign where the meter counts it as negative, and set what it draws at night to 0.",
+    "heat_pump": "Turn the sign where the meter counts it as negative.",
+}
+
 
 def build(scenario: Scenario, grid: Grid, profiles: Profiles) -> People:
     """Return the people of a scenario; raises :class:`ScenarioError` with every mistake.
@@ -66,6 +77,8 @@ def build(scenario: Scenario, grid: Grid, profiles: Profiles) -> People:
     drafts = [choices.completed(draft, k, mistakes) for k, draft in enumerate(drafts)]
     aggregator = assign_aggregators(drafts, scenario, mistakes)
     _check_references(drafts, scenario, profiles, mistakes)
+    if not mistakes:
+        _check_signs(drafts, profiles, mistakes)
     if mistakes:
         raise ScenarioError(mistakes)
     return _columns(drafts, aggregator, scenario, profiles)
@@ -179,6 +192,22 @@ def _check_references(drafts: list[Draft], scenario: Scenario, profiles: Profile
             mistakes.append(
                 f"{place('aggregator')}: {unknown('aggregator', home.aggregator, aggregators, 'the scenario')}"
             )
+
+
+def _check_signs(drafts: list[Draft], profiles: Profiles, mistakes: list[str]) -> None:
+    """Refuse profiles of active power that are negative somewhere; each is told once, at the first home that uses it."""
+    used: dict[tuple[str, str], str] = {}
+    for draft in drafts:
+        home = draft.home
+        for key, device in (("load", home.load), ("solar", home.solar), ("heat_pump", home.heat_pump)):
+            if device is not None and device.profile:
+                used.setdefault((key, device.profile), draft.place(key, "profile"))
+    rows = profiles.index([name for _, name in used])
+    for (key, _), place, row in zip(used, used.values(), rows.tolist(), strict=True):
+        value, where, count = profiles.lowest(row)
+        if value < 0:
+            others = f"; {count} of its values are" if count > 1 else ""
+            mistakes.append(f"{place}: {where}: {NEVER_NEGATIVE[key]}; given {value:g}{others}. {SIGN[key]}")
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------

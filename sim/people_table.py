@@ -179,7 +179,7 @@ def _value(key: str, cell: Any) -> Any:
         return cell
     if key == "v2g":
         return TRUTHS.get(cell.lower(), cell)
-    for kind in (int, float):
+    for kind in (int, float) if "_" not in cell and cell.isascii() else ():  # Python would read 1_000
         try:
             return kind(cell)
         except ValueError:

@@ -163,6 +163,16 @@ class Profiles(ABC):
             window[known] = self._gather(rows[known], piece // (step_s // piece_s) % self.length)
         return window if pieces == 1 else window.reshape(len(rows), steps, pieces).mean(axis=2)
 
+    def lowest(self, row: int) -> tuple[float, str, int]:
+        """Return the lowest value that a profile ever has, where it stands, and how many of its values are negative."""
+        values = self._gather(np.array([row]), np.arange(self.length))[0]
+        step = int(values.argmin())
+        return float(values[step]), self._place(row, step), int((values < 0).sum())
+
+    def _place(self, row: int, step: int) -> str:
+        """Say where a value stands."""
+        return f"{self.name}: {self.names[row]} at {self.start + np.timedelta64(step * self.step_minutes, 'm')}Z"
+
     @staticmethod
     def combine(*stores: Profiles) -> Profiles:
         """Put stores together: names of all, each on its own grid and wrapping at its own ends.
@@ -178,6 +188,8 @@ class Profiles(ABC):
 class ArrayProfiles(Profiles):
     """Profiles held as an array.
 
+    ``lines`` may say for each profile in which line of a file, named as the store is, its values stand.
+
     Examples
     --------
     >>> store = ArrayProfiles("two days", ("sun",), np.datetime64("2024-06-01T00:00"), 720, [[0.0, 1.0, 0.0, 2.0]])
@@ -187,9 +199,16 @@ class ArrayProfiles(Profiles):
     """
 
     def __init__(
-        self, name: str, names: Sequence[str], start: np.datetime64, step_minutes: int, values: ArrayLike
+        self,
+        name: str,
+        names: Sequence[str],
+        start: np.datetime64,
+        step_minutes: int,
+        values: ArrayLike,
+        lines: Sequence[Sequence[int]] = (),
     ) -> None:
         self.name = name
+        self._lines = lines
         self.names = tuple(names)
         self.start = start.astype("datetime64[s]")
         self.step_minutes = int(step_minutes)
@@ -213,6 +232,9 @@ class ArrayProfiles(Profiles):
 
     def _gather(self, rows: Index, place: Index) -> Floats:
         return self._values[rows[:, None], place]
+
+    def _place(self, row: int, step: int) -> str:
+        return f"{self.name}:{self._lines[row][step]}:{self.names[row]}" if self._lines else super()._place(row, step)
 
 
 class _Combined(Profiles):
@@ -240,6 +262,11 @@ class _Combined(Profiles):
 
     def _gather(self, rows: Index, place: Index) -> Floats:
         raise NotImplementedError  # every part gathers its own, below
+
+    def lowest(self, row: int) -> tuple[float, str, int]:
+        """Return the lowest value as the store that holds the profile does."""
+        k = int(np.searchsorted(self._first_row, row, side="right")) - 1
+        return self._stores[k].lowest(row - int(self._first_row[k]))
 
     def wraps(self, start: np.datetime64, steps: int, interval_minutes: int | None = None) -> bool:
         """Say whether a window leaves the time that any of the stores holds."""

@@ -9,6 +9,9 @@ SimBench's times are local and without a zone: 30 October has 100 quarter-hours 
 The year is therefore an unbroken quarter-hour grid in UTC, which begins at 2015-12-31T23:00.  That is not assumed but
 checked: the local times of this grid, Europe/Berlin, must be the stamps of the file, one by one.
 
+Figures of active power between -0.0001 and 0 are left over from how they were made (charging points and wind have some) and
+are read as 0; a lower one stays what it is.
+
 The cache is a Parquet file for each version of SimBench and scenario (40 MB), with checksums: what is damaged is read
 again from the package.
 """
@@ -37,6 +40,8 @@ _ZONE = ZoneInfo("Europe/Berlin")
 _STEP_MINUTES = 15
 _START = np.datetime64("2015-12-31T23:00:00")
 """1 January 2016, 00:00 in Berlin."""
+_REST = -1e-4
+"""Negative active power above this is read as 0, as a multiple of the nameplate. [1]"""
 _FORMAT = 1
 """Counted up when the content of the cached file changes."""
 
@@ -108,7 +113,13 @@ class _SimbenchProfiles(Profiles):
                     table = file.read(columns=list(names))
             except (OSError, pa.ArrowInvalid):  # damaged since it was opened, or behind its footer
                 table = self._rebuilt()
-        return np.stack([_array(table[name]) for name in names])
+        columns = [_array(table[name]) for name in names]
+        return np.stack(
+            [
+                one if name.endswith("_qload") else np.where((one > _REST) & (one < 0), 0.0, one)
+                for name, one in zip(names, columns, strict=True)
+            ]
+        )
 
 
 def _array(column: pa.ChunkedArray) -> Floats:

@@ -20,7 +20,7 @@ from sim.draws import stream
 from sim.profile_store import ArrayProfiles, ProfileError, Profiles
 from sim.scenario import Scenario
 from sim.scenario_file import ScenarioError
-from sim.series import OneSeries, Series, one_series
+from sim.series import ColumnError, OneSeries, Series, one_series
 
 __all__ = ["files_of", "grid_of", "profiles_of", "series_of", "times_of", "told_at"]
 
@@ -40,6 +40,8 @@ def told_at(read: Callable[[], T], scenario: Scenario, *loc: str | int) -> T:
         return read()
     except OSError as error:
         raise ScenarioError([f"{scenario.place(*loc)}: {error.filename}: cannot be read: {error.strerror}."]) from error
+    except ColumnError:
+        raise  # has a place of its own
     except (SourceError, ProfileError) as error:
         raise ScenarioError(f"{scenario.place(*loc)}: {sentence}" for sentence in error.mistakes) from error
     except FeederError as error:
@@ -64,7 +66,7 @@ def profiles_of(scenario: Scenario) -> Profiles:
     for i, table in enumerate(scenario.profiles.tables):
         from sim.profiles_tables import table_profiles
 
-        read = partial(table_profiles, scenario.file(table.file), table.time_zone or zone, table.unit)
+        read = partial(table_profiles, scenario.file(table.file), table.time_zone or zone, table.unit, name=table.file)
         stores.append(told_at(read, scenario, "profiles", "tables", i, "file"))
     stores += [_modelled(scenario, i) for i in range(len(scenario.profiles.solar))]
     if not stores:
@@ -115,6 +117,8 @@ def series_of(scenario: Scenario) -> Series:
         )
         try:
             made[name] = told_at(read, scenario, "series", name)
+        except ColumnError as error:
+            mistakes += [f"{scenario.place('series', name, 'column')}: {sentence}" for sentence in error.mistakes]
         except ScenarioError as error:
             mistakes += error.mistakes
     if mistakes:

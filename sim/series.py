@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -30,7 +31,7 @@ from sim.draws import stream
 from sim.profile_store import ProfileError, Profiles
 from sim.scenario_money import SeriesSpec, SyntheticPrice, TableSeries
 
-__all__ = ["OneSeries", "Series", "one_series", "synthetic_emission_factor", "synthetic_price"]
+__all__ = ["ColumnError", "OneSeries", "Series", "one_series", "synthetic_emission_factor", "synthetic_price"]
 
 Vector = NDArray[np.float64]
 Times = NDArray[np.datetime64]
@@ -42,6 +43,14 @@ NOISE_STD = 0.08
 
 FACTORS = {"eur_per_kwh": 1.0, "ct_per_kwh": 0.01, "eur_per_mwh": 0.001, "kg_per_kwh": 1.0, "g_per_kwh": 0.001}
 """From the unit of a table to currency or kg per kWh."""
+
+
+MOST = 1e4
+"""What is beyond it in a table is a slip. [currency or kg per kWh]"""
+
+
+class ColumnError(ProfileError):
+    """A table has no such column."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,14 +112,21 @@ def one_series(
         from sim.profiles_tables import table_profiles
 
         path = file(spec.file)
-        table = table_profiles(path, spec.time_zone or time_zone, unit="1")
+        factor = FACTORS[spec.unit]
+        table = table_profiles(
+            path, spec.time_zone or time_zone, unit="1", name=spec.file, most=MOST / factor, measure=spec.unit
+        )
+        if spec.column not in table.names:
+            near = get_close_matches(spec.column, table.names, 1, 0.5)
+            advice = f"did you mean {near[0]}?" if near else f"its columns are {', '.join(table.names)}."
+            raise ColumnError(spec.file, [f"{spec.file} has no column {spec.column!r}; {advice}"])
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         unit, provenance = spec.unit_of_series, f"{spec.file}, column {spec.column}, sha256 {digest}"
         at = partial(
             _looked_up,
             table=table,
             column=table.index([spec.column]),
-            factor=FACTORS[spec.unit],
+            factor=factor,
             interval_minutes=interval_minutes,
         )
     elif isinstance(spec, SyntheticPrice):

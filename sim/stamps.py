@@ -14,10 +14,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from sim.profile_store import ProfileError
 
-__all__ = ["EPOCH", "instants_of", "zone_advice", "zone_of"]
+__all__ = ["EPOCH", "first_few", "instants_of", "zone_advice", "zone_of"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GERMAN = ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S")
+
+
+def first_few(alike: list[str]) -> list[str]:
+    """Return the first five of sentences that are alike; the last of them says how many more there are."""
+    few, more = alike[:5], len(alike) - 5
+    return few if more < 1 else [*few[:-1], f"{few[-1]} And {more} more like it."]
 
 
 def zone_of(source: str, name: str) -> tzinfo:
@@ -95,6 +101,7 @@ def instants_of(
         if sentence:
             mistakes.append(f"{file}:{line}:time: {sentence}")
         instants.append(int((time - EPOCH).total_seconds()) if time is not None and not sentence else None)
+    mistakes = first_few(mistakes)
     if naive and aware:
         mistakes.append(
             f"{file}:{max(naive[0], aware[0])}:time: here begin stamps {'without' if naive[0] > aware[0] else 'with'} an offset; "

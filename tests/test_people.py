@@ -17,7 +17,7 @@ from network.grid import Bounds, Connections, Grid
 from network.sources import read
 from sim.people import People, build
 from sim.people_table import columns
-from sim.profile_store import ArrayProfiles
+from sim.profiles import ArrayProfiles, Profiles, table_profiles
 from sim.profiles_simbench import simbench_profiles
 from sim.scenario import Scenario, ScenarioError, load
 
@@ -200,6 +200,48 @@ def test_an_unknown_profile_is_told(home, words):
 
     assert words in told
     assert "a: " in told
+
+
+NEGATIVE = "time,family,sun,warm,fine\n2016-07-18T00:00Z,1,0,0,0\n2016-07-18T01:00Z,-0.5,-0.2,-1,-0.0\n2016-07-18T02:00Z,1,-0.3,0,0\n"
+
+
+@pytest.mark.parametrize(
+    ("home", "words"),
+    [
+        (
+            {"load": {"kw": 1, "profile": "family"}},
+            "meters.csv:3:family: what a home draws is never negative; given -0.5. A meter that counts what is fed in as negative",
+        ),
+        (
+            {"solar": {"kw_peak": 5, "profile": "sun"}},
+            "meters.csv:4:sun: what a solar plant produces is never negative; given -0.3; 2 of its values are. Production is positive",
+        ),
+        (
+            {"heat_pump": {"kw": 2, "profile": "warm"}},
+            "meters.csv:3:warm: what a heat pump draws is never negative; given -1. Turn the sign",
+        ),
+    ],
+)
+def test_a_negative_profile_is_told_with_its_place_and_what_the_sign_means(tmp_path, home, words):
+    """Once, at the first home that uses it; behind other tables too."""
+    (tmp_path / "meters.csv").write_text(NEGATIVE, encoding="utf-8")
+    profiles = Profiles.combine(PROFILES, table_profiles(tmp_path / "meters.csv"))
+    scenario = Scenario.model_validate(listed({"id": "a", **home}, {"id": "b", **home}))
+
+    with pytest.raises(ScenarioError) as caught:
+        build(scenario, grid(), profiles)
+
+    (mistake,) = caught.value.mistakes
+    assert words in mistake
+
+
+def test_what_may_be_negative_is_not_refused(tmp_path):
+    """Reactive power, a column that nobody uses, and a zero with a sign."""
+    (tmp_path / "meters.csv").write_text(NEGATIVE, encoding="utf-8")
+    profiles = Profiles.combine(PROFILES, table_profiles(tmp_path / "meters.csv"))
+    home = {"id": "a", "load": {"kw": 1, "profile": "fine", "profile_q": "family", "kvar": 1}}
+
+    assert build(Scenario.model_validate(listed(home)), grid(), profiles).n == 1
 
 
 def test_a_profile_is_drawn_for_a_device_that_names_none():
@@ -526,6 +568,7 @@ def test_a_table_says_what_a_list_says(tmp_path):
             "homes.csv:2:ev_v2g: is given, but ev_kw is empty or 0; give the size or leave both empty.",
         ),
         ("id,bus,ev_kw,ev_v2g\na,bus 1,11,maybe\n", "homes.csv:2:ev_v2g: must be true or false; given 'maybe'."),
+        ("id,bus,ev_kw\na,bus 1,1_1\n", "homes.csv:2:ev_kw: must be a number; given '1_1'."),
         ("id,bus\n", "homes.csv: holds no home; a run needs at least one."),
         ("", "homes.csv:1: the first line is empty; it names the columns."),
     ],

@@ -405,3 +405,15 @@ def test_examples_of_the_page_give_what_they_say(page):
     result = doctest.testfile(str(path), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted > 2
     assert result.failed == 0
+
+
+def test_rounding_of_simbench_below_nothing_is_nothing(tmp_path, monkeypatch):
+    """Charging points have -0.000012 times their nameplate; reactive power and what is really negative stay as they are."""
+    monkeypatch.setenv("COMMONWATT_CACHE", str(tmp_path))
+    store = simbench_profiles(CODE)
+    lowest = {name: store.lowest(int(store.index([name])[0])) for name in ("HLS_C_3.7_pload", "WP1", "hv_mixed1_pload")}
+
+    assert lowest["HLS_C_3.7_pload"][::2] == (0.0, 0)
+    assert lowest["WP1"][::2] == (0.0, 0)
+    assert lowest["hv_mixed1_pload"][0] < -0.2
+    assert "hv_mixed1_pload at 2016-" in lowest["hv_mixed1_pload"][1]

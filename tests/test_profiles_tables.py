@@ -236,13 +236,13 @@ def test_stamps_with_and_without_offset_do_not_mix(tmp_path):
             "meters.csv:6:b: expected a number, given 'off'.",
         ),
         (lambda rows: rows.__setitem__(5, rows[5].rsplit(",", 1)[0] + ',"1,5"'), "Write a decimal point"),
-        (lambda rows: rows.__setitem__(5, rows[5] + ",1"), "meters.csv:6:: the row has 4 cells, the header 3."),
+        (lambda rows: rows.__setitem__(5, rows[5] + ",1"), "meters.csv:6: the row has 4 cells, the header 3."),
         (
             lambda rows: rows.__setitem__(0, "Time,a,b"),
             "meters.csv:1:time: the column time is missing. Rename 'Time' to time.",
         ),
         (lambda rows: rows.__setitem__(0, "time,a,a"), "meters.csv:1:a: the column stands there twice."),
-        (lambda rows: rows.__setitem__(0, "time,a,"), "meters.csv:1:: column 3 has no name."),
+        (lambda rows: rows.__setitem__(0, "time,a,"), "meters.csv:1: column 3 has no name."),
         (lambda rows: rows.__delitem__(slice(2, None)), "two are needed at least"),
         (lambda rows: rows.__delitem__(slice(1, None)), "two are needed at least"),
         (lambda rows: rows.clear(), "the file is empty"),
@@ -255,6 +255,94 @@ def test_a_flaw_is_told_with_line_and_time(tmp_path, spoil, sentence):
     spoil(rows)
     mistakes = _mistakes(_write(tmp_path, "\n".join(rows)))
     assert any(sentence in mistake for mistake in mistakes), mistakes
+
+
+@pytest.mark.parametrize("cell", ["1_000", "1_0.5", "\u0663"])
+def test_a_number_is_one_for_every_program(tmp_path, cell):
+    """Python reads 1_000 as a thousand, and digits of other scripts; a spreadsheet does not."""
+    rows = _wide(_iso(_quarters(JUNE, 4)), {"a": range(4)}).splitlines()
+    rows[2] = rows[2].split(",")[0] + f",{cell}"
+
+    assert _mistakes(_write(tmp_path, "\n".join(rows))) == (f"meters.csv:3:a: expected a number, given {cell!r}.",)
+
+
+@pytest.mark.parametrize(
+    ("unit", "cell", "given"),
+    [
+        ("kw", "1e300", "1e+300 kW; that is far beyond any home, and at most 1e+06 kW is read"),
+        ("kw", "-2e6", "-2e+06 kW"),
+        ("mw", "1e308", "inf kW"),
+        ("wh", "1e9", "4e+06 kW"),
+        (
+            "1",
+            "20000",
+            "20000 times the nameplate; that is far beyond any home, and at most 10000 times the nameplate is read",
+        ),
+    ],
+)
+def test_a_figure_beyond_any_home_is_told_with_its_place(tmp_path, unit, cell, given):
+    """Once for a column; the largest that is allowed is read."""
+    rows = _wide(_iso(_quarters(JUNE, 4)), {"a": range(4)}).splitlines()
+    rows[2] = rows[2].split(",")[0] + f",{cell}"
+    (mistake,) = _mistakes(_write(tmp_path, "\n".join(rows)), None, unit)
+    assert mistake.startswith(f"meters.csv:3:a: given {given}")
+
+    rows[2] = rows[2].split(",")[0] + f",{1e4 if unit == '1' else 1e6 if unit == 'kw' else 0}"
+    table_profiles(_write(tmp_path, "\n".join(rows)), unit=unit)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda rows: rows.__setitem__(5, "2024-06-33T00:00Z,1"), "meters.csv:6:time: expected a time such as"),
+        (lambda rows: rows.__setitem__(5, rows[5] + ",1"), "meters.csv:6: the row has 3 cells, the header 2."),
+        (
+            lambda rows: rows.__setitem__(slice(1, None), rows[:0:-1]),
+            "meters.csv:3:time: 19 rows, from 2024-06-01T04:30+00:00 on",
+        ),
+    ],
+    ids=["a stamp", "a cell too many", "backwards"],
+)
+def test_one_slip_in_a_table_is_one_sentence(tmp_path, spoil, expected):
+    """A row that is refused is no gap besides; a table that runs backwards is not told row by row."""
+    rows = _wide(_iso(_quarters(JUNE, 20)), {"a": range(20)}).splitlines()
+    spoil(rows)
+    (mistake,) = _mistakes(_write(tmp_path, "\n".join(rows)))
+
+    assert mistake.startswith(expected)
+
+
+def test_a_gap_beside_a_refused_row_is_still_told(tmp_path):
+    """One row is refused, two more are not there."""
+    rows = _wide(_iso(_quarters(JUNE, 20)), {"a": range(20)}).splitlines()
+    rows[5] = "yesterday,1"
+    del rows[6:8]
+
+    refused, gap = _mistakes(_write(tmp_path, "\n".join(rows)))
+
+    assert "given 'yesterday'" in refused
+    assert "3 intervals are missing" in gap
+
+
+def test_mistakes_that_are_alike_are_counted(tmp_path):
+    """A file with decimal commas has one in every cell: five of them say it, and the last how many there are."""
+    stamps = _iso(_quarters(JUNE, 30))
+    text = "time;a;b\n" + "\n".join(f"{stamp};0,5;1,5" for stamp in stamps)
+
+    mistakes = _mistakes(_write(tmp_path, text))
+
+    assert len(mistakes) == 5
+    assert mistakes[0] == "meters.csv:2:a: expected a number, given '0,5'. Write a decimal point, not a comma."
+    assert mistakes[-1].endswith("And 55 more like it.")
+
+
+def test_a_file_is_called_as_the_scenario_calls_it(tmp_path):
+    """Two tables of one name lie in two folders."""
+    (tmp_path / "m.csv").write_text("time,a\n", encoding="utf-8")
+    with pytest.raises(ProfileError) as caught:
+        table_profiles(tmp_path / "m.csv", name="../north/m.csv")
+
+    assert caught.value.mistakes[0].startswith("../north/m.csv:1:time: ")
 
 
 def test_all_flaws_are_told_at_once(tmp_path):

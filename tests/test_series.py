@@ -170,7 +170,6 @@ def test_grams_become_kilograms(tmp_path):
             "time,spot\n2016-07-18T00:00Z,4\n2016-07-18T01:00Z,4\n2016-07-18T03:00Z,4\n2016-07-18T04:00Z,4\n",
             "prices.csv:4:time",
         ),
-        ("time,price\n2016-07-18T00:00Z,4\n2016-07-18T01:00Z,4\n", "no profile 'spot'"),
         ("time,spot\n", "prices.csv"),
     ],
 )
@@ -185,6 +184,36 @@ def test_a_bad_price_table_is_told_with_line_and_column(tmp_path, text, words):
         resolve(load(tmp_path / "a.yaml"))
 
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "series", "expected"),
+    [
+        (
+            "time,spott\n2016-07-18T00:00Z,4\n2016-07-18T01:00Z,4\n",
+            "{from: table, file: prices.csv, column: spot}",
+            "a.yaml:3:49: prices.csv has no column 'spot'; did you mean spott?",
+        ),
+        (
+            "time,value\n2016-07-18T00:00Z,4\n2016-07-18T01:00Z,1e300\n",
+            "{from: table, file: prices.csv, unit: ct_per_kwh}",
+            (
+                "a.yaml:3:9: prices.csv:3:value: given 1e+300 ct_per_kwh; that is far beyond any price, and at most 1e+06 ct_per_kwh is "
+                "read. Check the figure and the unit."
+            ),
+        ),
+    ],
+)
+def test_a_series_is_told_by_its_column_and_its_unit(tmp_path, text, series, expected):
+    """Not as a profile of a home, and not where the series begins when one key of it is wrong."""
+    (tmp_path / "prices.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(
+        f'time: {{start: "2016-07-18T02:00"}}\nseries:\n  spot: {series}\n', encoding="utf-8"
+    )
+    with pytest.raises(ScenarioError) as caught:
+        resolve(load(tmp_path / "a.yaml"))
+
+    assert [mistake.replace(f"{tmp_path}/", "") for mistake in caught.value.mistakes] == [expected]
 
 
 def test_where_figures_come_from_is_said(tmp_path):
