@@ -117,8 +117,10 @@ def _shift(
                     need -= way * more
 
 
-def followed(problem: Bilateral, charge: Floats, discharge: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return charge, discharge and contents (K, n, T + 1) that the stores can really do."""
+def followed(
+    problem: Bilateral, charge: Floats, discharge: Floats, *, burning: bool = False
+) -> tuple[Floats, Floats, Floats]:
+    """Return charge, discharge and contents (K, n, T + 1) that the stores can really do; both at once only if burning."""
     s = problem.stores
     if s is None:
         return charge, discharge, np.zeros((0, problem.n, problem.steps + 1))
@@ -126,7 +128,7 @@ def followed(problem: Bilateral, charge: Floats, discharge: Floats) -> tuple[Flo
     energy = np.empty((s.stores, problem.n, problem.steps + 1))
     follow_own(problem.curves.dt_h, s.store_charge_max_kw, s.store_discharge_max_kw, s.store_energy_min_kwh,
                s.store_energy_max_kwh, s.store_drain_kwh, s.store_initial_kwh, s.store_efficiency_charge,
-               s.store_efficiency_discharge, s.store_retention, False, charge, discharge, energy)  # fmt: skip
+               s.store_efficiency_discharge, s.store_retention, burning, charge, discharge, energy)  # fmt: skip
     return charge, discharge, energy
 
 
@@ -152,7 +154,16 @@ def placed(
         if off.any() and problem.stores is not None:
             found = _Program(problem, np.arange(problem.steps)).nearest(trades, charge, discharge)
             if found is not None:
-                return found[0], *followed(problem, found[1], found[2])
+                powers(problem.first, problem.second, found[0], power)
+                for burning in (
+                    False,
+                    True,
+                ):  # some energy can only be burnt: its owner must bring it, and nobody takes it
+                    charge, discharge, energy = followed(problem, found[1], found[2], burning=burning)
+                    net = (charge - discharge).sum(axis=0)
+                    if not _worst(power, curves.p_min_kw - net, curves.p_max_kw - net, 1e3 * rounding).any():
+                        break
+                return found[0], charge, discharge, energy
         for t in np.flatnonzero(off) if problem.stores is None else ():
             found = _Program(problem, np.array([t])).nearest(trades[:, [t]], charge[:, :, [t]], discharge[:, :, [t]])
             if found is not None:

@@ -424,3 +424,16 @@ def test_stores_and_their_warm_start():
     assert again.cost_eur == pytest.approx(cold.cost_eur, rel=1e-4)
     assert_exact(problem, cold)
     assert_exact(problem, again)
+
+
+def test_energy_that_can_only_be_burnt():
+    """Who must bring 1 kW that nobody takes, and owns a full battery, burns it there: the bounds hold."""
+    stores = OwnStores.plain(1, 1, 1, store_charge_max_kw=4.0, store_discharge_max_kw=4.0, store_energy_max_kwh=1.0,
+                             store_initial_kwh=1.0, store_efficiency_charge=0.8, store_efficiency_discharge=0.8)  # fmt: skip
+    problem = Bilateral.plain(Curves.plain([1.0], 2.0, 1.0, 1.0), np.zeros((0, 2), int), stores=stores)
+    found = clear(problem, tolerance=1e-6)
+
+    assert found.trouble == ()
+    assert (found.charge_kw - found.discharge_kw).sum() == pytest.approx(1.0, abs=1e-8)
+    assert 0.8 * found.charge_kw.sum() <= found.discharge_kw.sum() / 0.8 + 1e-8
+    assert_exact(problem, found)
