@@ -1,4 +1,4 @@
-"""Is a run what it claims to be?  Eight checks from its tables and its scenario alone.
+"""Is a run what it claims to be?  Checks from its tables and its scenario alone.
 
 What is confirmed (docs/results.md has the columns):
 
@@ -7,8 +7,9 @@ meters and with one another;  4. envelopes were kept, or the breach is told;  5.
 flow;  6. the books balance, hang together by their hashes, and bills are their sums;  7. every amount follows from meters,
 positions, rights, series and the tariff, to the micro-euro;  8. the headline figures agree.
 
-Before them stand the files, which must be those that the manifest names, and the form: a table, column or row that is
-missing, or a figure that is none, fails.  Nothing here calls
+Before them stand the files, which must be those that the manifest names, the manifest, which must say what the tables say, and the
+form: a table, column or row that is missing, or a figure that is none, fails.  Beside them people, storages and feeder
+are held against the scenario, and clearings against their own history.  Nothing here calls
 the code that made the run; only the schema and the opening of the folder are shared.
 """
 
@@ -22,6 +23,8 @@ from typing import Any
 from sim.certify_evidence import Check, Evidence, Wrong
 from sim.certify_files import NAME as FILES
 from sim.certify_files import files
+from sim.certify_manifest import NAME as MANIFEST
+from sim.certify_manifest import agrees
 from sim.query import QueryError, database
 from sim.schema import SECTIONS
 
@@ -48,11 +51,13 @@ class Certification:
 def _points() -> dict[str, tuple[tuple[str, ...], Callable[[Evidence], str]]]:
     """Return the checks in order: name, the folders they look at, the function."""
     from sim.certify_bills import recomputed
+    from sim.certify_clearings import clearings
     from sim.certify_figures import key_figures
     from sim.certify_form import check
     from sim.certify_grid import power_flow
     from sim.certify_ledger import books
     from sim.certify_positions import envelopes, positions
+    from sim.certify_scenario import as_told
     from sim.certify_states import balance, storages
 
     whole, metered, booked = (
@@ -62,11 +67,13 @@ def _points() -> dict[str, tuple[tuple[str, ...], Callable[[Evidence], str]]]:
     )
     return {
         "form": (tuple(SECTIONS), check),
+        "scenario": (whole, as_told),
         "meters": (metered, balance),
         "storage": (whole, storages),
         "positions": (whole, positions),
         "envelopes": (whole, envelopes),
         "power flow": (metered, power_flow),
+        "clearings": (whole, clearings),
         "ledger": (booked, books),
         "bills": (booked, recomputed),
         "key figures": (booked, key_figures),
@@ -101,6 +108,8 @@ def certify(path: Path | str, *, only: Collection[str] = ()) -> Certification:
             for section in sections
             if not only or f"{name} ({section})" in only
         ]
+        if not only or MANIFEST in only:
+            checks.insert(0, _made(MANIFEST, Evidence(connection, folder, "tables", scenario, dt_h), agrees))
     if not only or FILES in only:
         checks.insert(0, files(folder))
     # nothing checked is nothing certified

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["Check", "Evidence", "Law", "Wrong", "shown"]
+__all__ = ["Check", "Evidence", "Law", "Wrong", "moment", "shown", "text"]
 
 
 class Wrong(Exception):
@@ -144,3 +145,13 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.9g}"
     return f"{value:%Y-%m-%dT%H:%M:%SZ}" if hasattr(value, "strftime") else str(value)
+
+
+def moment(time_us: int) -> str:
+    """Return a time, in microseconds since 1970, as a person reads it."""
+    return f"{datetime.fromtimestamp(time_us / 1e6, tz=UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def text(name: str) -> str:
+    """Return a name as an SQL literal."""
+    return "'" + name.replace("'", "''") + "'"

@@ -65,30 +65,40 @@ def key_figures(evidence: Evidence) -> str:
             if not _same(stored, expected):
                 raise Wrong(f"kpis: {name}: {column} is {shown(stored)}, expected {shown(expected)}")
     _members(evidence)
-    return f"{len(this)} headline figures agree with SQL, and every member's bill with them"
+    return f"{len(this)} headline figures agree with SQL, and every member's bill and curtailed energy with them"
 
 
 def _members(evidence: Evidence) -> None:
-    """Check the bills of members and the costs of periods that stand beside the headline figures."""
+    """Check what members pay and lose, and the costs of periods, beside the headline figures."""
     world = (
         evidence
         if evidence.holds("agents")
         else Evidence(evidence.connection, evidence.folder, "tables", evidence.scenario, evidence.dt_h)
     )
     kpis, bills = evidence.table("kpis"), evidence.table("bills")
-    billed = f"(FROM {bills} SEMI JOIN (FROM {world.table('agents')} WHERE role = 'prosumer') USING (agent_id))"
-    for says, told, of, name in (
-        ("a member's bill_eur is the sum of its bills", "kpi = 'bill_eur' AND scope = 'member'", "entity", "agent_id"),
-        (
-            "a day's community_cost_eur is the sum of its bills",
-            "kpi = 'community_cost_eur' AND scope = 'day'",
-            "period",
-            "period",
-        ),
+    members = f"(FROM {world.table('agents')} WHERE role = 'prosumer')"
+    lost = f"SELECT agent_id, sum(curtailed_kw) * {world.dt_h!r} AS amount FROM {world.table('meters')} GROUP BY ALL"
+    billed = f"SELECT agent_id, sum(amount_eur) AS amount FROM {bills} GROUP BY ALL"
+    for says, kpi, of_member in (
+        ("a member's bill_eur is the sum of its bills", "bill_eur", billed),
+        ("a member's curtailed_kwh is what its meter shows", "curtailed_kwh", lost),
     ):
-        source = f"""(SELECT {of}, k.value, b.amount FROM (FROM {kpis} WHERE {told}) k
-            FULL JOIN (SELECT {name} AS {of}, sum(amount_eur) AS amount FROM {billed} GROUP BY ALL) b USING ({of}))"""
-        evidence.uphold([Law(says, source, (of,), "value", "amount", ABSOLUTE)])
+        # who has no line pays nothing
+        source = f"""(SELECT entity, k.value, m.amount FROM (FROM {kpis} WHERE kpi = '{kpi}' AND scope = 'member') k
+            FULL JOIN (SELECT agent_id AS entity, coalesce(amount, 0) AS amount FROM {members} LEFT JOIN ({of_member}) USING (agent_id)) m
+            USING (entity))"""
+        evidence.uphold([Law(says, source, ("entity",), "value", "amount", ABSOLUTE)])
+    source = f"""(SELECT period, k.value, b.amount FROM (FROM {kpis} WHERE kpi = 'community_cost_eur' AND scope = 'day') k
+        FULL JOIN (SELECT period, sum(amount_eur) AS amount FROM {bills} SEMI JOIN {members} USING (agent_id) GROUP BY ALL) b USING (period))"""
+    evidence.uphold(
+        [Law("a day's community_cost_eur is the sum of its bills", source, ("period",), "value", "amount", ABSOLUTE)]
+    )
+    evidence.none_of(
+        "kpis has a figure beside the twenty that nobody knows",
+        f"SELECT kpi, scope, entity FROM {kpis} WHERE (scope, kpi) NOT IN (('member', 'bill_eur'), ('member', 'curtailed_kwh'), "
+        "('day', 'community_cost_eur'), ('party', 'surplus_eur')) AND scope <> 'community'",
+        ("kpi", "scope", "entity"),
+    )
 
 
 def _same(stored: float, wanted: float) -> bool:

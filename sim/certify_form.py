@@ -6,11 +6,9 @@ because every later check would otherwise look at less than the run claims to ho
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sim.certify_days import whole_run
-from sim.certify_evidence import Evidence, Law, Wrong
-from sim.schema import TABLES, Column, Table, tables_of
+from sim.certify_evidence import Evidence, Law, Wrong, moment, text
+from sim.schema import POSITIVE, TABLES, Column, Table, tables_of
 
 __all__ = ["check"]
 
@@ -18,7 +16,7 @@ STAGES = ("day_ahead", "intraday", "settled")
 PHASES = ("a", "b", "c", "abc")
 
 WORDS = {
-    ("agents", "role"): ("prosumer", "storage", "aggregator", "retailer", "dso"),
+    ("agents", "role"): ("prosumer", "storage", "aggregator", "retailer", "dso", "state"),
     ("agents", "phase"): PHASES,
     ("ess", "phase"): PHASES,
     ("branches", "kind"): ("line", "transformer"),
@@ -34,6 +32,9 @@ WORDS = {
     ("violations", "kind"): ("over_voltage", "under_voltage", "overload", "envelope", "not_converged"),
 }
 """Columns that hold one of a few words."""
+
+ROUNDING = 1e-6
+"""How far below zero a figure may lie that is never negative: sums of float64 lose less. [kW, kWh, …]"""
 
 
 def check(evidence: Evidence) -> str:
@@ -64,6 +65,14 @@ def _columns(evidence: Evidence, table: Table) -> None:
             keys = [key for key in table.key if key != name] or [other for other in table.names if other != name][:3]
             evidence.none_of(f"table {table.name}: {name} is not a figure", f"FROM {view} WHERE {sql}", keys)
             raise Wrong(f"table {table.name}: {name} is not a figure in {many} rows")
+    signed = [column.name for column in table.columns if column.sign == POSITIVE]
+    below = [f'count(*) FILTER (WHERE "{name}" < -{ROUNDING!r} AND NOT isnan("{name}"))' for name in signed]
+    for name, many in zip(
+        signed, evidence.all(f"SELECT {', '.join(below)} FROM {view}")[0] if below else (), strict=True
+    ):
+        if many:
+            law = Law(f"table {table.name}: {name} is never negative", f'(FROM {view} WHERE NOT isnan("{name}"))', table.key, f'"{name}"', "0", ROUNDING, ">=")  # fmt: skip
+            evidence.uphold([law])
     for (name, column_name), words in WORDS.items():
         if name == table.name:
             known = ", ".join(f"'{word}'" for word in words)
@@ -121,15 +130,16 @@ def _complete(evidence: Evidence) -> None:
     begin, end = whole_run(evidence.scenario)
     if first != begin or last + dt_us != end:
         raise Wrong(
-            f"table meters reaches from {_moment(first)} to {_moment(last + dt_us)}, the scenario from {_moment(begin)} to {_moment(end)}"
+            f"table meters reaches from {moment(first)} to {moment(last + dt_us)}, the scenario from {moment(begin)} to {moment(end)}"
         )
     home = evidence if evidence.holds("agents") else None
     places = evidence.table("agents").replace("unmanaged_", "reference_") if home is None else home.table("agents")
     _every(evidence, "meters", "agent_id", f"(SELECT agent_id FROM {places} WHERE bus_id <> '')", steps)
     if home is None:
         return
-    known = f"(SELECT agent_id FROM {places} UNION SELECT operator_id FROM {evidence.table('ess')})"
+    known = f"(SELECT agent_id FROM {places})"
     for table, column in (
+        ("ess", "operator_id"),
         ("rights", "agent_id"),
         ("storage_ledger", "agent_id"),
         ("forecasts", "agent_id"),
@@ -146,21 +156,59 @@ def _complete(evidence: Evidence) -> None:
         ["settled", *(row[0] for row in evidence.all(f"SELECT DISTINCT stage FROM {positions} ORDER BY 1"))]
     ):
         _every(evidence, "positions", "agent_id", connected, steps, f"(FROM {positions} WHERE stage = '{stage}')")
+    _planned(evidence, steps)
     _every(evidence, "bus_voltages", "bus_id", f"(SELECT bus_id FROM {evidence.table('buses')})", steps)
     _every(evidence, "branch_flows", "branch_id", f"(SELECT branch_id FROM {evidence.table('branches')})", steps)
     envelopes = f"(SELECT DISTINCT time, agent_id FROM {evidence.table('envelopes')})"
     _every(evidence, "envelopes", "agent_id", f"(SELECT DISTINCT agent_id FROM {envelopes})", steps, envelopes)
+    evidence.uphold(
+        [
+            Law(
+                "an issue of envelopes is for all whom envelopes hold",
+                f"(SELECT issued_at, time, count(*) AS found FROM {evidence.table('envelopes')} GROUP BY ALL)",
+                ("issued_at", "time"),
+                "found",
+                f"(SELECT count(DISTINCT agent_id) FROM {evidence.table('envelopes')})",
+                0.0,
+            )
+        ]
+    )
     _every(evidence, "storage", "ess_id", f"(SELECT ess_id FROM {evidence.table('ess')})", steps)
 
 
-def _every(evidence: Evidence, table: str, key: str, wanted: str, steps: int, source: str = "") -> None:
+def _planned(evidence: Evidence, steps: int) -> None:
+    """Check that every home was forecast for every interval in each stage, and that every series has all its values."""
+    homes = f"(SELECT DISTINCT agent_id FROM {evidence.table('meters')} WHERE agent_id NOT IN (SELECT ess_id FROM {evidence.table('ess')}))"
+    again = evidence.scenario["market"]["replanning"] != "off"
+    for stage in ("day_ahead", "last") if again else ("day_ahead",):
+        rows = f"(FROM {evidence.table('forecasts')} WHERE stage = '{stage}')"
+        _every(evidence, "forecasts", "agent_id", homes, steps, rows, f" in stage {stage}")
+    if not again and evidence.one(f"SELECT count(*) FROM {evidence.table('forecasts')} WHERE stage = 'last'"):
+        raise Wrong("table forecasts has rows of stage last, and the scenario does not plan again")
+    told = ", ".join(f"({text(str(name))})" for name in evidence.scenario["series"])
+    series = (
+        f"(SELECT series_id FROM (VALUES {told}) AS named(series_id))"
+        if told
+        else "(SELECT '' AS series_id WHERE false)"
+    )
+    _every(evidence, "series", "series_id", series, steps)
+    evidence.none_of(
+        "table series: a series has two units",
+        f"SELECT series_id FROM {evidence.table('series')} GROUP BY ALL HAVING count(DISTINCT unit) > 1",
+        ("series_id",),
+    )
+
+
+def _every(
+    evidence: Evidence, table: str, key: str, wanted: str, steps: int, source: str = "", where: str = ""
+) -> None:
     """Check that each of the wanted ids has a row in each interval, and that there is no other."""
     rows = source or evidence.table(table)
     meters = evidence.table("meters")
     evidence.uphold(
         [
             Law(
-                f"table {table} has a row for every {key} and interval",
+                f"table {table} has a row for every {key} and interval{where}",
                 f"(SELECT {key}, count(DISTINCT time) AS found FROM "
                 f"(SELECT {key}, CAST(NULL AS TIMESTAMPTZ) AS time FROM {wanted} UNION ALL SELECT {key}, time FROM {rows}) GROUP BY {key})",
                 (key,),
@@ -175,8 +223,3 @@ def _every(evidence: Evidence, table: str, key: str, wanted: str, steps: int, so
         f"SELECT time, {key} FROM {rows} WHERE {key} NOT IN (FROM {wanted}) OR time NOT IN (SELECT time FROM {meters})",
         ("time", key),
     )
-
-
-def _moment(time_us: int) -> str:
-    """Return a time as a person reads it."""
-    return f"{datetime.fromtimestamp(time_us / 1e6, tz=UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -58,6 +58,7 @@ def books(evidence: Evidence) -> str:
         span = f"epoch_us(time) BETWEEN {times[first]} AND {last}"
         previous, posting = _chain(evidence, f"(FROM {ledger} WHERE {span})", previous, posting)
     _transactions(evidence)
+    _accounts(evidence)
     _bills(evidence)
     if evidence.section == "tables":  # alone, people are billed by the retailer itself
         _invoices(evidence)
@@ -87,6 +88,16 @@ def _chain(evidence: Evidence, postings: str, previous: str, posting: int) -> tu
     end = evidence.connection.execute(f"SELECT arg_max(hash, {number}), max({number}) FROM {postings}").fetchone()
     assert end is not None
     return str(end[0]), int(end[1])
+
+
+def _accounts(evidence: Evidence) -> None:
+    """Check that every account is that of an actor; the folder settled ex post has the people of the run."""
+    people = evidence.table("agents") if evidence.holds("agents") else '"agents"'
+    evidence.none_of(
+        "an account is that of an actor of agents",
+        f"SELECT DISTINCT account FROM {evidence.table('ledger')} WHERE account NOT IN (SELECT agent_id FROM {people})",
+        ("account",),
+    )
 
 
 def _transactions(evidence: Evidence) -> None:

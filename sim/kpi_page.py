@@ -61,6 +61,8 @@ as `surplus_eur`. Energy left in storages at the end is not valued.
 
 ## Beside the twenty
 
+Rows of scope `community` and entity `community` are the twenty. Beside them stand
+
 | scope | figures |
 |---|---|
 | `party` | `surplus_eur` of each party |
@@ -68,7 +70,7 @@ as `surplus_eur`. Energy left in storages at the end is not valued.
 | `day` | `community_cost_eur` of each settlement period |
 
 `ex_post/kpis` has the same figures for the same meters, settled only by the plain sharing rule. `commonwatt certify RUN` computes
-the twenty once more, in SQL, with other code.
+the twenty once more, in SQL, with other code, and bills, curtailed energy and costs of days with them.
 """
 
 

@@ -22,13 +22,19 @@ Append = Callable[[str, Mapping[str, Any]], None]
 
 Matrix = NDArray[np.float64]
 
+STATE = "state"
+"""Account and role of who gets levies and taxes: every account of the ledger is an actor of ``agents``."""
+
+ROUNDING_KW = 1e-6
+"""A loss is the small difference of two large flows: an idle branch may be found to gain less than this. [kW]"""
+
 
 def people_table(community: Community, roles: Mapping[str, str]) -> dict[str, Any]:
     """Return the table ``agents``: homes, the shared storage, and who has no meter."""
     p, buses = community.people, community.model.feeder.buses.ids
     box = community.box
     others = [(box.ess_id, "storage", buses[box.bus_index], box.tariff_id)] if box is not None else []
-    others += [(name, role, "", "") for name, role in roles.items()]
+    others += [(name, role, "", "") for name, role in {**roles, STATE: STATE}.items()]
     tail, n = len(others), p.n
 
     def column(values: Any, fill: Any) -> NDArray[Any]:
@@ -147,7 +153,7 @@ def flow_tables(feeder: Feeder, book: DayBook, flow: Flow, found: list[Breach], 
             q_kvar=flow.q_kvar,
             current_a=flow.current_a,
             loading_percent=flow.loading_percent,
-            loss_kw=flow.loss_kw,
+            loss_kw=np.where((flow.loss_kw < 0.0) & (flow.loss_kw > -ROUNDING_KW), 0.0, flow.loss_kw),
         ),
     )
     if not found:

@@ -59,18 +59,38 @@ a NaN where a figure is promised, fails.
 | check | what it confirms | how closely |
 |---|---|---|
 | files | every table is the file that the manifest names, by its hash | exactly |
-| form | all tables, columns and rows are there, once, from the scenario's start to its end; every promised figure is a number | exactly |
+| manifest | outcome, seed, sums, breaches, rows and what else it says of the run follows from tables and scenario; the content id is 64 hexadecimal digits | exactly |
+| form | all tables, columns and rows are there, once, from the scenario's start to its end, forecasts of every home and stage and values of every series among them; every promised figure is a number, and not below zero where it is never negative | exactly; 1e-6 below zero |
+| scenario | homes that the scenario lists have its devices, the shared ESS is the one it describes, envelopes hold whoever has a device, by its mode and rule; lines, transformers and buses have the figures of their kind, and voltage limits apply below the transformer | exactly |
 | meters | meter = load + charge − discharge − pv; pv + curtailed = available; load = base load + cars + heat pump | 1e-6 kW |
 | storage | batteries and the shared ESS follow their state equations within their ratings; holders sum to the box; netting never loses; tenants keep to their rights | 1e-6 kW, 1e-6 kWh |
 | positions | grid_buy − grid_sell − exchange + rented_discharge − rented_charge = meter; exchange and rented flows sum to zero; nobody buys and sells at once; rented flows are those of `storage_ledger`; bilateral trades sum to the exchange | 1e-6 kWh |
 | envelopes | every meter was inside the envelope in force, or the breach stands in `violations` with what the meter showed | 1e-6 kW |
 | power flow | power-grid-model, fed with `meters`, `buses` and `branches`, finds the same voltages, flows, currents, loadings and losses; source = meters + losses; every voltage and loading beyond the limits stands in `violations`, and nothing else does | 1e-6 pu, 1e-3 kW |
-| ledger | every transaction sums to zero in money and energy; the chain of hashes holds; `bills` are the sums of `ledger` | exactly |
+| clearings | one is held at every gate and before every hour of re-planning, in time, and forecasts are of that moment; gap = (cost − bound) / max(1, size of the cost) and bound <= cost; `iterations` ends as `clearings` says; converged means residuals within the tolerance, not converged means iterations used up | 1e-9, relative |
+| ledger | every account is an actor of `agents`; every transaction sums to zero in money and energy; the chain of hashes holds; `bills` are the sums of `ledger` | exactly |
 | bills | every posting and every bill follows from meters, positions, rights, series, prices and the tariff; settled positions follow from the sharing rule | one micro-euro, one milli-watt-hour |
-| key figures | the twenty headline figures, computed again in SQL | 1e-9, relative |
+| key figures | the twenty headline figures, bill and curtailed energy of every member and the cost of every period, computed again in SQL | 1e-9, relative |
 
 The checks are made for `tables/`, for `reference/` (all), for `ex_post/` (form, ledger, bills, key figures) and for `unmanaged/`
-(form, meters, power flow).
+(form, meters, power flow); files and manifest are of the whole run.
+
+The tolerance of a clearing is `market.tolerance` of the scenario, of a clearing day ahead a tenth of it: what is sold there is paid at
+its prices, and prices converge later than costs.
+
+### What nobody can tell from the tables
+
+Some cells follow from nothing else in the run; the hash in the manifest is all that holds them:
+
+- an import or export limit that no meter came near, and which element was the one that limits it (only that it is one of the feeder);
+- what was forecast: only that it was, for whom and when;
+- that `bound_eur` is a bound, and `max_agent_kkt`: they follow from prices inside the clearing that no table holds; residuals and
+  penalties of iterations before the last, beyond that a clearing goes on only while a residual is too large;
+- devices, profiles and aggregators of homes that come from a grid's data set, from a table or by rules, beyond that a device which ran
+  exists; batteries are held to the states that they went through;
+- coordinates, lengths, zero-sequence figures, and capacitances too small to move a voltage by 1e-6 pu;
+- `cause`, `shifted_kw` and the surplus of each party, of which the welfare gain is the sum;
+- versions, wall times and messages in the manifest, and what the content id is the hash of.
 
 ### The hash of a posting
 

@@ -28,6 +28,7 @@ ALL = (*HOMES, "ess")
 HOURS = 8
 TIMES = np.datetime64("2030-06-03T14:00", "s") + np.arange(HOURS) * np.timedelta64(3600, "s")  # 16:00 in Berlin
 END = TIMES[-1] + np.timedelta64(3600, "s")
+GATE = np.datetime64("2030-06-02T09:00", "s")
 ISSUED = np.datetime64("2030-06-02T08:00", "s")
 ETA = 0.9
 R_OHM, X_OHM = 0.05, 0.02
@@ -41,7 +42,16 @@ seed: 1
 currency: eur
 time: {start: "2030-06-03T16:00", days: 1, interval_minutes: 60, time_zone: Europe/Berlin, delivery_day_start: "00:00", holidays: []}
 grid: {source: tiny, v_min_pu: 0.95, v_max_pu: 1.05, loading_max_percent: 100.0}
-people: {battery_wear_eur_per_kwh: 0.01}
+people:
+  from: list
+  homes:
+  - {id: anna, bus: b1, load: {profile: H0}, solar: {kw_peak: 7.0}, battery: {kwh: 2.0, charge_kw: 1.0, discharge_kw: 1.0, initial_kwh: 0.0}, aggregator: bundler}
+  - {id: ben, bus: b1, load: {profile: H0}, aggregator: bundler}
+  - {id: cleo, bus: b1, load: {profile: H0}, ev: {kw: 11.0, count: 1}, tariff: night}
+  rules: []
+  battery_efficiency_charge: 0.9
+  battery_efficiency_discharge: 0.9
+  battery_wear_eur_per_kwh: 0.01
 aggregators:
 - {id: bundler, fee_eur_per_day: 0.02}
 tariffs:
@@ -65,8 +75,11 @@ tariffs:
     fixed_eur_per_day: 0.0
     local: {network_share: 0.5, levies_share: 1.0}
 storage:
-- {id: ess, operator: operator, energy_kwh: 4.0, wear_eur_per_kwh: 0.01, firm_charge: {offer_kw: 0.5, price_eur_per_kwh: 0.03}}
-dso: {envelopes: true}
+- {id: ess, bus: b1, energy_kwh: 4.0, charge_kw: 2.0, discharge_kw: 2.0, wear_eur_per_kwh: 0.01, firm_charge: {offer_kw: 0.5, price_eur_per_kwh: 0.03}}
+series:
+  spot: {from: table, file: prices.csv}
+market: {mechanism: exchange, replanning: tradable, tolerance: 1.0e-3, max_iterations: 200}
+dso: {envelopes: true, rule: proportional, mode: deterministic, lifting: true}
 settlement: {rule: alloc.prorata, price: price.mmr}
 """
 
@@ -158,8 +171,8 @@ def write_fixed(append, box):
     people = {
         "agent_id": list(HOMES), "role": ["prosumer"] * 3, "bus_id": ["b1"] * 3, "aggregator_id": ["bundler", "bundler", ""],
         "tariff_id": ["dynamic", "dynamic", "night"], "pv_kw_peak": [7.0, 0, 0], "battery_kwh": [2.0, 0, 0],
-        "battery_charge_kw": [1.0, 0, 0], "battery_discharge_kw": [1.0, 0, 0], "battery_efficiency_charge": [ETA, nan, nan],
-        "battery_efficiency_discharge": [ETA, nan, nan], "battery_initial_kwh": [0.0] * 3, "ev_count": [0, 0, 1],
+        "battery_charge_kw": [1.0, 0, 0], "battery_discharge_kw": [1.0, 0, 0], "battery_efficiency_charge": [ETA] * 3,
+        "battery_efficiency_discharge": [ETA] * 3, "battery_initial_kwh": [0.0] * 3, "ev_count": [0, 0, 1],
         "heat_pump_kw": [0.0] * 3, "load_profile": ["H0"] * 3,
     }  # fmt: skip
     others = [("ess", "storage", "b1", "dynamic")] if box else []
@@ -168,6 +181,7 @@ def write_fixed(append, box):
         ("bundler", "aggregator", "", ""),
         ("retailer", "retailer", "", ""),
         ("dso", "dso", "", ""),
+        ("state", "state", "", ""),
     ]:
         fill = {
             "agent_id": who,
@@ -297,6 +311,26 @@ def write_positions(append, settled, agents, prices, *, traded):
         ))  # fmt: skip
 
 
+def write_market(append):
+    """Forecasts, and the clearings that they were made for: one at the gate, one before every hour; the last gives up."""
+    opened = np.concatenate([[GATE], TIMES - np.timedelta64(300, "s")])
+    names = ["gate", *(f"hour-{k}" for k in range(HOURS))]
+    for stage, issued, error in (("day_ahead", GATE, 0.9), ("last", opened[None, 1:], 0.99)):
+        append("forecasts", blocks(TIMES, HOMES, issued_at=issued, stage=stage, load_kw=BASE + CAR, pv_kw=error * SUN))
+    count = np.array([60, *[40] * (HOURS - 1), 200])
+    residual = np.array([9e-5, *[9e-4] * (HOURS - 1), 2e-3])
+    cost = np.array([-20.0, *np.linspace(0.1, 4.0, HOURS)])
+    append("clearings", {
+        "clearing_id": names, "stage": ["day_ahead", *["intraday"] * HOURS], "opened_at": opened, "converged": residual < 1.5e-3, "iterations": count,
+        "primal_residual": residual, "dual_residual": residual / 2, "cost_eur": cost, "bound_eur": cost - 0.002, "gap": 0.002 / np.maximum(1.0, np.abs(cost)),
+        "max_agent_kkt": 1e-4,
+    })  # fmt: skip
+    append("iterations", {
+        "clearing_id": [name for name in names for _ in range(2)], "iteration": np.stack([count - 20, count], axis=1).ravel(),
+        "primal_residual": np.stack([residual, residual], axis=1).ravel(), "dual_residual": np.stack([residual * 20, residual / 2], axis=1).ravel(), "penalty": 0.2,
+    })  # fmt: skip
+
+
 def write_world(writer, section, *, box):
     """One of the two worlds with books of their own: the run, or the reference."""
 
@@ -307,10 +341,11 @@ def write_world(writer, section, *, box):
     append("series", {"time": TIMES, "series_id": "spot", "value": SPOT, "unit": "eur/kWh"})
     meter, kvar = write_meters(append, GIVEN_UP, box)
     loss = write_grid(append, meter, kvar)
-    limits = np.array([3.0, 10.0]) if box else np.array([3.0])
-    held = ["anna", "ess"] if box else ["anna"]
+    write_market(append)
+    held = ["anna", "cleo", "ess"] if box else ["anna", "cleo"]
+    limits = np.array([3.0, 10.0, 10.0])[: len(held)]
     append("envelopes", blocks(
-        TIMES, held, issued_at=ISSUED, import_limit_kw=5.0, export_limit_kw=limits[:, None], firm_charge_kw=np.vstack([hours(), FIRM])[: len(held)],
+        TIMES, held, issued_at=ISSUED, import_limit_kw=5.0, export_limit_kw=limits[:, None], firm_charge_kw=np.vstack([hours(), hours(), FIRM])[: len(held)],
         mode="deterministic", rule="proportional", binding_element="line",
     ))  # fmt: skip
     prices = tuple(tariff.price(TIMES, "Europe/Berlin", {"spot": SPOT}) for tariff in TARIFFS)
@@ -323,14 +358,15 @@ def write_world(writer, section, *, box):
         write_storage(append)
         alone = settle(delivery(meter, loss, prices, box=True, traded=False), Chain())
         write_books(lambda table, columns: writer.append("ex_post", table, columns), alone)
+    return settled.conservation
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> Path:
     """The folder of the tiny run; copy it before changing anything in it."""
     path = tmp_path_factory.mktemp("tiny") / "run"
-    with Writer(path, "tiny", scenario_yaml=SCENARIO) as writer:
-        write_world(writer, "tables", box=True)
+    with Writer(path, "0123456789abcdef" * 4, scenario_yaml=SCENARIO) as writer:
+        conservation = write_world(writer, "tables", box=True)
         write_world(writer, "reference", box=False)
         meter, kvar = write_meters(
             lambda table, columns: writer.append("unmanaged", table, columns), np.zeros((3, HOURS)), box=False
@@ -338,7 +374,10 @@ def tiny_run(tmp_path_factory) -> Path:
         write_grid(lambda table, columns: writer.append("unmanaged", table, columns), meter, kvar)
         writer.seal()
         kpis.write(writer)
-        writer.finish(
-            {"outcome": "ok", "seed": 1, "interval_minutes": 60, "time_zone": "Europe/Berlin", "currency": "eur"}
-        )
+        unbroken = {"violations": {}}
+        writer.finish({
+            "outcome": "not_converged", "name": "tiny", "seed": 1, "interval_minutes": 60, "time_zone": "Europe/Berlin", "currency": "eur", "homes": 3,
+            "days": 1, "conservation": conservation, **unbroken, "not_converged": [f"hour-{HOURS - 1}"], "lost_power_flows": 0, "storage_bounds_left": [],
+            "reference": unbroken, "unmanaged": unbroken,
+        })  # fmt: skip
     return path

@@ -109,12 +109,15 @@ def test_a_true_run_passes_every_check(run):
     points = {check.name.split(" (")[0] for check in certification.checks}
     assert points == {
         "files",
+        "manifest",
         "form",
+        "scenario",
         "meters",
         "storage",
         "positions",
         "envelopes",
         "power flow",
+        "clearings",
         "ledger",
         "bills",
         "key figures",
@@ -251,6 +254,53 @@ CELLS = [
     ("bills", "tables", "storage_ledger", {**ANNA, "time": LAST}, "energy_kwh", 0.3),
     ("bills", "reference", "ledger", {"kind": "feed_in"}, "amount_micro_eur", more(1)),
     ("bills", "ex_post", "bills", BEN, "amount_eur", more(2e-6)),
+    ("ledger", "tables", "agents", {"agent_id": "state"}, "agent_id", "treasury"),
+    ("ledger", "ex_post", "ledger", {"account": "state"}, "account", "treasury"),
+    # what the scenario tells
+    *(("scenario", "tables", "agents", ANNA, name, more(0.5)) for name in ("pv_kw_peak", "battery_kwh", "battery_charge_kw", "battery_discharge_kw", "heat_pump_kw")),
+    ("scenario", "tables", "agents", CLEO, "ev_count", 2),
+    ("scenario", "tables", "agents", CLEO, "load_profile", "H1"),
+    ("scenario", "tables", "agents", CLEO, "tariff_id", "dynamic"),
+    ("scenario", "tables", "agents", BEN, "battery_efficiency_charge", 0.95),
+    ("scenario", "tables", "agents", BEN, "agent_id", "bob"),
+    ("scenario", "reference", "agents", ANNA, "bus_id", "b0"),
+    ("scenario", "tables", "ess", {}, "charge_kw", 2.5),
+    ("scenario", "tables", "ess", {}, "ess_id", "box"),
+    ("form", "tables", "ess", {}, "operator_id", "nobody"),
+    ("scenario", "tables", "envelopes", CLEO, "mode", "robust"),
+    ("scenario", "tables", "envelopes", CLEO, "rule", "equal"),
+    ("scenario", "tables", "envelopes", CLEO, "binding_element", "wire"),
+    ("scenario", "tables", "envelopes", CLEO, "firm_charge_kw", 0.01),
+    ("scenario", "reference", "envelopes", ANNA, "firm_charge_kw", 0.01),
+    ("form", "tables", "envelopes", CLEO, "issued_at", datetime(2030, 6, 2, 7, tzinfo=UTC)),
+    *(("scenario", "tables", "branches", {}, name, 0.01) for name in ("sn_kva", "uk_percent", "p0_kw", "clock", "tap_position")),
+    *(("scenario", "tables", "buses", {"bus_id": "b1"}, name, 0.01) for name in ("source_v_pu", "source_short_circuit_va", "source_rx_ratio")),
+    ("scenario", "tables", "buses", {"bus_id": "b1"}, "is_monitored", False),
+    ("scenario", "tables", "buses", {"bus_id": "b0"}, "is_monitored", True),
+    # the market
+    *(("clearings", "tables", "clearings", {"clearing_id": "hour-2"}, name, more(1e-5)) for name in ("primal_residual", "dual_residual", "cost_eur", "bound_eur", "gap")),
+    ("clearings", "tables", "clearings", {"clearing_id": "hour-2"}, "iterations", 41),
+    ("clearings", "tables", "clearings", {"clearing_id": "hour-2"}, "converged", False),
+    ("clearings", "tables", "clearings", {"clearing_id": "hour-7"}, "converged", True),
+    ("clearings", "tables", "clearings", {"clearing_id": "hour-2"}, "clearing_id", "another"),
+    ("clearings", "tables", "clearings", {"clearing_id": "hour-2"}, "opened_at", datetime(2030, 6, 3, 15, 25, tzinfo=UTC)),
+    ("clearings", "tables", "clearings", {"clearing_id": "gate"}, "opened_at", datetime(2030, 6, 3, 14, 25, tzinfo=UTC)),
+    ("clearings", "tables", "clearings", {"clearing_id": "gate"}, "primal_residual", 9e-4),
+    ("clearings", "reference", "clearings", {"clearing_id": "hour-2"}, "gap", more(1e-5)),
+    ("clearings", "tables", "iterations", {"clearing_id": "hour-2"}, "clearing_id", "another"),
+    ("clearings", "tables", "iterations", {"clearing_id": "hour-2", "iteration": 40}, "iteration", 41),
+    ("clearings", "tables", "iterations", {"clearing_id": "hour-2", "iteration": 40}, "primal_residual", more(1e-5)),
+    ("clearings", "tables", "iterations", {"clearing_id": "hour-2", "iteration": 40}, "dual_residual", more(1e-5)),
+    ("clearings", "tables", "iterations", {"clearing_id": "hour-2", "iteration": 20}, "dual_residual", 1e-6),
+    ("clearings", "tables", "iterations", {"clearing_id": "hour-2"}, "penalty", 0.0),
+    ("clearings", "tables", "forecasts", {"stage": "last", **BEN}, "issued_at", datetime(2030, 6, 3, 13, 25, tzinfo=UTC)),
+    ("clearings", "tables", "forecasts", {"stage": "last", **BEN}, "issued_at", datetime(2030, 6, 3, 14, 1, tzinfo=UTC)),
+    ("clearings", "tables", "forecasts", {"stage": "day_ahead", **BEN}, "issued_at", datetime(2030, 6, 2, 8, tzinfo=UTC)),
+    ("form", "tables", "forecasts", {"stage": "last", **BEN}, "time", datetime(2030, 6, 3, 13, tzinfo=UTC)),
+    ("form", "tables", "forecasts", {"stage": "last", **ANNA}, "pv_kw", -0.01),
+    ("form", "tables", "branch_flows", {}, "loss_kw", -2e-6),
+    ("form", "tables", "series", {}, "series_id", "spots"),
+    ("form", "tables", "series", {}, "unit", "ct/kWh"),
     # 8: figures
     *(("key figures", "tables", "kpis", {"kpi": name, "scope": "community"}, "value", more(0.01)) for name in kpis.HEADLINE),
     ("key figures", "tables", "kpis", {"kpi": "losses_kwh"}, "reference", more(0.001)),
@@ -261,6 +311,8 @@ CELLS = [
     ("key figures", "tables", "kpis", {"kpi": "v_max_pu", "scope": "community"}, "unit", "V"),
     ("key figures", "tables", "kpis", {"kpi": "v_max_pu", "scope": "community"}, "boundary", "member meter"),
     ("key figures", "tables", "kpis", {"kpi": "bill_eur", "entity": "ben"}, "value", more(0.001)),
+    ("key figures", "tables", "kpis", {"kpi": "curtailed_kwh", "entity": "ben"}, "value", more(0.001)),
+    ("key figures", "tables", "kpis", {"kpi": "surplus_eur", "entity": "dso"}, "scope", "headline"),
     ("key figures", "tables", "kpis", {"kpi": "community_cost_eur", "scope": "day"}, "value", more(0.001)),
     ("key figures", "ex_post", "kpis", {"kpi": "traded_kwh"}, "value", more(0.001)),
     ("key figures", "reference", "kpis", {"kpi": "community_cost_eur", "scope": "community"}, "value", more(0.001)),
@@ -360,6 +412,7 @@ def test_a_figure_that_is_none_never_passes(run, table, column, value):
     [
         ("meters", {"agent_id": "ben"}), ("positions", {"stage": "settled", "agent_id": "cleo"}), ("bus_voltages", {"bus_id": "b1"}),
         ("branch_flows", {}), ("storage", {}), ("envelopes", {"agent_id": "anna"}),
+        ("forecasts", {"stage": "day_ahead", "agent_id": "ben"}), ("forecasts", {"stage": "last", "agent_id": "cleo"}), ("series", {}),
     ],
 )  # fmt: skip
 def test_a_missing_row_fails(run, table, where):
@@ -367,6 +420,100 @@ def test_a_missing_row_fails(run, table, where):
     drop(run, "tables", table, where)
 
     assert "has a row for every" in failed(run, "form (tables)")["form (tables)"]
+
+
+@pytest.mark.parametrize(("name", "stage"), [("gate", "day_ahead"), ("hour-3", "intraday")])
+def test_a_missing_clearing_fails(run, name, stage):
+    """A clearing taken out with its iterations is missed: there is one for every gate and every hour."""
+    drop(run, "tables", "clearings", {"clearing_id": name})
+    rows = frame(run, "tables", "iterations")
+    store(run, "tables", "iterations", rows.filter(pc.not_equal(rows["clearing_id"], name)))
+
+    assert f"rows of stage {stage}, expected" in failed(run, "clearings (tables)")["clearings (tables)"]
+
+
+def test_a_market_that_does_not_plan_again_has_the_gate_alone(run):
+    """Without re-planning there are no clearings before the hours and no last forecasts, and none may be told."""
+    text = (run / "scenario.yaml").read_text()
+    (run / "scenario.yaml").write_text(text.replace("replanning: tradable", 'replanning: "off"'))
+    names = ("form (tables)", "clearings (tables)")
+
+    assert "does not plan again" in failed(run, *names)["form (tables)"]
+    assert "table clearings has 8 rows of stage intraday, expected 0" in failed(run, *names)["clearings (tables)"]
+    for table, column, value in (("forecasts", "stage", "day_ahead"), ("clearings", "stage", "day_ahead"), ("iterations", "clearing_id", "gate")):  # fmt: skip
+        rows = frame(run, "tables", table)
+        store(run, "tables", table, rows.filter(pc.equal(rows[column], value)))
+    assert failed(run, *names) == {}
+
+
+def test_the_first_wrong_clearing_is_named(run):
+    """A clearing that ends above the tolerance of its stage, a tenth of the scenario's day ahead, has not converged."""
+    for column in ("primal_residual", "dual_residual"):
+        change(run, "tables", "clearings", {"clearing_id": "gate"}, column, 5e-4)
+        change(run, "tables", "iterations", {"clearing_id": "gate", "iteration": 60}, column, 5e-4)
+
+    assert failed(run, "clearings (tables)")["clearings (tables)"] == (
+        "a clearing has converged if its residuals are within the tolerance of its stage, and only then: clearing_id gate: 1, expected 0"
+    )
+
+
+def test_a_member_without_a_line_has_a_bill_of_nothing(run):
+    """Who neither buys nor sells has no line: its bill is 0, and told as 0 it is right."""
+    for section in ("tables", "reference", "ex_post"):
+        rows = frame(run, section, "bills")
+        store(run, section, "bills", rows.filter(pc.not_equal(rows["agent_id"], "cleo")))
+    for section in ("tables", "reference", "ex_post"):
+        figures = kpis.compute(run, section)
+        store(run, section, "kpis", pa.Table.from_pydict(figures).select(frame(run, section, "kpis").column_names))
+
+    told = frame(run, "tables", "kpis").to_pylist()
+    assert [row["value"] for row in told if (row["kpi"], row["entity"]) == ("bill_eur", "cleo")] == [0.0]
+    names = ("key figures (tables)", "key figures (reference)", "key figures (ex_post)")
+    assert failed(run, *names) == {}
+    change(run, "ex_post", "kpis", {"kpi": "bill_eur", "entity": "cleo"}, "value", 0.01)
+    assert "entity cleo: 0.01, expected 0" in failed(run, *names)["key figures (ex_post)"]
+
+
+# --- the manifest ---------------------------------------------------------------------------------------------------------
+
+LIES = [
+    *((name, 99) for name in ("seed", "homes", "days", "interval_minutes", "lost_power_flows")),
+    *((name, "another") for name in ("name", "currency", "time_zone", "outcome", "content_id")),
+    ("outcome", "ok"),
+    ("not_converged", []),
+    ("violations", {"overload": 1}),
+    ("reference/violations", {"envelope": 2}),
+    ("unmanaged/violations", {"over_voltage": 3}),
+    *((f"conservation/{name}", 5) for name in (
+        "postings", "transactions", "ledger_micro_eur", "ledger_milliwatt_hour", "meters_milliwatt_hour", "losses_milliwatt_hour",
+        "source_milliwatt_hour", "exchange_milliwatt_hour", "shared_milliwatt_hour",
+    )),
+    ("tables/tables/meters/rows", 5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value"), LIES, ids=lambda v: v if isinstance(v, str) else "")
+def test_a_manifest_that_contradicts_the_run_fails(run, place, value):
+    """Whatever the manifest says that follows from tables and scenario is compared with them, and named."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    *above, name = place.split("/")
+    inner = manifest
+    for step in above:
+        inner = inner[step]
+    assert inner[name] != value
+    inner[name] = value
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+    assert failed(run, "manifest")["manifest"].startswith(f"manifest: {place} is {value if value != [] else '[]'}")
+
+
+def test_a_manifest_that_leaves_something_out_fails(run):
+    """What is not said cannot be confirmed."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["conservation"]["losses_milliwatt_hour"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+    assert failed(run, "manifest")["manifest"] == "manifest: it does not say conservation/losses_milliwatt_hour"
 
 
 def test_a_missing_posting_fails(run):

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -160,6 +162,7 @@ def test_leaving_without_finishing_leaves_nothing(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from sim.results import Writer
 writer = Writer(Path(sys.argv[1]) / "run", "id", scenario_yaml="")
 writer.log("begun")
@@ -217,6 +220,7 @@ FULL = """
 import resource, sys
 import numpy as np
 from pathlib import Path
+from types import SimpleNamespace
 from sim.results import ResultsError, Writer
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 noise = np.random.default_rng(1).normal(size=200_000)
@@ -480,6 +484,7 @@ def test_lost_messages_have_no_time_of_arrival(tmp_path):
 WITHOUT_PANDAS = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 from sim import kpis
 from sim.results import Run, Writer, blocks
@@ -609,3 +614,46 @@ def test_files_hold_no_statistics_that_leave_nan_out(tmp_path):
 
     assert columns["v_pu"] is None or not columns["v_pu"].has_min_max
     assert columns["time"].has_min_max
+
+
+# --- what the simulation writes -----------------------------------------------------------------------------------------
+
+
+def test_an_idle_branch_gains_nothing():
+    """A loss that rounding makes negative is written as 0; a real one, one beyond rounding, and none at all stay as they are."""
+    from sim.record import flow_tables
+
+    loss = np.array([[-9e-11, 0.25, -1e-3, np.nan]])
+    written = {}
+    flow = SimpleNamespace(v_pu=loss, p_kw=loss, q_kvar=loss, current_a=loss, loading_percent=loss, loss_kw=loss)
+    feeder = SimpleNamespace(buses=SimpleNamespace(ids=["b"]), branches=SimpleNamespace(ids=["l"]))
+    times = np.datetime64("2030-06-03T14:00", "s") + np.arange(4) * np.timedelta64(3600, "s")
+    flow_tables(feeder, SimpleNamespace(times=times), flow, [], written.__setitem__)
+
+    assert written["branch_flows"]["loss_kw"][:3].tolist() == [0.0, 0.25, -1e-3]
+    assert np.isnan(written["branch_flows"]["loss_kw"][3])
+    assert not np.signbit(written["branch_flows"]["loss_kw"][0])
+
+
+def test_the_state_is_an_actor():
+    """Levies and taxes are booked to an account of which agents has a row, so that a join loses none of them."""
+    from market.delivery import Delivery
+    from sim.record import people_table
+
+    one = np.array([1.0])
+    names = "pv_kw_peak battery_kwh battery_charge_kw battery_discharge_kw battery_efficiency_charge battery_efficiency_discharge battery_initial_kwh heat_pump_kw"
+    people = SimpleNamespace(
+        n=1, agent_id=("A",), bus_index=[0], aggregator_id=("",), tariff_id=("flat",), load_profile=("",), ev_count=np.array([0]),
+        **dict.fromkeys(names.split(), one),
+    )  # fmt: skip
+    feeder = SimpleNamespace(buses=SimpleNamespace(ids=("b",)))
+    community = SimpleNamespace(
+        people=people, model=SimpleNamespace(feeder=feeder), box=None, play=SimpleNamespace(sharing=True)
+    )
+    rows = people_table(community, {"retailer": "retailer", "dso": "dso"})
+
+    role = dict(zip(rows["agent_id"], rows["role"], strict=True))
+    assert role == {"A": "prosumer", "retailer": "retailer", "dso": "dso", "state": "state"}
+    defaults = {field.name: field.default for field in fields(Delivery)}
+    assert {defaults[name] for name in ("retailer", "dso", "state")} <= set(role)
+    assert len({len(column) for column in rows.values()}) == 1
