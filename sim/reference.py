@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim.cache import folder as cache_folder
 from sim.folder import open_partial, publish, remove_stale, told
+from sim.rows import ResultsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,25 +56,48 @@ def key(resolved: Resolved) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def compute(scenario: Scenario, resolved: Resolved | None = None) -> tuple[Path, dict[str, Any]]:
+def compute(
+    scenario: Scenario, resolved: Resolved | None = None, spare: Path | None = None
+) -> tuple[Path, dict[str, Any]]:
     """Return the folder that holds ``reference/`` and ``unmanaged/``, simulating them if they are not there yet.
+
+    Parameters
+    ----------
+    scenario, resolved
+        As loaded; as resolved, where that is known.
+    spare
+        A folder for them where the cache cannot be written, such as on a full disk: it saves time and is never needed.
 
     Returns
     -------
-    The folder, and what the log should say about it.
+    The folder, and what the log should say about it: where there is an ``unkept``, why the cache was not used.
     """
-    from sim.plays import play_reference, play_unmanaged
     from sim.resolve import resolve
 
     if resolved is None:
         resolved = resolve(scenario)
+    name = key(resolved)
+    for home in (_home(), spare):
+        kept = None if home is None else _notes(home / name)
+        if home is not None and kept is not None:
+            return home / name, {**kept, "cached": home != spare}
     home = _home()
-    target = home / key(resolved)
-    kept = _notes(target)
-    if kept is not None:
-        return target, {**kept, "cached": True}
+    try:
+        return home / name, {**_simulated(resolved, home / name), "cached": False}
+    except ResultsError as error:
+        if spare is None or not isinstance(error.__cause__, OSError):
+            raise
+        unkept = f"the reference was not kept in {home} ({error.__cause__.strerror or error.__cause__}): it is computed again next time"
+    return spare / name, {**_simulated(resolved, spare / name), "cached": False, "unkept": unkept}
+
+
+def _simulated(resolved: Resolved, target: Path) -> dict[str, Any]:
+    """Simulate what is kept into a folder that appears whole or not at all; return what the log should say."""
+    from sim.plays import play_reference, play_unmanaged
+
     with told(target):
-        remove_stale(home)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(target.parent)
         partial = open_partial(target)
         try:
             notes = {
@@ -85,7 +109,7 @@ def compute(scenario: Scenario, resolved: Resolved | None = None) -> tuple[Path,
             publish(partial, target, replace=False)  # where somebody else was faster, theirs is as good
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return target, {**notes, "cached": False}
+    return notes
 
 
 def _home() -> Path:
@@ -121,14 +145,20 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def started(scenario: Scenario, resolved: Resolved) -> Iterator[Callable[[], tuple[Path, Mapping[str, Any]]]]:
+def started(
+    scenario: Scenario, resolved: Resolved, spare: Path
+) -> Iterator[Callable[[], tuple[Path, Mapping[str, Any]]]]:
     """Compute the reference beside what happens inside the ``with`` block; call what is yielded for the result.
 
+    What could not be kept in the cache is in ``spare``, which is removed behind the block.
     A second process is used where there is a second core and nothing kept yet. Whatever goes wrong in it goes wrong again, and is told, here.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cores < 2 or _notes(_home() / key(resolved)) is not None:
-        yield lambda: compute(scenario, resolved)
+        try:
+            yield lambda: compute(scenario, resolved, spare)
+        finally:
+            shutil.rmtree(spare, ignore_errors=True)
         return
     # not multiprocessing, which would import the caller's own script once more
     packages = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
@@ -142,17 +172,20 @@ def started(scenario: Scenario, resolved: Resolved) -> Iterator[Callable[[], tup
 
     def result() -> tuple[Path, Mapping[str, Any]]:
         child.wait()
-        folder, notes = compute(scenario, resolved)
+        folder, notes = compute(scenario, resolved, spare)
+        if folder.parent == spare:  # the other process could not keep it
+            notes.setdefault("unkept", f"the reference was not kept in {_home()}: it is computed again next time")
         return folder, {**notes, "cached": False}
 
     try:
         assert child.stdin is not None
         with suppress(BrokenPipeError), child.stdin:  # a child that has died is no loss: then it is computed here
-            pickle.dump(scenario, child.stdin)
+            pickle.dump((scenario, spare), child.stdin)
         yield result
     finally:
         child.kill()
         child.wait()
+        shutil.rmtree(spare, ignore_errors=True)
 
 
 def _child() -> None:
@@ -166,4 +199,5 @@ def _child() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    compute(pickle.load(sys.stdin.buffer))  # noqa: S301 - written by our own parent
+    scenario, spare = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our own parent
+    compute(scenario, spare=spare)

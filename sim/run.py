@@ -67,15 +67,18 @@ def run(scenario: Scenario, out: Path | None = None, progress: Progress | None =
     with Writer(path, resolved.content_id, scenario_yaml=dump(scenario), force=force) as writer:
         for note in resolved.notes:
             writer.log("note", text=note)
-        with started(scenario, resolved) as reference:
+        with started(scenario, resolved, spare=writer.folder / "spare") as reference:
             notes = _share(resolved, writer, progress)
             _tell(progress, resolved, "reference")
             began = perf_counter()
             folder, alone = reference()
             waited = perf_counter() - began
+            for section in ("reference", "unmanaged"):
+                writer.adopt(section, folder / section)
         for section in ("reference", "unmanaged"):
-            writer.adopt(section, folder / section)
             writer.log(section, cached=alone["cached"], **alone[section])
+        if "unkept" in alone:
+            writer.log("note", text=alone["unkept"])
         writer.log("reference_waited_for", seconds=round(waited, 3))
         return _finish(resolved, writer, notes, alone, progress)
 

@@ -24,6 +24,17 @@ STREET = REPOSITORY / "examples" / "street" / "scenario.yaml"
 
 Runner = Callable[..., Run]
 
+NO_ROOM = """
+import errno, pathlib
+_write = pathlib.Path.write_text
+def write(self, *args, **more):
+    if str(self).startswith({full!r}):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+    return _write(self, *args, **more)
+pathlib.Path.write_text = write
+"""
+"""A disk that is full when a reference is completed."""
+
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -248,6 +259,35 @@ def test_the_reference_is_kept_and_does_not_depend_on_fees(play: Runner, cache: 
     assert second.manifest["reference"]["cached"]
     assert hashes(first)["reference/meters"] == hashes(second)["reference/meters"]
     assert first.manifest["content_id"] != second.manifest["content_id"]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_cache_without_room_costs_time_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    """The reference is computed beside the run, the log says so, and nothing of it stays."""
+    packages = tmp_path / "code"
+    packages.mkdir()
+    full = tmp_path / "full"
+    # every process of the run, this one and the second, meets a disk that takes no table under the cache
+    (packages / "sitecustomize.py").write_text(NO_ROOM.format(full=str(full)), encoding="utf-8")
+    program = "import os, sys; from pathlib import Path; from sim.run import run; from sim.scenario import load; "
+    program += f"os.sched_getaffinity = lambda _: set(range({cores})); "
+    program += f"run(load({str(STREET)!r}, ['market.replanning=off'], days=1), Path({str(tmp_path / 'run')!r}))"
+    path = os.pathsep.join([str(packages), str(REPOSITORY)])
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "COMMONWATT_CACHE": str(full), "PYTHONPATH": path},
+        check=True,
+        cwd=tmp_path,
+    )
+    run_folder = tmp_path / "run"
+
+    certified(Run(run_folder))
+    notes = [json.loads(line) for line in (run_folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert any(note["event"] == "note" and "the reference was not kept" in note["text"] for note in notes)
+    assert not (run_folder / "spare").exists()
+    assert not list((full / "reference").iterdir())
 
 
 def test_a_run_is_found_by_its_content(play: Runner, tmp_path: Path) -> None:
