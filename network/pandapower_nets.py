@@ -57,9 +57,11 @@ def read_function(name: str) -> Grid:
     if not callable(function) or not str(getattr(function, "__module__", "")).startswith("pandapower.networks"):
         from difflib import get_close_matches
 
-        near = get_close_matches(name, [one for one in dir(pandapower.networks) if not one.startswith("_")], n=3)
-        advice = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise SourceError(f"pandapower:{name}", [f"pandapower.networks has no function {name!r}.{advice}"])
+        near = get_close_matches(name, _functions(), n=3, cutoff=0.75)
+        advice = (
+            f"Did you mean {' or '.join(near)}?" if near else "There are case33bw, create_kerber_dorfnetz and others."
+        )
+        raise SourceError(f"pandapower:{name}", [f"pandapower.networks has no function {name!r}. {advice}"])
     try:
         with warnings.catch_warnings():  # some of the networks are kept in an older format, which concerns nobody here
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -81,6 +83,21 @@ def read_function(name: str) -> Grid:
     )
 
 
+def _functions() -> list[str]:
+    """Return the names of pandapower's example networks: functions of its networks that need no arguments."""
+    import inspect
+
+    import pandapower.networks
+
+    names = []
+    for name, function in vars(pandapower.networks).items():
+        if inspect.isfunction(function) and function.__module__.startswith("pandapower.networks."):
+            needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+            if not [p for p in needed if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]:
+                names.append(name)
+    return sorted(names)
+
+
 def read_json(path: Path) -> Grid:
     """Read a network that pandapower saved as JSON.
 
@@ -91,6 +108,17 @@ def read_json(path: Path) -> Grid:
     """
     import pandapower
 
+    none = f"{path.name}: the file holds no pandapower network. Save one with pandapower.to_json(net, path)."
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise SourceError(
+            str(path), [f"{path.name}:{error.lineno}:{error.colno}: this is no JSON: {error.msg}."]
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SourceError(str(path), [f"{path.name}: is not text in UTF-8 (byte {error.start})."]) from error
+    if not isinstance(held, dict) or not (held.get("_class") == "pandapowerNet" or "bus" in held):
+        raise SourceError(str(path), [none])
     try:
         with warnings.catch_warnings():  # of an older format: what it lacks has a default below
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -98,9 +126,7 @@ def read_json(path: Path) -> Grid:
     except (ValueError, KeyError, TypeError, AttributeError, UserWarning) as error:
         raise SourceError(str(path), [f"pandapower cannot read the file: {error}"]) from error
     if not _is_net(net):
-        raise SourceError(
-            str(path), ["the file holds no pandapower network. Save one with pandapower.to_json(net, path)."]
-        )
+        raise SourceError(str(path), [none])
     return grid_of(net, name=path.stem, provenance=f"pandapower network in {path.name}", licence="")
 
 

@@ -253,6 +253,8 @@ def _parquet_stamps(column: Any) -> list[str | datetime]:
 def _header_mistakes(file: str, header: Sequence[str]) -> list[str]:
     if not any(header):
         return [f"{file}:1: the file is empty. Its first line names the columns: time, then one per meter."]
+    if len(header) == 1 and "\t" in header[0]:
+        return [f"{file}:1: the columns are parted by tabs. Part them by commas or semicolons."]
     mistakes = []
     if "time" not in header:
         near = [name for name in header if name.lower() in {"time", "timestamp", "datetime", "date", "zeit"}]
@@ -263,7 +265,7 @@ def _header_mistakes(file: str, header: Sequence[str]) -> list[str]:
     ]
     if "" in header:
         mistakes.append(f"{file}:1: column {list(header).index('') + 1} has no name.")
-    if len(header) < 2:
+    if header == ["time"]:
         mistakes.append(f"{file}:1: there is no column besides time.")
     return mistakes
 

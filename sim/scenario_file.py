@@ -185,6 +185,7 @@ def read(path: str | Path, document: Document = SCENARIO) -> Source:
 def read_text(text: str, name: str, folder: Path, document: Document = SCENARIO) -> Source:
     """Read a text as :func:`read` reads a file."""
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.reader import ReaderError
 
     tabs = [
         (n, len(line) - len(line.lstrip(" ")))
@@ -200,6 +201,8 @@ def read_text(text: str, name: str, folder: Path, document: Document = SCENARIO)
                 [f"{name}:{n}:{col + 1}: a tab indents this line; YAML allows spaces only." for n, col in tabs]
             ) from None
         raise ScenarioError([_syntax(error, name, document)]) from None
+    except ReaderError as error:
+        raise ScenarioError([_odd_character(error, text, name)]) from None
     except YAMLError as error:
         raise ScenarioError([f"{name}: cannot be read as YAML: {' '.join(str(error).split())}."]) from None
     if root is None:
@@ -266,6 +269,13 @@ def _syntax(error: Any, name: str, document: Document) -> str:
     elif "cannot start any token" in what or "while scanning" in what:
         hint = " Put a text with special signs in quotes."
     return f"{place}: this is not YAML: {' '.join(what.split())}.{hint}"
+
+
+def _odd_character(error: Any, text: str, name: str) -> str:
+    """Say where a character stands that no YAML file holds."""
+    before, _, _ = text.partition(chr(error.character))
+    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    return f"{name}:{line}:{column}: the character U+{error.character:04X} has no place in a text; remove it."
 
 
 class _Reader:

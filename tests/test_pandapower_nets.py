@@ -234,12 +234,23 @@ def test_json_of_a_simbench_grid_is_the_simbench_grid(tmp_path):
     assert np.array_equal(np.sort(ours.feeder.branches.r1_ohm), np.sort(direct.feeder.branches.r1_ohm), equal_nan=True)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '"hello"', "null"])
-def test_json_that_is_no_network_is_refused(tmp_path, text):
-    """Broken or foreign JSON is one sentence, not a traceback."""
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "odd.json:1:1: this is no JSON: Expecting value."),
+        ('{\n "a" 1}', "odd.json:2:6: this is no JSON: Expecting ':' delimiter."),
+        *[
+            (text, "odd.json: the file holds no pandapower network. Save one with pandapower.to_json(net, path).")
+            for text in ("{}", "[]", '{"a": 1}', '"hello"', "null", "3")
+        ],
+    ],
+)
+def test_json_that_is_no_network_is_refused(tmp_path, text, sentence):
+    """Broken or foreign JSON is one sentence about the file, in nobody's inner words."""
     (tmp_path / "odd.json").write_text(text)
-    with pytest.raises(SourceError, match=r"network|cannot read"):
+    with pytest.raises(SourceError) as caught:
         read(tmp_path / "odd.json")
+    assert caught.value.mistakes == (sentence,)
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------
@@ -369,6 +380,17 @@ def test_functions_that_give_no_feeder_are_refused(name, sentence):
     """Unknown names, helpers, and networks without a place here."""
     with pytest.raises(SourceError, match=sentence):
         read(f"pandapower:{name}")
+
+
+@pytest.mark.parametrize("name", ["create_foo", "create_empty", "sorted_from_jso", "case"])
+def test_only_networks_are_suggested(name):
+    """What is proposed instead of an unknown name is a network, not a helper of pandapower's."""
+    with pytest.raises(SourceError) as caught:
+        read(f"pandapower:{name}")
+    (mistake,) = caught.value.mistakes
+    for suggested in mistake.partition("Did you mean ")[2].rstrip("?").split(" or "):
+        assert not suggested or suggested.startswith("case")
+    assert "case" in mistake.partition(". ")[2]
 
 
 def test_file_of_a_newer_or_broken_kind_is_told(tmp_path):

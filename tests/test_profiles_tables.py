@@ -300,8 +300,11 @@ def test_a_figure_beyond_any_home_is_told_with_its_place(tmp_path, unit, cell, g
             lambda rows: rows.__setitem__(slice(1, None), rows[:0:-1]),
             "meters.csv:3:time: 19 rows, from 2024-06-01T04:30+00:00 on",
         ),
+        (lambda rows: rows.__setitem__(0, "time\ta"), "meters.csv:1: the columns are parted by tabs."),
+        (lambda rows: rows.__setitem__(0, "when"), "meters.csv:1:time: the column time is missing."),
+        (lambda rows: rows.__setitem__(0, "time"), "meters.csv:1: there is no column besides time."),
     ],
-    ids=["a stamp", "a cell too many", "backwards"],
+    ids=["a stamp", "a cell too many", "backwards", "tabs", "no time", "no meter"],
 )
 def test_one_slip_in_a_table_is_one_sentence(tmp_path, spoil, expected):
     """A row that is refused is no gap besides; a table that runs backwards is not told row by row."""

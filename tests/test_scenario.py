@@ -479,6 +479,13 @@ def test_what_is_not_yaml_is_told_as_that(tmp_path, text):
     assert only_mistake(tmp_path, text).startswith("village.yaml")
 
 
+def test_a_character_that_is_none_is_told_with_its_place(tmp_path):
+    """A zero byte in the third line."""
+    found = only_mistake(tmp_path, "name: a\ntime:\n  days: \x002\n")
+
+    assert found == "village.yaml:3:9: the character U+0000 has no place in a text; remove it."
+
+
 def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path):
     """A missing file, a folder, bytes that are no text."""
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
