@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sim import figures
 from sim.figure_base import TimeAxis
 from sim.number_format import currency_sign, minor_unit
-from sim.report_data import WORLD_NAMES, Grid, Story
+from sim.report_data import WORLD_NAMES, Grid, Story, tolerances
 from sim.report_live import LONGEST_WHOLE, Window, choose_windows, convergence, live
 from sim.report_money import GROUPS, LINE_NAMES, Bills, line_group
-from sim.report_tables import RunTables, find_key
+from sim.report_tables import RunTables
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -233,8 +233,7 @@ def _carried(story: Story, tables: RunTables, windows: list[Window]) -> dict[str
         data["clearings"] = convergence(tables, clock)
         hardest = np.lexsort((-story.clearings.iterations, story.clearings.converged))
         data["clearings"]["start"] = int(hardest[0])
-        tolerance = find_key(tables.scenario, "tolerance")
-        data["tolerance"] = None if tolerance is None else float(tolerance)
+        data["tolerance"] = tolerances(tables)
     return data
 
 

@@ -32,12 +32,15 @@ from sim.report_money import (
 from sim.report_tables import Clock, RunTables, find_key
 from sim.sentences import CENT, Outcome
 
-__all__ = ["WORLD_NAMES", "Check", "Clearings", "Grid", "Story", "collect"]
+__all__ = ["WORLD_NAMES", "Check", "Clearings", "Grid", "Story", "collect", "tolerances"]
 
 Vector = NDArray[np.float64]
 
 WORLD_NAMES = {"run": "With sharing", "reference": "Reference", "unmanaged": "Without envelopes"}
 """The worlds that have a grid, in the order of their buttons."""
+
+DAY_AHEAD_TIGHTER = 0.1
+"""Tolerance of a day-ahead clearing, relative to the scenario's (docs/results.md)."""
 
 LARGEST_LEDGER = 5_000_000
 """Up to so many postings every transaction is checked; beyond it the sums of the whole books."""
@@ -383,9 +386,16 @@ def _checks(tables: RunTables, grid: Grid | None, held: Clearings, unbalanced: i
                     math.nan,
                 )
             )
-    tolerance = find_key(tables.scenario, "tolerance")
-    if held.clearing_id and tolerance is not None and tables.any("run", "clearings"):
-        residual = number("SELECT max(greatest(primal_residual, dual_residual)) FROM run.clearings WHERE converged")
+    for stage, tolerance in tolerances(tables).items() if held.clearing_id else ():
+        residual = number(
+            f"SELECT max(greatest(primal_residual, dual_residual)) FROM run.clearings WHERE converged AND stage = '{stage}'"
+        )
         if math.isfinite(residual):
-            found.append(Check("Residual of converged clearings", residual, "", float(tolerance)))
+            found.append(Check(f"Residual of converged clearings, {stage.replace('_', ' ')}", residual, "", tolerance))
     return found
+
+
+def tolerances(tables: RunTables) -> dict[str, float]:
+    """Return the largest residuals at which clearings of each stage end; empty where the scenario does not say."""
+    told = find_key(tables.scenario, "tolerance")
+    return {} if told is None else {"day_ahead": float(told) * DAY_AHEAD_TIGHTER, "intraday": float(told)}

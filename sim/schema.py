@@ -287,7 +287,7 @@ _TABLES = (
         _id("clearing_id", "the clearing"),
         _id("stage", STAGES),
         _time("opened_at", "when it was held (simulated time)"),
-        _flag("converged", "whether it reached its tolerance"),
+        _flag("converged", "whether its residuals reached market.tolerance of the scenario, a tenth of it day ahead"),
         _count("iterations", "1", "iterations of the ADMM"),
         _number("primal_residual", "1", "relative primal residual at the end", POSITIVE, "nan"),
         _number("dual_residual", "1", "relative dual residual at the end", POSITIVE, "nan"),

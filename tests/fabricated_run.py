@@ -490,15 +490,17 @@ class _World:
         failed = {len(rows) - 1 - k for k in range(self.m.unconverged)}
         for name, _stage, _at, count in rows:
             history += [
-                (name, min(i, count), 0.3 * 0.96**i + 5e-4, 0.5 * 0.955**i + 4e-4, 10.0)
+                (name, min(i, count), 0.3 * 0.96**i + 5e-4 * ahead, 0.5 * 0.955**i + 4e-4 * ahead, 10.0)
+                for ahead in [0.1 if _stage == "day_ahead" else 1.0]
                 for i in range(20, count + 20, 20)
             ]
         ok = np.array([k not in failed for k in range(len(rows))])
         cost = np.full(len(rows), 20.0)
         gap = rng.uniform(0, 2e-3, len(rows))
+        ahead = np.where([r[1] == "day_ahead" for r in rows], 0.1, 1.0)  # ends at a tenth of the tolerance
         self.add(
             "tables", "clearings", clearing_id=[r[0] for r in rows], stage=[r[1] for r in rows], opened_at=np.array([r[2] for r in rows]), converged=ok,
-            iterations=np.array([r[3] for r in rows]), primal_residual=np.full(len(rows), 8e-4), dual_residual=np.full(len(rows), 7e-4), cost_eur=cost,
+            iterations=np.array([r[3] for r in rows]), primal_residual=8e-4 * ahead, dual_residual=7e-4 * ahead, cost_eur=cost,
             bound_eur=cost * (1 - gap), gap=gap, max_agent_kkt=np.full(len(rows), 1e-4),
         )  # fmt: skip
         self.add(

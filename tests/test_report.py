@@ -609,8 +609,26 @@ def test_clearings_that_did_not_converge(made):
     clearings = found.data()["live"]["clearings"]
 
     assert found.headline.startswith("3 of 50 market sessions did not converge.")
-    assert "1 of 12 checks failed: clearings that did not converge" in found.answer("trust")
+    assert "1 of 13 checks failed: clearings that did not converge" in found.answer("trust")
     assert not clearings["converged"][clearings["start"]]
+
+
+def test_every_clearing_is_held_to_the_tolerance_of_its_stage(made, tmp_path):
+    """Day ahead a clearing ends at a tenth of the scenario's tolerance: the chart has its line there, the checks compare with it."""
+    from sim.community import DAY_AHEAD_TIGHTER
+
+    found = made("own-tolerance")
+    assert found.data()["live"]["tolerance"] == {"day_ahead": 1e-3 * DAY_AHEAD_TIGHTER, "intraday": 1e-3}
+    assert "Every check passed" in found.answer("trust")
+    broken = tmp_path / "broken"
+    shutil.copytree(found.folder, broken)
+    table = pq.read_table(broken / "tables/clearings.parquet").to_pandas()
+    table.loc[table.index[table.stage == "day_ahead"][0], "primal_residual"] = (
+        5e-4  # would do for an hour, not for a gate
+    )
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), broken / "tables/clearings.parquet")
+
+    assert "1 of 13 checks failed: residual of converged clearings, day ahead" in Page(broken).answer("trust")
 
 
 @pytest.mark.parametrize(

@@ -434,6 +434,44 @@ def test_the_envelope_shows_limits_meter_and_wish(window, folder):
     assert "forbidden" not in names
 
 
+def test_a_sentence_in_the_envelope_chart_is_read_on_a_phone(window, tmp_path):
+    """In a run without sun a home without an envelope, of a long name, says so below the words at the axis and inside the chart."""
+    made = _fabricated().fabricate(
+        tmp_path / "run",
+        homes=8,
+        solar=False,
+        names={0: "Hofgemeinschaft am alten Deich", 2: "Nachbarschaftsenergiegemeinschaft-7"},
+    )
+    opened = window(report.write(made), width=360).all_drawn()
+    ids = opened.js("commonwatt.data.members.id")
+    boxes = """() => { const chart = document.querySelector('[data-live=envelope]'), area = chart.getBoundingClientRect();
+      return [...chart.querySelectorAll('.annotation text')].map(e => { const r = e.getBoundingClientRect(); return [e.textContent, r.left - area.left, r.top - area.top, r.right - area.right, r.bottom - area.bottom]; }); }"""
+
+    for name in ("Hofgemeinschaft am alten Deich", "Nachbarschaftsenergiegemeinschaft-7"):
+        opened.js("k => commonwatt.setWho(k)", ids.index(name))
+        found = {
+            ("import" if "import" in words else "export" if "export" in words else "said"): box
+            for words, *box in opened.js(boxes)
+        }
+        assert set(found) == {"import", "export", "said"}
+        assert found["said"][1] >= found["import"][1] + 10  # a line lower
+        assert found["said"][0] >= 0
+        assert found["said"][2] <= 0
+    assert opened.js(OVERLAPS) == []
+
+
+def test_the_line_of_the_tolerance_is_that_of_the_clearing(window, folder):
+    """Day ahead the dashed line lies at a tenth of the tolerance at which clearings before an hour end."""
+    opened = window().all_drawn()
+    stages = opened.js("commonwatt.data.clearings.stage")
+    read = (
+        "k => commonwatt.setClearing(k).then(() => document.querySelector('[data-live=residuals]').layout.shapes[0].y0)"
+    )
+
+    assert opened.js(read, stages.index("day_ahead")) == pytest.approx(1e-4)
+    assert opened.js(read, stages.index("intraday")) == pytest.approx(1e-3)
+
+
 def test_hovering_tells_local_time_and_values(window):
     """The box at the pointer has the time on the wall, true minus signs and units."""
     opened = window().all_drawn()

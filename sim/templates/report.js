@@ -106,6 +106,8 @@ const layout = (height, o) => ({
   hoverlabel: {bgcolor: "var(--paper)", bordercolor: "var(--rule)", font: {family: "var(--font)", size: 12, color: "var(--ink)"}}, ...o,
 });
 const note = (text, o) => ({text, showarrow: false, font: {size: 11, color: "var(--ink2)"}, ...o});
+// a sentence in lines of so many letters at most, for where a chart is narrow; a word that is longer is cut
+const broken = (text, letters) => text.match(new RegExp(`\\S{${letters}}|\\S.{0,${letters - 1}}(?=\\s|$)`, "g")).map(esc).join("<br>");
 const windowRange = () => [windows[win].start, windows[win].start + Math.max(windows[win].steps - 1, 1)];
 const windowX = () => Array.from({length: stepsOf(windows[win])}, (_, k) => windows[win].start + k * block);
 
@@ -200,7 +202,7 @@ const charts = {
     const up = slice("import"), down = slice("export"), meter = slice("meter"), wanted = slice("wanted");
     const has = up.some(v => v !== null), peak = Math.max(1, ...meter.map(Math.abs), ...wanted.map(Math.abs)) * 1.25;
     const span = [-Math.max(peak, 1), Math.max(peak, 1)];
-    const say = row < 0 ? `${esc(L.members.id[S.who])} is not among the members whose envelope is carried here.` : has ? "" : `${esc(L.members.id[S.who])} has no envelope: it is served as it is.`;
+    const say = row < 0 ? `${L.members.id[S.who]} is not among the members whose envelope is carried here.` : has ? "" : `${L.members.id[S.who]} has no envelope: it is served as it is.`;
     const line = (name, y, o) => ({x, y, mode: "lines", name, ...o});
     const clipped = (values, sign) => values.map(v => v === null ? null : sign * Math.min(v, peak));
     const traces = [];
@@ -219,16 +221,16 @@ const charts = {
     }
     if (row >= 0) traces.push(line("At the meter", meter, {line: {width: 1.5, color: "var(--ink)", shape: "hv"}}), line("Wanted", wanted, {line: {width: 0, color: "var(--limit)"}, opacity: 0}));
     return [traces, layout(270, {hovermode: "x", meta: {unit: "kW"}, xaxis: axis({type: "linear", range: shown ?? windowRange()}), yaxis: {range: span, gridcolor: "var(--grid)", zeroline: true, zerolinecolor: "var(--ink)", fixedrange: true, nticks: 6},
-      annotations: [...(say ? [note(say, {xref: "paper", yref: "paper", x: 0.5, y: 0.97, yanchor: "top", bgcolor: "var(--bg)", font: {size: 13, color: "var(--ink)"}})] : []),
+      annotations: [...(say ? [note(broken(say, narrow() ? 28 : 90), {xref: "paper", yref: "paper", x: 0.5, y: 1, yanchor: "top", yshift: -20, bgcolor: "var(--bg)", font: {size: 13, color: "var(--ink)"}})] : []),
         note("import ↑", {xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "top", xshift: 6}), note("export ↓", {xref: "paper", yref: "paper", x: 0, y: 0, xanchor: "left", yanchor: "bottom", xshift: 6})]})];
   },
   residuals() {
-    const id = L.clearings.id[clearing], history = L.clearings.history[id] ?? [], x = history.map(r => r[0]);
+    const id = L.clearings.id[clearing], tolerance = L.tolerance?.[L.clearings.stage[clearing]], history = L.clearings.history[id] ?? [], x = history.map(r => r[0]);
     const line = (name, k, o) => ({x, y: history.map(r => r[k]), name, mode: "lines+markers", marker: {size: 5}, ...o, hovertemplate: `${name} %{y:.1e} after %{x} iterations<extra></extra>`});
     return [[line("primal residual", 1, {line: {color: "var(--peer)", width: 1.8}}), line("dual residual", 2, {line: {color: "var(--ink2)", width: 1.6, dash: "dot"}, marker: {size: 5, symbol: "square"}})],
       layout(190, {xaxis: axis({fixedrange: true, rangemode: "tozero", nticks: 6}), yaxis: {type: "log", gridcolor: "var(--grid)", exponentformat: "power", dtick: 1, fixedrange: true}, margin: {l: 46, r: 14, t: 8, b: 30},
-        shapes: L.tolerance ? [{type: "line", xref: "paper", x0: 0, x1: 1, y0: L.tolerance, y1: L.tolerance, line: {color: "var(--limit)", width: 1.2, dash: "dash"}}] : [],
-        annotations: history.length ? (L.tolerance ? [note("tolerance", {xref: "paper", x: 1, xanchor: "right", y: Math.log10(L.tolerance), yanchor: "bottom", font: {size: 11, color: "var(--limit-i)"}})] : []) : [note("The history of this clearing is not carried here.", {xref: "paper", yref: "paper", x: 0.5, y: 0.5})]})];
+        shapes: tolerance ? [{type: "line", xref: "paper", x0: 0, x1: 1, y0: tolerance, y1: tolerance, line: {color: "var(--limit)", width: 1.2, dash: "dash"}}] : [],
+        annotations: history.length ? (tolerance ? [note("tolerance", {xref: "paper", x: 1, xanchor: "right", y: Math.log10(tolerance), yanchor: "bottom", font: {size: 11, color: "var(--limit-i)"}})] : []) : [note("The history of this clearing is not carried here.", {xref: "paper", yref: "paper", x: 0.5, y: 0.5})]})];
   },
 };
 let clearing = L.clearings ? L.clearings.start : 0;
