@@ -93,7 +93,7 @@ def cold_start(p: Problem) -> Warm:
 class Splitting:
     """One clearing under way."""
 
-    def __init__(self, problem: Problem, warm: Warm | None, threads: int) -> None:
+    def __init__(self, problem: Problem, warm: Warm | None, threads: int, *, double: bool = False) -> None:
         p = self.problem = problem
         here = (p.n, p.steps, p.stores, p.shared)
         if warm is None:
@@ -104,7 +104,7 @@ class Splitting:
                 f"the warm start is of a problem with (K + M, n, T) = {given}; this one has {wanted}. Use Warm.dropped for "
                 "the rest of a horizon, or start cold."
             )
-        self.layout = lay_out(p, np.float32)
+        self.layout = lay_out(p, np.float64 if double else np.float32)
         self.units = Units.of(p)
         self.data = self.layout.data(p, self.units)
         self.factors = self.layout.factors()

@@ -460,6 +460,18 @@ def test_tenants_leave_in_time_where_the_last_intervals_let_nothing_out(monkeypa
     assert found.rented_energy_kwh[0, :, 18:].max() == pytest.approx(0.0, abs=1e-9)
 
 
+def test_small_residuals_are_reached_in_double_precision(monkeypatch):
+    """Where ties are decided, residuals of 1e-7 are reached; single precision alone stops before, and says so."""
+    case = replace(sample(8, 24, seed=3), curvature_eur_per_kw2h=1e-3)
+    found = clear(case, tolerance=1e-7, max_iterations=20_000)
+    monkeypatch.setattr("market.exchange._SINGLE_REACHES", 0.0)
+    single = clear(case, tolerance=1e-7, max_iterations=20_000)
+
+    assert found.converged
+    assert found.residuals[-1, 1:3].max() <= 1e-7
+    assert single.status == "not_converged"
+
+
 # from where it stood -------------------------------------------------------------------------------------------------
 
 
