@@ -38,9 +38,9 @@ class PeriodSpec(Spec):
     """One price between two local clock times; it may pass midnight."""
 
     from_: Clock = Field(alias="from")
-    """Local clock time at which it begins, in quotes."""
+    """Local clock time at which it begins, in quotes; an interval begins then."""
     to: ClockEnd
-    """Local clock time at which it ends, in quotes; "24:00" is the end of the day."""
+    """Local clock time at which it ends, in quotes, on the grid of intervals; "24:00" is the end of the day."""
     price_eur_per_kwh: Price
     """Price between the two."""
     days: Literal["all", "weekday", "weekend"] = "all"
@@ -53,7 +53,7 @@ class RateSpec(Spec):
     eur_per_kwh: Price | None = None
     """The same at all times."""
     series: Id | None = None
-    """Id of a series of the scenario."""
+    """Id of a series of the scenario that is a price."""
     add_eur_per_kwh: Price = 0.0
     """Added to the series."""
     periods: tuple[PeriodSpec, ...] = ()

@@ -52,11 +52,11 @@ class TimeSpec(Spec):
     """When the simulation begins, how long it lasts, and in which steps."""
 
     start: LocalTime = "2016-07-18T12:00"
-    """Local time of the first interval, in quotes."""
+    """Local time of the first interval, in quotes; the run lies between 1970 and 2200."""
     days: Annotated[int, Field(strict=True, ge=1, le=3660)] = 1
     """Delivery days."""
     interval_minutes: Annotated[int, Field(strict=True, ge=1, le=60)] = 15
-    """Length of an interval; an hour holds a whole number of them."""
+    """Length of an interval; an hour holds a whole number of them, and so does every day of the run, also one on which clocks move by half an hour."""
     time_zone: str = "Europe/Berlin"
     """Name of the time zone as the IANA gives it."""
     delivery_day_start: Clock = Field(default_factory=lambda data: data.get("start", "2000-01-01T00:00")[11:])
