@@ -65,7 +65,71 @@ def key_figures(evidence: Evidence) -> str:
             if not _same(stored, expected):
                 raise Wrong(f"kpis: {name}: {column} is {shown(stored)}, expected {shown(expected)}")
     _members(evidence)
-    return f"{len(this)} headline figures agree with SQL, and every member's bill and curtailed energy with them"
+    _parties(evidence)
+    _beside(evidence)
+    return f"{len(this)} headline figures agree with SQL, and those beside them"
+
+
+BESIDE = {
+    ("member", "bill_eur"): ("eur", MEMBER), ("member", "curtailed_kwh"): ("kWh", BTM), ("day", "community_cost_eur"): ("eur", MEMBER),
+    ("party", "surplus_eur"): ("eur", PHYSICAL),
+}  # fmt: skip
+"""Unit and meter boundary of the figures beside the twenty."""
+
+
+def _beside(evidence: Evidence) -> None:
+    """Check what is told of the figures beside the twenty, but for their values: unit, boundary, and the comparison."""
+    kpis, others = evidence.table("kpis"), '"reference_kpis"'
+    keys = ("kpi", "scope", "entity", "period")
+    told = ", ".join(f"('{scope}', '{kpi}', '{unit}', '{boundary}')" for (scope, kpi), (unit, boundary) in BESIDE.items())  # fmt: skip
+    evidence.none_of(
+        "a figure beside the twenty of another kind, unit, boundary or period than docs/kpis.md says",
+        f"SELECT {', '.join(keys)} FROM {kpis} WHERE scope <> 'community' AND ((scope, kpi, unit, boundary) NOT IN ({told}) "
+        "OR (scope = 'day') = (period = 'run') OR (scope = 'day' AND entity <> 'community'))",
+        keys,
+    )
+    # a day that is in this run alone has no reference
+    source = f"""(SELECT k.*, coalesce(r.value, 'nan'::DOUBLE) AS was, CASE WHEN k.reference = 0 THEN 'nan'::DOUBLE ELSE 100 * k.difference / abs(k.reference) END AS share
+        FROM {kpis} k LEFT JOIN (SELECT kpi, scope, entity, period, value FROM {others}) r USING (kpi, scope, entity, period) WHERE k.scope <> 'community')"""
+    for column, wanted in (("reference", "was"), ("difference", "value - reference"), ("percent", "share")):
+        near = f"abs({column} - ({wanted})) <= {ABSOLUTE!r} + {RELATIVE!r} * abs({wanted})"
+        evidence.none_of(
+            f"kpis: {column} follows from the value and from the reference",
+            f"SELECT {', '.join(keys)} FROM {source} WHERE NOT (isnan({column}) AND isnan({wanted})) AND ({near} AND NOT isnan({column}) AND NOT isnan({wanted})) IS NOT TRUE",
+            keys,
+        )
+
+
+def _parties(evidence: Evidence) -> None:
+    """Check what every party is left with: its balance in the books, less wear and, of the retailer, energy from above."""
+    world = (
+        evidence
+        if evidence.holds("agents")
+        else Evidence(evidence.connection, evidence.folder, "tables", evidence.scenario, evidence.dt_h)
+    )
+
+    def kept(role: str) -> float:
+        return float(evidence.one(f"SELECT {_kept(evidence, world, role)}"))
+
+    above, worn_at_home, worn_in_the_box = _spent(world)
+    wanted = {
+        "members": kept("prosumer") - worn_at_home,
+        "storage_operator": kept("storage") - worn_in_the_box,
+        "aggregators": kept("aggregator"),
+        "retailer": kept("retailer") - above,
+        "dso": kept("dso"),
+        "state": kept("state"),
+        "others": 0.0,
+    }
+    told = dict(
+        evidence.all(f"SELECT entity, value FROM {evidence.table('kpis')} WHERE scope = 'party' ORDER BY entity")
+    )
+    if set(told) != set(wanted):
+        raise Wrong(f"kpis: the parties are {', '.join(sorted(told))}, expected {', '.join(sorted(wanted))}")
+    for party, surplus in wanted.items():
+        value = math.nan if told[party] is None else told[party]
+        if not _same(value, surplus):
+            raise Wrong(f"kpis: surplus_eur of {party} is {shown(value)}, expected {shown(surplus)}")
 
 
 def _members(evidence: Evidence) -> None:
@@ -92,12 +156,6 @@ def _members(evidence: Evidence) -> None:
         FULL JOIN (SELECT period, sum(amount_eur) AS amount FROM {bills} SEMI JOIN {members} USING (agent_id) GROUP BY ALL) b USING (period))"""
     evidence.uphold(
         [Law("a day's community_cost_eur is the sum of its bills", source, ("period",), "value", "amount", ABSOLUTE)]
-    )
-    evidence.none_of(
-        "kpis has a figure beside the twenty that nobody knows",
-        f"SELECT kpi, scope, entity FROM {kpis} WHERE (scope, kpi) NOT IN (('member', 'bill_eur'), ('member', 'curtailed_kwh'), "
-        "('day', 'community_cost_eur'), ('party', 'surplus_eur')) AND scope <> 'community'",
-        ("kpi", "scope", "entity"),
     )
 
 
@@ -253,8 +311,13 @@ def _welfare(books: Evidence, world: Evidence, reference: Evidence) -> dict[str,
 
 def _wealth(books: Evidence, world: Evidence) -> float:
     """Return what everybody together is left with: transfers cancel, energy from above and wear remain."""
-    dt, wear = world.dt_h, float(world.scenario["people"]["battery_wear_eur_per_kwh"])
     transfers = float(books.one(f"SELECT -sum(amount_eur) FROM {books.table('bills')}") or 0.0)
+    return transfers - sum(_spent(world))
+
+
+def _spent(world: Evidence) -> tuple[float, float, float]:
+    """Return what energy from above cost (NaN without a price), and the wear of the members' batteries and of the shared ESS. [eur]"""
+    dt, wear = world.dt_h, float(world.scenario["people"]["battery_wear_eur_per_kwh"])
     above = world.one(
         f"""SELECT sum(spot.value * (m.kw + coalesce(l.kw, 0))) * {dt!r} FROM
             (SELECT time, sum(meter_kw) AS kw FROM {world.table("meters")} GROUP BY time) m
@@ -262,9 +325,9 @@ def _wealth(books: Evidence, world: Evidence) -> float:
             LEFT JOIN (FROM {world.table("series")} WHERE series_id = 'spot') spot USING (time)
             HAVING count(*) = count(spot.value)"""
     )
-    worn = world.one(
+    at_home = world.one(
         f"""SELECT {wear!r} * {dt!r} * coalesce(sum(battery_charge_kw + battery_discharge_kw), 0)
-            + coalesce((SELECT sum(wear_eur) FROM {world.table("storage")}), 0)
         FROM {world.table("meters")} WHERE agent_id NOT IN (SELECT ess_id FROM {world.table("ess")})"""
     )
-    return math.nan if above is None else transfers - float(above) - float(worn)
+    box = world.one(f"SELECT coalesce(sum(wear_eur), 0) FROM {world.table('storage')}")
+    return math.nan if above is None else float(above), float(at_home), float(box)

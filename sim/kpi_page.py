@@ -70,7 +70,7 @@ Rows of scope `community` and entity `community` are the twenty. Beside them sta
 | `day` | `community_cost_eur` of each settlement period |
 
 `ex_post/kpis` has the same figures for the same meters, settled only by the plain sharing rule. `commonwatt certify RUN` computes
-the twenty once more, in SQL, with other code, and bills, curtailed energy and costs of days with them.
+all of them once more, in SQL, with other code.
 """
 
 

@@ -70,7 +70,7 @@ a NaN where a figure is promised, fails.
 | clearings | one is held at every gate and before every hour of re-planning, in time, and forecasts are of that moment; gap = (cost − bound) / max(1, size of the cost) and bound <= cost; `iterations` ends as `clearings` says; converged means residuals within the tolerance, not converged means iterations used up | 1e-9, relative |
 | ledger | every account is an actor of `agents`; every transaction sums to zero in money and energy; the chain of hashes holds; `bills` are the sums of `ledger` | exactly |
 | bills | every posting and every bill follows from meters, positions, rights, series, prices and the tariff; settled positions follow from the sharing rule | one micro-euro, one milli-watt-hour |
-| key figures | the twenty headline figures, bill and curtailed energy of every member and the cost of every period, computed again in SQL | 1e-9, relative |
+| key figures | the twenty headline figures, and those beside them, computed again in SQL | 1e-9, relative |
 
 The checks are made for `tables/`, for `reference/` (all), for `ex_post/` (form, ledger, bills, key figures) and for `unmanaged/`
 (form, meters, power flow); files and manifest are of the whole run.
@@ -89,7 +89,7 @@ Some cells follow from nothing else in the run; the hash in the manifest is all 
 - devices, profiles and aggregators of homes that come from a grid's data set, from a table or by rules, beyond that a device which ran
   exists; batteries are held to the states that they went through;
 - coordinates, lengths, zero-sequence figures, and capacitances too small to move a voltage by 1e-6 pu;
-- `cause`, `shifted_kw` and the surplus of each party, of which the welfare gain is the sum;
+- `cause` and `shifted_kw`; `right_id` and `firm` of a right;
 - versions, wall times and messages in the manifest, and what the content id is the hash of.
 
 ### The hash of a posting
