@@ -102,6 +102,7 @@ def _arrays(
         ("i_n", "rating_a", 1.0),
     ):
         line[name] = [b[column] * factor for _, b in lines]
+    line["i_n"] = np.where(np.isnan(line["i_n"]), np.inf, line["i_n"])  # no rating is known
     line["tan1"] = 0.0
     for name, column, factor in (
         ("u1", "v_from_v", 1.0), ("u2", "v_to_v", 1.0), ("sn", "sn_kva", 1e3), ("uk", "uk_percent", 1e-2), ("pk", "pk_kw", 1e3),
@@ -147,7 +148,7 @@ def _numbers(arrays: dict[str, Any], buses: list[str], branches: list[dict[str, 
     """Refuse a feeder with a figure that is none: power-grid-model would take a NaN for its own default."""
     wanted = {
         "node": ("u_rated",),
-        "line": ("r1", "x1", "c1", "i_n"),
+        "line": ("r1", "x1", "c1"),
         "transformer": ("u1", "u2", "sn", "uk", "pk", "i0", "p0"),
         "source": ("u_ref", "sk", "rx_ratio"),
     }

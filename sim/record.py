@@ -96,6 +96,9 @@ def feeder_tables(feeder: Feeder, source_v_pu: float, monitored: NDArray[np.bool
             "to_bus": [feeder.buses.ids[k] for k in b.to_bus],
             "tap_side": b.tap_side,
             **{name: getattr(b, name) for name in numbers.split()},
+            "rating_a": np.where(
+                np.isfinite(b.rating_a), b.rating_a, np.nan
+            ),  # none known: no limit, not an infinite one
         },
     )
 

@@ -150,7 +150,7 @@ _TABLES = (
         _number("r0_ohm", "ohm", "series resistance, zero sequence; NaN where unknown", POSITIVE, "nan"),
         _number("x0_ohm", "ohm", "series reactance, zero sequence; NaN where unknown", "inductive +", "nan"),
         _number("c0_nf", "nF", "shunt capacitance, zero sequence; NaN where unknown", POSITIVE, "nan"),
-        _number("rating_a", "A", "thermal rating of a line", POSITIVE, "nan"),
+        _number("rating_a", "A", "thermal rating of a line; NaN where none is known: its loading is 0", POSITIVE, "nan"),
         _number("sn_kva", "kVA", "rating of a transformer; NaN for a line, as all figures of transformers", POSITIVE, "nan"),
         _number("v_from_v", "V", "rated voltage at the from-side", POSITIVE, "nan"),
         _number("v_to_v", "V", "rated voltage at the to-side", POSITIVE, "nan"),

@@ -174,6 +174,25 @@ def test_a_home_whose_load_alone_breaks_its_envelope_is_served_and_named(play: R
     assert (owners[kinds == "envelope"] == "A").all()
 
 
+def test_a_line_without_a_rating_has_no_limit(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows what a cable carries: its rating is NaN in the table, its loading 0, and the run is certified."""
+    monkeypatch.setenv("COMMONWATT_CACHE", str(cache))
+    street = shutil.copytree(STREET.parent, tmp_path / "street")
+    branches = street / "feeder" / "branches.csv"
+    rated = branches.read_text(encoding="utf-8")
+    unrated = rated.replace("street 1,street 2,0.0092,0.0037,12,270,", "street 1,street 2,0.0092,0.0037,12,,")
+    assert unrated != rated
+    branches.write_text(unrated, encoding="utf-8")
+    done = run(load(street / "scenario.yaml", days=1), tmp_path / "run")
+
+    of_cable = column(done, "branches", "branch_id") == "cable 2"
+    assert np.isnan(column(done, "branches", "rating_a")[of_cable]).all()
+    assert not column(done, "branch_flows", "loading_percent")[
+        column(done, "branch_flows", "branch_id") == "cable 2"
+    ].any()
+    certified(done)
+
+
 @pytest.mark.parametrize(
     ("add", "feed_in"), [("-0.30", "-0.40"), ("0.0", "0.0")], ids=["negative prices", "nothing for feeding in"]
 )
