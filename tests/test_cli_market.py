@@ -393,6 +393,18 @@ def test_the_terminal_shows_prices_people_and_the_certificate(call):
     assert float(evening[-1]) == pytest.approx(0.15, abs=1e-3)
 
 
+def test_a_result_does_not_replace_its_case(call, tmp_path):
+    """--out that names the case is refused, and the case is as it was."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_bytes((EXAMPLES / "two_agents.yaml").read_bytes())
+    before = mine.read_bytes()
+    code, _, err = call("market", "clear", str(mine), "--out", str(tmp_path / "." / "mine.yaml"))
+
+    assert code == 2
+    assert "it is the case itself" in err
+    assert mine.read_bytes() == before
+
+
 def test_quiet_says_nothing_and_out_keeps_everything(call, tmp_path):
     """--out writes the JSON, whatever the terminal shows."""
     path = tmp_path / "result.json"

@@ -58,6 +58,8 @@ def clear(
     from sim import case as cases
     from sim import clear as clearing
 
+    if out is not None and out.exists() and case.exists() and out.samefile(case):
+        raise typer.BadParameter("it is the case itself, which would be lost; name another file.", param_hint="--out")
     result = clearing.clear(
         cases.load(case, tuple(sets or ()), seed),
         mechanism=mechanism,
