@@ -160,13 +160,13 @@ def _fill_up(down: Counts, remainder: NDArray[Any], total: Counts) -> Counts:
 # -- who gets how much -------------------------------------------------------------------------------------------------
 
 
-def prorata(demand: Counts, generation: Counts, keys: Vector | None = None) -> tuple[Counts, Counts]:  # noqa: ARG001
+def prorata(demand: Counts, generation: Counts, keys: Vector | None = None) -> tuple[Counts, Counts]:  # noqa: ARG001 - rules share one signature
     """Share in proportion to need; ``keys`` are not used."""
     shared = np.minimum(demand.sum(axis=0), generation.sum(axis=0))
     return proportional(demand, shared), proportional(generation, shared)
 
 
-def equal(demand: Counts, generation: Counts, keys: Vector | None = None) -> tuple[Counts, Counts]:  # noqa: ARG001
+def equal(demand: Counts, generation: Counts, keys: Vector | None = None) -> tuple[Counts, Counts]:  # noqa: ARG001 - rules share one signature
     """Give everyone the same, and what one cannot use to the others; ``keys`` are not used.
 
     The water level λ is the largest whole number with Σ min(D_i, λ) <= the shared total; what is then left is less than
@@ -209,7 +209,7 @@ def static_redistribute(demand: Counts, generation: Counts, keys: Vector | None 
     return received, proportional(generation, received.sum(axis=0))
 
 
-def none(demand: Counts, generation: Counts, keys: Vector | None = None) -> tuple[Counts, Counts]:  # noqa: ARG001
+def none(demand: Counts, generation: Counts, keys: Vector | None = None) -> tuple[Counts, Counts]:  # noqa: ARG001 - rules share one signature
     """Share nothing; ``keys`` are not used."""
     return np.zeros_like(demand), np.zeros_like(generation)
 
@@ -234,7 +234,7 @@ def _keys(keys: Vector | None, demand: Counts) -> Vector:
 # -- at what price -----------------------------------------------------------------------------------------------------
 
 
-def mid_market_rate(retail: Vector, feed_in: Vector, demand: Counts, supply: Counts) -> Vector:  # noqa: ARG001
+def mid_market_rate(retail: Vector, feed_in: Vector, demand: Counts, supply: Counts) -> Vector:  # noqa: ARG001 - rules share one signature
     """Return the middle between retail (less the local charge) and feed-in, shape (T,). [eur/kWh]"""
     return np.asarray((retail + feed_in) / 2.0)
 

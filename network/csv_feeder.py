@@ -295,7 +295,7 @@ def _connections(rows: Sequence[Row], index: dict[str, int]) -> Connections:
             columns[field.name] = tuple(row.text(column) for row in rows)
         else:
             columns[field.name] = _numbers(rows, column)
-    return Connections(**columns)  # type: ignore[arg-type]
+    return Connections(**columns)  # type: ignore[arg-type]  # columns of several kinds, by the names of the fields
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

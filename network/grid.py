@@ -218,7 +218,7 @@ def connect(devices: Iterable[Device]) -> Connections:
         else:
             kind = np.intp if field.name in ("bus", "ev_count") else np.float64
             columns[field.name] = np.array([row.get(field.name, 0) for row in rows], dtype=kind)
-    return Connections(**columns)  # type: ignore[arg-type]
+    return Connections(**columns)  # type: ignore[arg-type]  # columns of several kinds, by the names of the fields
 
 
 def _home_of(device: Device, candidates: list[dict[str, str | float]]) -> dict[str, str | float] | None:

@@ -20,10 +20,10 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from sim.case_agents import CurveAgent, Prosumer, SharedStorage
-from sim.case_series import LARGEST, Floats, Series, frame_of, series, steady
+from sim.case_series import LARGEST, Floats, Limit, Series, frame_of, series, steady
 from sim.scenario_base import Id, Spec, Switch
 from sim.scenario_file import Document, Loc, ScenarioError, Source, assign, read
-from sim.scenario_mistakes import in_order, told, with_units
+from sim.scenario_mistakes import in_order, nearest, told, with_units
 
 __all__ = [
     "KINDS",
@@ -57,7 +57,6 @@ def _option(value: Any) -> int | float | str:
 
 Option = Annotated[int | float | str, PlainValidator(_option, json_schema_input_type=float | str)]
 Charge = Annotated[Floats, series(least=0, why="A charge is paid, never received")]
-Limit = Annotated[Floats, series(least=0, why="A limit has no sign; null is no limit", unlimited=True)]
 
 
 class Pair(Spec):
@@ -103,23 +102,6 @@ class Trades(Spec):
             first.setdefault(ends, k)
 
 
-class Prices(Spec):
-    """What the retailer asks and pays, and what local energy is charged."""
-
-    buy_eur_per_kwh: Series
-    """Retail purchase price."""
-    sell_eur_per_kwh: Series
-    """Retail feed-in price, never above the purchase price."""
-    exchange_charge_eur_per_kwh: Charge = steady(0.0)
-    """Paid by the buyer for every kWh bought from a neighbour."""
-    rented_charge_eur_per_kwh: Charge = steady(0.0)
-    """Paid for every kWh taken out of a shared storage."""
-
-    def mistakes(self) -> Iterator[tuple[Loc, str]]:
-        """Refuse money without limit."""
-        yield from _above(self.sell_eur_per_kwh, self.buy_eur_per_kwh)
-
-
 class Retail(Spec):
     """What a retailer asks and pays, for mechanisms that compare with it."""
 
@@ -131,6 +113,15 @@ class Retail(Spec):
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
         """Refuse money without limit."""
         yield from _above(self.sell_eur_per_kwh, self.buy_eur_per_kwh)
+
+
+class Prices(Retail):
+    """What the retailer asks and pays, and what local energy is charged."""
+
+    exchange_charge_eur_per_kwh: Charge = steady(0.0)
+    """Paid by the buyer for every kWh bought from a neighbour."""
+    rented_charge_eur_per_kwh: Charge = steady(0.0)
+    """Paid for every kWh taken out of a shared storage."""
 
 
 def _above(sell: Floats, buy: Floats) -> Iterator[tuple[Loc, str]]:
@@ -249,10 +240,7 @@ def _names_once(section: str, names: Sequence[str]) -> Iterator[tuple[Loc, str]]
 
 
 def _unknown_agent(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    hint = f'did you mean "{near[0]}"?' if near else f"known are {shown or 'none'}"
-    return f'"{name}" is not an agent of the case; {hint}'
+    return f'"{name}" is not an agent of the case; {nearest(name, known)}'
 
 
 def load(path: str | Path, sets: Sequence[str] = (), seed: int | None = None) -> CurvesCase | ProsumersCase:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from sim.case_series import LARGEST, Floats, Series, SeriesFile, series, steady
+from sim.case_series import LARGEST, Floats, Limit, Series, series, steady
 from sim.scenario_base import CONTRADICTION, Efficiency, Id, Spec, Switch
 from sim.scenario_file import Loc
 
@@ -18,7 +18,6 @@ __all__ = [
     "Buffer",
     "CurveAgent",
     "Prosumer",
-    "SeriesFile",
     "SharedStorage",
     "Store",
     "Vehicle",
@@ -40,7 +39,6 @@ Hours = Annotated[float, Field(strict=True, ge=0, le=LARGEST)]
 PerHour = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Load = Annotated[Floats, series(least=0, why="What is generated goes into pv_kw")]
 Generation = Annotated[Floats, series(least=0, why="What is consumed goes into load_kw")]
-Limit = Annotated[Floats, series(least=0, why="A limit has no sign; null is no limit", unlimited=True)]
 Available = Annotated[Floats, series(least=0, most=1, why="It is a share of the power")]
 Slope = Annotated[
     Floats,

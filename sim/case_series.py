@@ -9,7 +9,6 @@ Limits: a CSV file has one line of names and one line per interval, parted by co
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import math
 from collections import Counter
@@ -25,8 +24,9 @@ from pydantic_core import PydanticCustomError
 
 from sim.scenario_base import CONTRADICTION, FileName, Spec
 from sim.scenario_file import Loc
+from sim.scenario_mistakes import nearest, shown
 
-__all__ = ["LARGEST", "Floats", "Frame", "Series", "SeriesFile", "frame_of", "series", "steady"]
+__all__ = ["LARGEST", "Floats", "Frame", "Limit", "Series", "SeriesFile", "frame_of", "series", "steady"]
 
 Floats = NDArray[np.float64]
 
@@ -171,6 +171,9 @@ def series(*, least: float = -LARGEST, most: float = LARGEST, why: str = "", unl
 Series = Annotated[Floats, series()]
 """Any finite figures."""
 
+Limit = Annotated[Floats, series(least=0, why="A limit has no sign; null is no limit", unlimited=True)]
+"""What may be unlimited."""
+
 Found = list[tuple[Loc, str]]
 
 
@@ -180,7 +183,7 @@ def _taken(value: Any, frame: Frame) -> tuple[Callable[[int], tuple[Loc, str]], 
         return (lambda _: ((), "")), [_float(value)], []
     if isinstance(value, list):
         wrong = [(k, one) for k, one in enumerate(value) if not _is_number(one)]
-        found: Found = [((k,), f"must be a number; given {_shown(one)}") for k, one in wrong[:MOST_TOLD]]
+        found: Found = [((k,), f"must be a number; given {shown(one)}") for k, one in wrong[:MOST_TOLD]]
         found += [((), f"has {len(wrong) - MOST_TOLD} more values that are no numbers")] * (len(wrong) > MOST_TOLD)
         if len(value) != frame.steps:
             found.append(((), _length_sentence(len(value), "values", frame)))
@@ -188,7 +191,7 @@ def _taken(value: Any, frame: Frame) -> tuple[Callable[[int], tuple[Loc, str]], 
     if isinstance(value, dict):
         return _column(value, frame)
     kinds = 'a number, a list with one number per interval, or a section with "file" and "column"'
-    return (lambda _: ((), "")), [], [((), f"must be {kinds}; given {_shown(value)}")]
+    return (lambda _: ((), "")), [], [((), f"must be {kinds}; given {shown(value)}")]
 
 
 def _length_sentence(length: int, what: str, frame: Frame) -> str:
@@ -203,7 +206,7 @@ def _column(value: dict[str, Any], frame: Frame) -> tuple[Callable[[int], tuple[
     found += [((), f'needs "{key}"') for key in ("file", "column") if not isinstance(value.get(key), str)]
     factor = value.get("factor", 1.0)
     if not _is_number(factor) or not math.isfinite(_float(factor)):
-        found.append((("factor",), f"must be a finite number; given {_shown(factor)}"))
+        found.append((("factor",), f"must be a finite number; given {shown(factor)}"))
     if found:
         return (lambda _: ((), "")), [], found
     name, column = value["file"], value["column"]
@@ -244,22 +247,13 @@ def _wrong(
 
 
 def _unknown_key(key: str) -> str:
-    near = difflib.get_close_matches(key, KEYS, 1, 0.6)
-    hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(KEYS)}"
-    return f"is not a key here; {hint}"
+    return f"is not a key here; {nearest(key, KEYS)}"
 
 
 def _no_column(column: str, name: str, header: list[str]) -> str:
     if column in header:
         return f'"{column}" stands in the first line of {name} {header.count(column)} times; remove all but one'
-    near = difflib.get_close_matches(column, header, 1, 0.6)
-    hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(header)}"
-    return f'"{column}" is not a column of {name}; {hint}'
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else repr(str(value) if isinstance(value, str) else value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return f'"{column}" is not a column of {name}; {nearest(column, header)}'
 
 
 def steady(value: float | None) -> Any:

@@ -45,4 +45,5 @@ def whole_run(scenario: dict[str, Any]) -> tuple[int, int]:
     begun = start.replace(hour=hours, minute=minutes)
     day = begun if begun <= start else begun - timedelta(days=1)
     end = day + timedelta(days=int(told["days"]))
-    return tuple(round(moment.replace(tzinfo=zone).timestamp() * 1e6) for moment in (start, end))  # type: ignore[return-value]
+    first, last = (round(moment.replace(tzinfo=zone).timestamp() * 1e6) for moment in (start, end))
+    return first, last

@@ -6,13 +6,12 @@ The others are rules that people use, and are compared with everyone alone under
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sim.case import CurvesCase, ProsumersCase
 from sim.clear_result import MarketResult, Verification
+from sim.scenario_mistakes import nearest
 
 __all__ = ["DIVISIONS", "MECHANISMS", "OPTIMAL", "RULES", "TOLERANCE", "ClearError", "clear"]
 
@@ -86,7 +85,7 @@ def clear(
     if not 0.0 < stop < 1.0:
         raise ClearError(f"--tolerance is {stop}; give a number between 0 and 1, such as 1e-4.")
     if divide is not None and divide not in DIVISIONS:
-        raise ClearError(f'--divide: "{divide}" is no rule; {_nearest(divide, DIVISIONS)}')
+        raise ClearError(f'--divide: "{divide}" is no rule; {nearest(divide, DIVISIONS)}')
     for option, wanted in (("--verify", verify), ("--divide", divide is not None)):
         if wanted and name not in OPTIMAL:
             raise ClearError(
@@ -194,10 +193,5 @@ def mechanism_of(case: CurvesCase | ProsumersCase, asked: str | None) -> str:
     usual = "bilateral" if isinstance(case, CurvesCase) and case.trades is not None else known[0]
     name = asked or case.mechanism or usual
     if name not in known:
-        raise ClearError(f'"{name}" is no mechanism for {case.kind}; {_nearest(name, known)}')
+        raise ClearError(f'"{name}" is no mechanism for {case.kind}; {nearest(name, known)}')
     return name
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.6)
-    return f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,9 +107,8 @@ def _figures(story: Story, axis: TimeAxis) -> dict[str, Callable[[], go.Figure]]
             ("power", prices.rent_power, prices.reserve_power),
         ):
             if np.isfinite(rent).any():
-                found[f"rent-{name}"] = lambda rent=rent, reserve=reserve: figures.rents(  # type: ignore[misc]
-                    axis, {"Rent": rent * factor}, np.full(clock.steps, reserve * factor), "store", unit
-                )
+                reserved = np.full(clock.steps, reserve * factor)
+                found[f"rent-{name}"] = partial(figures.rents, axis, {"Rent": rent * factor}, reserved, "store", unit)
     if story.parties:
         found["parties"] = lambda: figures.changes(
             [*(p.name for p in story.parties), "Together"],

@@ -44,7 +44,8 @@ def _pair(now: float, before: float) -> tuple[float | None, float | None]:
     top = max((abs(v) for v in (now, before) if math.isfinite(v)), default=0.0)
     if top == 0 or (math.isfinite(now) and now < 0) or (math.isfinite(before) and before < 0):
         return None, None
-    return tuple(100.0 * v / top if math.isfinite(v) else None for v in (now, before))  # type: ignore[return-value]
+    wide, wide_before = (100.0 * v / top if math.isfinite(v) else None for v in (now, before))
+    return wide, wide_before
 
 
 def _split(text: str) -> tuple[str, str]:

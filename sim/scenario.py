@@ -11,7 +11,6 @@ Everything has a default, so a scenario of a few lines runs; :func:`dump` writes
 
 from __future__ import annotations
 
-import difflib
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from sim.scenario_base import Id, Spec, clock
 from sim.scenario_file import Loc, ScenarioError, Source, assign, read
-from sim.scenario_mistakes import in_order, told, with_units
+from sim.scenario_mistakes import in_order, nearest, told, with_units
 from sim.scenario_money import EMISSION_UNIT, PRICE_UNIT, SeriesSpec, TariffSpec, default_series
 from sim.scenario_people import AggregatorSpec, PeopleSpec
 from sim.scenario_sections import (
@@ -97,7 +96,7 @@ class Scenario(Spec):
         """Equal in content; where it was read from does not count."""
         return isinstance(other, Scenario) and self.model_dump() == other.model_dump()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # Python's way to say that it cannot be hashed
 
     def file(self, name: str) -> Path:
         """Return the path of a file that the scenario names."""
@@ -224,9 +223,7 @@ def _numbers(data: Any, loc: Loc) -> Iterator[tuple[Loc, float]]:
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known) or 'none'}"
-    return f'"{name}" is not a {what} of the scenario; {hint}'
+    return f'"{name}" is not a {what} of the scenario; {nearest(name, known)}'
 
 
 def load(path: str | Path, sets: Sequence[str] = (), seed: int | None = None, days: int | None = None) -> Scenario:

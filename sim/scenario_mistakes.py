@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import UnionType
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from sim.scenario_base import CONTRADICTION
 from sim.scenario_file import Loc, Source
 
-__all__ = ["in_order", "told", "with_units"]
+__all__ = ["in_order", "nearest", "shown", "told", "with_units"]
 
 SENTENCES = {
     "float_type": "must be a number",
@@ -29,6 +29,9 @@ SENTENCES = {
     "model_type": "must be a section with keys and values",
     "model_attributes_type": "must be a section with keys and values",
 }
+
+MOST_NAMES = 12
+"""Names that a message lists."""
 
 UNITS = (
     ("_eur_per_kwh_day", "currency per kWh and day"),
@@ -79,28 +82,30 @@ def told(error: ValidationError, model: type[BaseModel], source: Source, *, with
 
     Without keys, the place alone says which value is meant.
     """
-    found: list[tuple[str, str]] = []
+    found: list[str] = []
     for item in error.errors(include_url=False):
         if item["type"] == "default_factory_not_called":
             continue  # what it would be made of is a mistake of its own
         loc = _in_the_data(item["loc"], source.data, keep_last=item["type"] == "missing")
         if item["type"] == CONTRADICTION:
-            for inner, sentence in item["ctx"]["found"]:
-                place = (*loc, *inner)
-                found.append(
-                    (
-                        source.place(place),
-                        f"{_dotted(place) if with_keys else ''}{sentence}{'' if sentence.endswith(('.', '?')) else '.'}",
-                    )
-                )
+            found += [
+                placed(source, (*loc, *inner), sentence, with_keys=with_keys)
+                for inner, sentence in item["ctx"]["found"]
+            ]
             continue
         unknown = item["type"] == "extra_forbidden"
         name = source.document.name
         sentence = (
             _unknown_key(loc, model, name) if unknown else _sentence(item, loc, _dotted(loc) if with_keys else "", name)
         )
-        found.append((source.place(loc, key=unknown), sentence))
-    return in_order(f"{place}: {sentence}" for place, sentence in found)
+        found.append(f"{source.place(loc, key=unknown)}: {sentence}")
+    return in_order(found)
+
+
+def placed(source: Source, loc: Loc, sentence: str, *, with_keys: bool = True) -> str:
+    """Return a mistake as it is told: its place, its keys, and the sentence with its end."""
+    end = "" if sentence.endswith((".", "?")) else "."
+    return f"{source.place(loc)}: {_dotted(loc) if with_keys else ''}{sentence}{end}"
 
 
 def in_order(mistakes: Iterable[str]) -> list[str]:
@@ -162,20 +167,20 @@ def _sentence(item: Any, loc: Loc, name: str, document: str) -> str:
         hint = next((f" {text}" for ends, text in HINTS if key.endswith(ends)), "")
         return f"{name}must be {than} {bound:g}; given {given:g}.{hint if 'less' in kind or key.endswith(('_pu', '_percent')) else ''}"
     if kind == "literal_error":
-        return f"{name}must be {ctx['expected']}; given {_shown(given)}.{_near(given, ctx['expected'])}"
+        return f"{name}must be {ctx['expected']}; given {shown(given)}.{_near(given, ctx['expected'])}"
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
         tag = str(ctx["discriminator"]).rsplit("|", 1)[-1].strip(" '")
         if kind == "union_tag_not_found":
             return (
                 f'{name}needs "{tag}".'
                 if isinstance(given, dict)
-                else f"{name}must be a section with keys and values; given {_shown(given)}."
+                else f"{name}must be a section with keys and values; given {shown(given)}."
             )
         return f"{name}{tag} must be {ctx['expected_tags']}; given {ctx['tag']!r}.{_near(ctx['tag'], ctx['expected_tags'])}"
     if kind in {"model_type", "model_attributes_type"} and key.endswith("_eur_per_kwh"):
-        return f'{name}must be a number, or a section with "series" or "periods"; given {_shown(given)}.'
+        return f'{name}must be a number, or a section with "series" or "periods"; given {shown(given)}.'
     if kind == "tuple_type" and key in {"kw_peak", "kw", "kwh"}:
-        return f"{name}must be a number or [lowest, highest]; given {_shown(given)}."
+        return f"{name}must be a number or [lowest, highest]; given {shown(given)}."
     if kind == "too_long":
         if loc[:1] == ("storage",):
             return f"{name}there can be one shared storage or none; {ctx['actual_length']} are given. Keep one, or add their sizes up."
@@ -183,19 +188,31 @@ def _sentence(item: Any, loc: Loc, name: str, document: str) -> str:
     if kind == "too_short":
         return f"{name}must have at least {ctx['min_length']} entry; {ctx['actual_length']} are given."
     if kind == "string_pattern_mismatch" and key == "currency":
-        return f'{name}must be three small letters such as "eur"; given {_shown(given)}.'
+        return f'{name}must be three small letters such as "eur"; given {shown(given)}.'
     if kind in {"string_pattern_mismatch", "string_too_short", "string_too_long"}:
-        return f"{name}must be a name of 1 to 120 characters, without space at its ends; given {_shown(given)}."
+        return f"{name}must be a name of 1 to 120 characters, without space at its ends; given {shown(given)}."
     if (
         kind == "float_type"
         and isinstance(given, str)
         and given.replace(",", ".", 1).replace(".", "", 1).strip("-+").isdigit()
     ):
-        return f"{name}must be a number, without quotes and with a decimal point; given {_shown(given)}."
-    return f"{name}{SENTENCES.get(kind, str(item['msg']))}; given {_shown(given)}."
+        return f"{name}must be a number, without quotes and with a decimal point; given {shown(given)}."
+    return f"{name}{SENTENCES.get(kind, str(item['msg']))}; given {shown(given)}."
 
 
-def _shown(value: Any) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return what to say of a name that is not known: the nearest one, or those there are.
+
+    >>> nearest("ana", ["anna", "bert"]), nearest("x", ["anna", "bert"]), nearest("x", [])
+    ('did you mean "anna"?', 'known are anna, bert.', 'known are none.')
+    """
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    more = ", ..." if len(known) > MOST_NAMES else ""
+    return f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known[:MOST_NAMES]) or 'none'}{more}."
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it."""
     text = "nothing" if value is None else repr(str(value) if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 

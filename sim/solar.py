@@ -26,12 +26,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.profile_store import ArrayProfiles, Floats, ProfileError, Profiles
 from sim.profiles_tables import table_profiles
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["cloudiness", "pvlib_profile"]
 
@@ -169,10 +173,10 @@ def _checked(
     return int(later[0])
 
 
-def _typical_air_c(latitude: float, longitude: float, middle: object) -> Floats:
+def _typical_air_c(latitude: float, longitude: float, middle: pd.DatetimeIndex) -> Floats:
     """Return a plausible air temperature by latitude, day of the year and solar hour. Shape (T,). [°C]"""
-    day = np.asarray(middle.dayofyear, dtype=np.float64)  # type: ignore[attr-defined]
-    hour = np.asarray(middle.hour + middle.minute / 60, dtype=np.float64) + longitude / 15  # type: ignore[attr-defined]
+    day = np.asarray(middle.dayofyear, dtype=np.float64)
+    hour = np.asarray(middle.hour + middle.minute / 60, dtype=np.float64) + longitude / 15
     far = abs(latitude)
     mean, season = 27.0 - 0.36 * far, 0.2 * far * math.copysign(1.0, latitude)
     air_c: Floats = (
