@@ -18,7 +18,7 @@ from market.bilateral_problem import Bilateral
 from market.bilateral_repair import links, placed
 from market.bilateral_sides import Draft
 
-__all__ = ["BilateralUnsolved", "solve"]
+__all__ = ["BilateralUnsolved", "optimum", "solve"]
 
 Floats = NDArray[np.float64]
 
@@ -35,8 +35,20 @@ def solve(problem: Bilateral, **solver_options: Any) -> BilateralClearing:
     BilateralUnsolved
         Where the solver gives up.
     """
+    return optimum(problem, **solver_options)[0]
+
+
+def optimum(problem: Bilateral, **solver_options: Any) -> tuple[BilateralClearing, float]:
+    """Return the central optimum as a clearing, and the solver's own least cost, in which nothing is repaired.  [eur]
+
+    Raises
+    ------
+    BilateralUnsolved
+        Where the solver gives up.
+    """
     cp = importlib.import_module("cvxpy")
     p, trouble, beyond = possible(problem)
+    least_eur = 0.0
     partners, curves, slots = links(p), p.curves, 0 if p.stores is None else p.stores.stores
     least, most = p.limits_kw()
     empty = np.zeros((slots, p.n, p.steps))
@@ -76,6 +88,7 @@ def solve(problem: Bilateral, **solver_options: Any) -> BilateralClearing:
             raise BilateralUnsolved(
                 f"the central solver reports {solved.status!r} for {p.n} agents and {p.pairs} pairs."
             )
+        least_eur = float(solved.value)
         trades = np.zeros((p.pairs, p.steps))
         for way, pairs, sold in sides:
             trades[pairs] += way * sold.value
@@ -87,7 +100,7 @@ def solve(problem: Bilateral, **solver_options: Any) -> BilateralClearing:
         p, partners, draft.trades_kw, draft.charge_kw, draft.discharge_kw
     )
     found = certificate(p, partners, trades, charge_kw, discharge_kw, draft.marginal_eur_per_kwh)
-    return clearing(draft, found, trades, charge_kw, discharge_kw, content_kwh, trouble, beyond)
+    return clearing(draft, found, trades, charge_kw, discharge_kw, content_kwh, trouble, beyond), least_eur
 
 
 def _incidence(p: Bilateral) -> Any:

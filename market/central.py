@@ -23,11 +23,20 @@ from market.problem import Problem
 from market.repair import Draft, repair
 from market.splitting import Outcome, cold_start
 
-__all__ = ["CentralProblem", "Comparison", "solve", "verify"]
+__all__ = ["CentralProblem", "CentralUnsolved", "Comparison", "solve", "verify"]
 
 Floats = NDArray[np.float64]
+
+_EXACT, _INEXACT = (
+    1e-6,
+    1e-3,
+)  # share of the money moved that the solver's figures may be off by; the second where it says so
 Expression = Any  # CVXPY's own types do not tell expressions from booleans
 Constraint = Any
+
+
+class CentralUnsolved(RuntimeError):
+    """The central solver found no optimum although there is one."""
 
 
 def _cvxpy() -> Any:
@@ -64,6 +73,7 @@ class CentralProblem:
         self.box_charge_kw = {b: cp.Variable(p.steps, f"box_charge_kw_{b}") for b in self.boxes}
         self.box_discharge_kw = {b: cp.Variable(p.steps, f"box_discharge_kw_{b}") for b in self.boxes}
         self.box_kwh = {b: cp.Variable(p.steps, f"box_kwh_{b}") for b in self.boxes}
+        self.optimum_eur = self.curvature_eur = self.accuracy = float("nan")  # known when it is solved
 
     def net_kw(self, j: int) -> Expression:
         """What each agent puts into shared store j, net."""
@@ -213,10 +223,15 @@ class CentralProblem:
     def solve(self) -> tuple[Draft, Duals, int]:
         """Return the optimum, its prices, and how many iterations it took.
 
+        Afterwards ``optimum_eur`` is the solver's own least cost, without the term that decides ties, which is
+        ``curvature_eur``; ``accuracy`` says to what share of the money that is moved the solver means them.
+
         Raises
         ------
         Infeasible
             Where there is none.
+        CentralUnsolved
+            Where the solver gives up.
         """
         cp, p, dt = _cvxpy(), self.p, self.p.dt_h
         balance, meter, market = self.commercial_balance(), self.meter_balance(), self.exchange_clears()
@@ -234,11 +249,19 @@ class CentralProblem:
         boxes = {b: self.box(b) for b in self.boxes}
         for box in boxes.values():
             constraints += box
-        goal = cp.Minimize(self.flows_eur() + self.rents_eur() + self.curvature())
-        problem = cp.Problem(goal, constraints)
-        problem.solve(solver=cp.CLARABEL)
+        cost, curvature = self.flows_eur() + self.rents_eur(), self.curvature()
+        problem = cp.Problem(cp.Minimize(cost + curvature), constraints)
+        try:
+            problem.solve(solver=cp.CLARABEL)
+        except cp.error.SolverError as error:
+            raise CentralUnsolved(
+                f"the central solver gives up on {p.n} agents and {p.steps} intervals ({error}); numbers of very different "
+                "size are the usual reason."
+            ) from error
         if problem.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
             raise Infeasible(f"no plan exists: the central solver reports {problem.status!r} for {p.n} agents.")
+        self.optimum_eur, self.curvature_eur = float(cost.value), float(np.asarray(curvature.value))
+        self.accuracy = _EXACT if problem.status == cp.OPTIMAL else _INEXACT
         free = p.exchange == "free"
         price = -market.dual_value / dt if free else np.full(p.steps, np.nan)
         value, at_meter = -balance.dual_value / dt, -meter.dual_value / dt
@@ -275,12 +298,28 @@ def solve(problem: Problem) -> Clearing:
     ------
     Infeasible
         Where a store's need or a shared store's firm charge cannot be met.
+    CentralUnsolved
+        Where the solver gives up.
     """
-    check_feasible(problem)
-    draft, duals, iterations = CentralProblem(problem).solve()
-    plan = repair(problem, draft, np.nan_to_num(duals.price_eur_per_kwh))
-    outcome = Outcome(True, iterations, np.zeros((0, 4)), draft, duals, cold_start(problem))
-    return clearing(problem, plan, outcome, bound(problem, plan, duals))
+    return _optimum(problem)[0]
+
+
+def _optimum(p: Problem) -> tuple[Clearing, CentralProblem | None]:
+    """Return the central optimum as a clearing, and the problem as it was solved; None where nobody takes part."""
+    check_feasible(p)
+    whole = CentralProblem(p) if p.n else None
+    draft, duals, iterations = whole.solve() if whole else _nobody(p)
+    plan = repair(p, draft, np.nan_to_num(duals.price_eur_per_kwh))
+    outcome = Outcome(True, iterations, np.zeros((0, 4)), draft, duals, cold_start(p))
+    return clearing(p, plan, outcome, bound(p, plan, duals)), whole
+
+
+def _nobody(p: Problem) -> tuple[Draft, Duals, int]:
+    """Return the optimum of nobody: nothing is done, and nothing costs anything."""
+    flat, own, rented = np.zeros((0, p.steps)), np.zeros((p.stores, 0, p.steps)), np.zeros((p.shared, 0, p.steps))
+    rights, rents = np.zeros((p.shared, 0)), np.zeros(p.shared)
+    duals = Duals(np.full(p.steps, np.nan), flat, flat, np.zeros((p.shared, p.steps)), rents, rents)
+    return Draft(flat, own, own, rented, rented, rights, rights), duals, 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -291,12 +330,23 @@ class Comparison:
     """The solver's answer, repaired and certified in the same way."""
     cost_eur: float
     central_cost_eur: float
+    """Of the solver's answer when it is repaired: never below the optimum."""
+    optimum_eur: float
+    """The solver's own least cost, before anything is repaired, without the term that decides ties."""
+    accuracy_eur: float
+    """What the solver's own figures may be off by."""
     excess_eur: float
-    """Cost less central cost; below 0 where the solver's own repair cost it more."""
+    """Cost less the optimum."""
+    short_eur: float
+    """The optimum less the clearing's bound: what its prices fail by to support the optimum."""
     certified: bool
-    """Whether each one's bound is below the other's cost, as it must be."""
+    """Whether both certificates keep: the bound is not above the optimum, nor the optimum above the cost.  Then the cost is
+    within the clearing's own gap of the optimum.  That is so up to ``accuracy_eur``, and up to what the solver's plan is more
+    uneven than it has to be, which it weighs against cost (curvature)."""
     price_difference_eur_per_kwh: float
     """Largest difference of prices where both trade; elsewhere there are many prices.  NaN where nobody does."""
+    price_interval: int
+    """Where that is; -1 where nobody trades."""
     rent_difference_eur: float
     """Largest difference of what a shared store's scarcity rents bring in, over all that is offered."""
     energy_difference_kwh: float
@@ -306,34 +356,51 @@ class Comparison:
 def verify(problem: Problem, clearing_: Clearing) -> Comparison:
     """Solve the whole problem centrally and compare.
 
-    Plans may differ where several cost the same; costs may not, by more than the certificates say.
+    Plans may differ where several cost the same, and so may prices (:func:`market.price_range.price_range_at`); costs may not,
+    by more than the certificates say.
 
     Raises
     ------
     Infeasible
         Where the problem has no plan.  A clearing that was relaxed belongs to ``attainable(problem)``.
+    CentralUnsolved
+        Where the solver gives up.
     """
-    best = solve(problem)
-    one, two = clearing_, best
+    one, (two, whole) = clearing_, _optimum(problem)
+    optimum, uneven, accuracy = (
+        (whole.optimum_eur, whole.curvature_eur, whole.accuracy) if whole else (0.0, 0.0, _EXACT)
+    )
     sold = [problem.dt_h * np.maximum(c.exchange_kw, 0.0).sum(axis=0) for c in (one, two)]
     traded = np.minimum(*sold) > 1e-3 * max(float(np.maximum(*sold).max(initial=0.0)), 1e-9)
-    prices = np.abs(one.price_eur_per_kwh - two.price_eur_per_kwh)[traded]
+    prices = np.where(traded, np.abs(one.price_eur_per_kwh - two.price_eur_per_kwh), -np.inf)
+    at = int(prices.argmax()) if traded.any() else -1
     rents = [
         c.rent_energy_scarcity_eur_per_kwh * problem.ess_energy_offer_kwh
         + c.rent_power_scarcity_eur_per_kw * problem.ess_power_offer_kw
         for c in (one, two)
     ]
-    slack = 1e-6 * (1.0 + abs(best.cost_eur))  # the solver's own tolerance
+    slack = accuracy * max(1.0, abs(optimum), two.turnover_eur)
+    spread = max(_curvature_eur(problem, one) - uneven, 0.0)
     return Comparison(
-        central=best,
+        central=two,
         cost_eur=one.cost_eur,
-        central_cost_eur=best.cost_eur,
-        excess_eur=one.cost_eur - best.cost_eur,
-        certified=one.bound_eur <= best.cost_eur + slack and best.bound_eur <= one.cost_eur + slack,
-        price_difference_eur_per_kwh=float(prices.max()) if prices.size else float("nan"),
+        central_cost_eur=two.cost_eur,
+        optimum_eur=optimum,
+        accuracy_eur=slack,
+        excess_eur=one.cost_eur - optimum,
+        short_eur=optimum - one.bound_eur,
+        certified=one.bound_eur <= optimum + slack and optimum <= one.cost_eur + spread + slack,
+        price_difference_eur_per_kwh=float(prices[at]) if at >= 0 else float("nan"),
+        price_interval=at,
         rent_difference_eur=float(np.abs(rents[0] - rents[1]).max(initial=0.0)),
         energy_difference_kwh=float(np.abs(sold[0] - sold[1]).max(initial=0.0)),
     )
+
+
+def _curvature_eur(p: Problem, plan: Clearing) -> float:
+    """Return the term that decides ties, of a plan."""
+    flows = (plan.exchange_kw, plan.charge_kw, plan.discharge_kw, plan.rented_charge_kw, plan.rented_discharge_kw)
+    return 0.5 * p.tie_eur_per_kw2h * p.dt_h * sum(float((flow**2).sum()) for flow in flows)
 
 
 def _sum(expression: Expression, axis: int | None = None) -> Expression:

@@ -43,7 +43,7 @@ class Excess:
     sampled: bool
     """True: only some coalitions were asked, and a stronger objection may exist."""
     tried: int
-    """How many were asked; all of them is 2^k - 2."""
+    """How many were asked; all of them is 2^k - 2, and one more where everybody's is asked too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ whether payments balance, and, where players are few, whether a group would rath
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,6 +47,7 @@ _EXCHANGE = ("max_iterations", "gap", "threads")
 _NOTHING_KWH = 1e-12
 _FEW_HOMES, _FEW_CURVES = 5, 8  # players whose coalitions are asked without being told to
 _OWNER = "shared stores"
+_ROUNDING_EUR = 1e-9
 
 
 class MechanismError(ValueError):
@@ -357,7 +358,10 @@ def _exchange_of_homes(before: Alone, problem: Problem, options: dict[str, Any],
 
 
 def _excess(before: Alone, gain: Floats, options: dict[str, Any], seed: int) -> Excess | None:
-    """Ask all coalitions whether they would rather trade by themselves, where they are few."""
+    """Ask all coalitions, everybody's included, whether they would rather trade by themselves, where they are few.
+
+    What everybody together could gain more is the efficiency that the mechanism leaves.
+    """
     curves = before.source if isinstance(before.source, Curves) else None
     limit = options.get("coalitions_up_to")
     if len(gain) > (limit if limit is not None else _FEW_HOMES if curves is None else _FEW_CURVES):
@@ -368,26 +372,55 @@ def _excess(before: Alone, gain: Floats, options: dict[str, Any], seed: int) -> 
     key = "with shared stores" if owner else "without"
     if key not in before.games:
         before.games[key] = (
-            Coalitions.of_values(before.names, lambda mask: _pooled(before.curves, mask))
+            Coalitions.of_values(before.names, lambda mask: _together(before, curves, mask))
             if curves is not None
             else _homes(before, owner)
         )
-    return worst_excess(before.games[key], gain, seed=seed)
-
-
-def _pooled(curves: Curves, mask: int) -> float:
-    """Return what the agents of a coalition would gain in a pool of their own."""
-    rows = [i for i in range(curves.n) if mask >> i & 1]
-    ids = None if curves.agent_ids is None else tuple(curves.agent_ids[i] for i in rows)
-    part = Curves(
-        dt_h=curves.dt_h,
-        a_eur_per_kw2h=curves.a_eur_per_kw2h[rows],
-        b_eur_per_kwh=curves.b_eur_per_kwh[rows],
-        p_min_kw=curves.p_min_kw[rows],
-        p_max_kw=curves.p_max_kw[rows],
-        agent_ids=ids,
+    game = before.games[key]
+    strongest = worst_excess(game, gain, seed=seed)
+    strongest = replace(strongest, tried=strongest.tried + 1)
+    left = game.surplus_eur - float(gain.sum())
+    return (
+        replace(strongest, excess_eur=left, coalition=game.players)
+        if left > strongest.excess_eur + _ROUNDING_EUR + game.error_eur
+        else strongest
     )
-    return -float(clear_pool(part).cost_eur.sum())
+
+
+def _together(before: Alone, curves: Curves, mask: int) -> float:
+    """Return what the agents of a coalition would gain in a pool of their own, beside which the retailer stands.
+
+    Where a charge is on what neighbours trade, they trade only what each would move with the retailer, as in the mechanisms:
+    a pool has one price for both.
+    """
+    rows = [i for i in range(curves.n) if mask >> i & 1]
+    retail = before.retail
+    if (
+        retail is None
+        or (retail.charge > 0.0).any()
+        or np.ptp(retail.buy, axis=0).any()
+        or np.ptp(retail.sell, axis=0).any()
+    ):
+        return -float(clear_pool(_part(before.curves, rows)).cost_eur.sum())
+    reach = np.maximum(np.abs(curves.p_min_kw[rows]), np.abs(curves.p_max_kw[rows])).sum(axis=0)
+    none = np.zeros_like(reach)
+    columns = [  # whoever sells to the coalition at the retail price, and whoever buys from it
+        np.vstack([of_agents[rows], of_seller, of_buyer])
+        for of_agents, of_seller, of_buyer in (
+            (curves.a_eur_per_kw2h, none, none),
+            (curves.b_eur_per_kwh, retail.buy[0], retail.sell[0]),
+            (curves.p_min_kw, none, -reach),
+            (curves.p_max_kw, reach, none),
+        )
+    ]
+    cost = float(clear_pool(Curves.plain(*columns, dt_h=curves.dt_h)).cost_eur.sum())
+    return float(before.cost_eur[rows].sum()) - cost
+
+
+def _part(curves: Curves, rows: list[int]) -> Curves:
+    """Return the curves of some agents."""
+    names = ("a_eur_per_kw2h", "b_eur_per_kwh", "p_min_kw", "p_max_kw")
+    return Curves(dt_h=curves.dt_h, **{name: getattr(curves, name)[rows] for name in names})
 
 
 def _homes(before: Alone, owner: bool) -> Any:

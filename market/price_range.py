@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from market.coalition import Clearings
 from market.linear_program import Columns, LinearProgram
 from market.payments import paid_at
+from market.problem import Problem
 
-__all__ = ["LARGEST", "PriceRange", "price_range"]
+__all__ = ["LARGEST", "PriceRange", "price_range", "price_range_at"]
 
 Floats = NDArray[np.float64]
 
@@ -65,22 +66,48 @@ def price_range(market: Clearings) -> PriceRange | None:
     for i in range(len(market.players)):
         towards = _position(program, market, i)
         for sign, out in ((1.0, most), (-1.0, least)):
-            out[i] = _end(program, market, i, sign * towards, base)
+            prices = program.prices(_multipliers(program, sign * towards, base))
+            out[i] = paid_at(market, *prices)[i]
     return PriceRange(np.minimum(least, most), np.maximum(least, most), base[0])
 
 
-def _end(
-    program: LinearProgram, market: Clearings, i: int, direction: Floats, base: tuple[float, Floats, Floats]
-) -> float:
-    """Return what player i pays at the prices that a small step in a direction leaves."""
+def price_range_at(problem: Problem, interval: int) -> tuple[float, float] | None:
+    """Return the least and the largest price of the exchange in an interval at which the optimum is an equilibrium.
+
+    None where the program is too large or has no solution, or nobody may trade.
+
+    Examples
+    --------
+    Anna has as much too much as Ben needs; any price between the retailer's 0.08 and 0.30 clears:
+
+    >>> case = Problem.plain([[0.0], [2.0]], [[2.0], [0.0]], 0.30, 0.08, dt_h=1.0)
+    >>> [round(price, 9) for price in price_range_at(case, 0)]
+    [0.08, 0.3]
+    """
+    if problem.n == 0 or problem.exchange != "free" or Columns.count(problem) > LARGEST:
+        return None
+    program = LinearProgram(problem)
+    base = program.found(np.zeros(program.coupled))
+    if base is None:
+        return None
+    direction = np.zeros(program.coupled)
+    direction[program.trade[interval]] = 1.0
+    low, high = (
+        float(program.prices(_multipliers(program, sign * direction, base))[0][interval]) for sign in (-1.0, 1.0)
+    )
+    return min(low, high), max(low, high)
+
+
+def _multipliers(program: LinearProgram, direction: Floats, base: tuple[float, Floats, Floats]) -> Floats:
+    """Return optimal multipliers of (1), those that a small step in a direction leaves."""
     for step in (_STEP, 1e-2 * _STEP, 1e-4 * _STEP):
         moved = program.found(step * direction)
         if moved is not None:
             value, multiplier, _ = moved
             here = value - step * float(direction @ multiplier)  # the dual value of these multipliers at b
             if here >= base[0] - _SAME * max(1.0, abs(base[0])):
-                return float(paid_at(market, *program.prices(multiplier))[i])
-    return float(paid_at(market, *program.prices(base[1]))[i])
+                return multiplier
+    return base[1]
 
 
 def _position(program: LinearProgram, market: Clearings, i: int) -> Floats:

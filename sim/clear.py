@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from sim.case import CurvesCase, ProsumersCase
-from sim.clear_result import MarketResult, Verification
+from sim.clear_result import MarketResult
 from sim.scenario_mistakes import nearest
 
 __all__ = ["DIVISIONS", "MECHANISMS", "OPTIMAL", "RULES", "TOLERANCE", "ClearError", "clear"]
@@ -102,7 +102,7 @@ def clear(
     if case.options:
         raise ClearError(f"options are given ({', '.join(case.options)}), and {name} has none.")
     way = {"exchange": _exchange, "pool": _pool, "bilateral": _pairs}[name]
-    return way(case, _Asked(divide, verify, stop, max(1e-4, 10.0 * stop)))
+    return way(case, _Asked(divide, verify, stop))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +112,6 @@ class _Asked:
     divide: str | None
     verify: bool
     tolerance: float
-    agree: float
-    """Relative difference at which a verification still agrees."""
 
 
 def _exchange(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
@@ -128,8 +126,7 @@ def _exchange(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
         division = divided_prosumers(problem, owners_of(case), asked.divide, seed=case.seed, tolerance=asked.tolerance)
         result = result.model_copy(update={"division": division})
     if asked.verify:
-        checked = verified(problem, found, asked.agree) if case.agents else _nobody(asked)
-        result = result.model_copy(update={"verification": checked})
+        result = result.model_copy(update={"verification": verified(problem, found)})
     return result
 
 
@@ -151,23 +148,8 @@ def _pool(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
         result = result.model_copy(update={"division": division})
     bound = result.certificate.bound_eur
     if asked.verify and bound is not None:
-        checked = pool_verified(curves, pool, bound, asked.agree) if case.agents else _nobody(asked)
-        result = result.model_copy(update={"verification": checked})
+        result = result.model_copy(update={"verification": pool_verified(curves, pool, bound)})
     return result
-
-
-def _nobody(asked: _Asked) -> Verification:
-    """Return what there is to compare where nobody takes part: nothing costs nothing."""
-    return Verification(
-        by="central",
-        agrees=True,
-        tolerance=asked.agree,
-        cost_eur=0.0,
-        cost_above_eur=0.0,
-        bound_below_eur=0.0,
-        price_difference_eur_per_kwh=None,
-        power_difference_kw=None,
-    )
 
 
 def _pairs(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
@@ -183,7 +165,7 @@ def _pairs(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
         raise ClearError("--divide goes with exchange and pool; in bilateral every pair agrees on its own price.")
     result, problem, found = by_pairs(case, case.trades, asked.tolerance)
     if asked.verify:
-        return result.model_copy(update={"verification": pairs_verified(problem, found, asked.agree)})
+        return result.model_copy(update={"verification": pairs_verified(problem, found)})
     return result
 
 

@@ -17,9 +17,12 @@ from sim.case import CurvesCase, Retail
 from sim.case_arrays import curves_of
 from sim.clear_result import AgentResult, Certificate, MarketResult, Verification, figure, figures
 
-__all__ = ["PoolInfeasible", "alone_eur", "by_pool", "curve_agents", "least_eur", "pool_verified"]
+__all__ = ["PoolInfeasible", "alone_eur", "by_pool", "curve_agents", "least_eur", "pool_verified", "verification"]
 
 Floats = NDArray[np.float64]
+
+ACCURACY = 1e-6
+"""Share of the money that is moved that a solver's figures may be off by."""
 
 
 class PoolInfeasible(RuntimeError):
@@ -158,26 +161,45 @@ def _cvxpy() -> Any:
     return cvxpy
 
 
-def pool_verified(curves: Curves, pool: Pool, bound_eur: float, tolerance: float) -> Verification:
+def pool_verified(curves: Curves, pool: Pool, bound_eur: float) -> Verification:
     """Solve the pool as one quadratic program and compare."""
+    price, power, best = _whole(curves) if curves.n else (pool.price_eur_per_kwh, pool.power_kw, 0.0)
+    cost = float(pool.cost_eur.sum())
+    traded = np.abs(pool.power_kw).sum(axis=0) > 1e-9
+    off = np.where(traded, np.abs(price - pool.price_eur_per_kwh), -np.inf)
+    at = int(off.argmax()) if traded.any() else None
+    moved = float(curves.dt_h * np.abs(np.nan_to_num(pool.price_eur_per_kwh) * pool.power_kw).sum())
+    return verification(
+        cost,
+        bound_eur,
+        best,
+        moved,
+        price_difference_eur_per_kwh=None if at is None else figure(off[at]),
+        price_difference_interval=at,
+        power_difference_kw=figure(np.abs(pool.power_kw - power).max(initial=0.0)),
+    )
+
+
+def verification(cost_eur: float, bound_eur: float, optimum_eur: float, moved_eur: float, **more: Any) -> Verification:
+    """Return whether cost and bound hold the optimum between them; ``moved_eur`` is the money beside which the solver is exact."""
+    slack = ACCURACY * max(1.0, abs(optimum_eur), moved_eur)
+    return Verification(
+        by="central",
+        agrees=bound_eur <= optimum_eur + slack and optimum_eur <= cost_eur + slack,
+        tolerance=slack / max(1.0, abs(optimum_eur)),
+        cost_eur=figure(optimum_eur),
+        cost_above_eur=figure(cost_eur - optimum_eur),
+        bound_below_eur=figure(optimum_eur - bound_eur),
+        **more,
+    )
+
+
+def _whole(curves: Curves) -> tuple[Floats, Floats, float]:
+    """Return price, powers and least cost of the pool as one quadratic program."""
     cp = _cvxpy()
     power = cp.Variable(curves.p_min_kw.shape)
     rate = cp.sum(cp.multiply(0.5 * curves.a_eur_per_kw2h, cp.square(power)) + cp.multiply(curves.b_eur_per_kwh, power))
     balance = cp.sum(power, axis=0) == 0
     whole = cp.Problem(cp.Minimize(curves.dt_h * rate), [balance, power >= curves.p_min_kw, power <= curves.p_max_kw])
     whole.solve(solver=cp.CLARABEL)
-    cost, best = float(pool.cost_eur.sum()), float(whole.value)
-    size = tolerance * max(1.0, abs(best))
-    price = -np.asarray(balance.dual_value) / curves.dt_h
-    traded = np.abs(pool.power_kw).sum(axis=0) > 1e-9
-    off = np.abs(price - pool.price_eur_per_kwh)[traded]
-    return Verification(
-        by="central",
-        agrees=bool(abs(cost - best) <= size and abs(best - bound_eur) <= size),
-        tolerance=tolerance,
-        cost_eur=figure(best),
-        cost_above_eur=figure(cost - best),
-        bound_below_eur=figure(best - bound_eur),
-        price_difference_eur_per_kwh=figure(off.max()) if off.size else None,
-        power_difference_kw=figure(np.abs(pool.power_kw - power.value).max(initial=0.0)),
-    )
+    return -np.asarray(balance.dual_value) / curves.dt_h, np.asarray(power.value), float(whole.value)

@@ -45,6 +45,9 @@ Needs = Literal["raise", "relax"]
 MOST = 20_000
 """Iterations after which a clearing gives up."""
 
+NOTICED = 1e-4
+"""A difference of a price that is looked into. [eur/kWh]"""
+
 
 @dataclass(frozen=True, slots=True)
 class Owners:
@@ -265,22 +268,24 @@ def _storages(case: ProsumersCase, found: Clearing, owners: Sequence[str], money
     return tuple(storages)
 
 
-def verified(problem: Problem, found: Clearing, tolerance: float) -> Verification:
+def verified(problem: Problem, found: Clearing) -> Verification:
     """Solve the same problem as one and compare; takes seconds for small cases, minutes for large ones."""
     from market.central import verify
+    from market.price_range import price_range_at
 
     compared = verify(problem, found)
-    best, optimum = compared.central, compared.central_cost_eur
-    size = tolerance * max(1.0, abs(optimum))
-    below = optimum - found.bound_eur
+    apart, at = compared.price_difference_eur_per_kwh, compared.price_interval
+    between = price_range_at(problem, at) if apart > NOTICED else None
     return Verification(
         by="central",
-        agrees=bool(compared.certified and abs(compared.excess_eur) <= size and below <= size),
-        tolerance=tolerance,
-        cost_eur=figure(optimum),
+        agrees=compared.certified,
+        tolerance=compared.accuracy_eur / max(1.0, abs(compared.optimum_eur)),
+        cost_eur=figure(compared.optimum_eur),
         cost_above_eur=figure(compared.excess_eur),
-        bound_below_eur=figure(below),
-        price_difference_eur_per_kwh=figure(compared.price_difference_eur_per_kwh),
-        power_difference_kw=figure(np.abs(found.exchange_kw - best.exchange_kw).max(initial=0.0)),
+        bound_below_eur=figure(compared.short_eur),
+        price_difference_eur_per_kwh=figure(apart),
+        price_difference_interval=at if at >= 0 else None,
+        price_range_eur_per_kwh=None if between is None else figures(np.array(between)),
+        power_difference_kw=figure(np.abs(found.exchange_kw - compared.central.exchange_kw).max(initial=0.0)),
         rent_difference_eur=figure(compared.rent_difference_eur),
     )

@@ -9,7 +9,7 @@ from market.bilateral import Bilateral, BilateralClearing, clear
 from market.fairness import fairness
 from sim.case import CurvesCase, Trades
 from sim.case_arrays import curves_of, graph_of
-from sim.clear_curves import alone_eur, curve_agents
+from sim.clear_curves import alone_eur, curve_agents, verification
 from sim.clear_exchange import looks
 from sim.clear_result import Certificate, MarketResult, Trade, Verification, figure, figures
 
@@ -103,24 +103,21 @@ def _mean_price(price: Floats, power: Floats) -> Floats:
     return np.where(total > 0.0, paid / np.where(total > 0.0, total, 1.0), np.nan)
 
 
-def pairs_verified(problem: Bilateral, found: BilateralClearing, tolerance: float) -> Verification:
+def pairs_verified(problem: Bilateral, found: BilateralClearing) -> Verification:
     """Solve the same market as one problem and compare."""
-    from market.bilateral_central import solve
+    from market.bilateral_central import optimum
 
-    best = solve(problem)
-    size = tolerance * max(1.0, abs(best.cost_eur))
-    above, below = found.cost_eur - best.cost_eur, best.cost_eur - found.bound_eur
+    best, least_eur = optimum(problem)
     traded = np.minimum(np.abs(found.trades_kw), np.abs(best.trades_kw)) > 1e-3 * np.abs(best.trades_kw).max(
         initial=0.0
     )
     off = np.abs(found.price_eur_per_kwh - best.price_eur_per_kwh)[traded]
-    return Verification(
-        by="central",
-        agrees=bool(abs(above) <= size and -1e-6 * max(1.0, abs(best.cost_eur)) <= below <= size),
-        tolerance=tolerance,
-        cost_eur=figure(best.cost_eur),
-        cost_above_eur=figure(above),
-        bound_below_eur=figure(below),
+    moved = problem.curves.dt_h * np.abs(np.nan_to_num(found.price_eur_per_kwh) * found.trades_kw).sum()
+    return verification(
+        found.cost_eur,
+        found.bound_eur,
+        least_eur,
+        float(moved),
         price_difference_eur_per_kwh=figure(off.max()) if off.size else None,
         power_difference_kw=figure(np.abs(found.power_kw - best.power_kw).max(initial=0.0)),
     )

@@ -251,17 +251,24 @@ class Verification(_Part):
     by: str
     """Who solved it."""
     agrees: bool
-    """Whether cost and bound are within the tolerance of the optimum."""
+    """Whether the certificate keeps: the bound is not above the optimum, and the optimum not above the plan's cost, which is then within
+    its own certified gap of the optimum."""
     tolerance: float
-    """Relative."""
+    """What the solver's own figures may be off by, relative to its cost (to 1 where that is less)."""
     cost_eur: Figure
-    """Of the optimum."""
+    """Of the optimum, as the solver has it: nothing in it is repaired, and the term that decides ties is not in it."""
     cost_above_eur: Figure
-    """By how much the market's plan costs more."""
+    """By how much the market's plan costs more; certificate.gap_eur says at most how much."""
     bound_below_eur: Figure
-    """By how much the bound from the market's prices is below the optimum: what the prices are off by, in money."""
+    """By how much the bound from the market's prices is below the optimum: what the prices fail by to support it, in money. Where it is
+    nothing, they are prices of the optimum, whatever the solver's are."""
     price_difference_eur_per_kwh: Figure
     """Largest difference of the price in intervals in which energy is traded; prices need not be unique."""
+    price_difference_interval: int | None = None
+    """Where that is; pairs may have it anywhere."""
+    price_range_eur_per_kwh: Figures | None = None
+    """The least and the largest price of the optimum in that interval; null where the two agree, where the market is too large to look,
+    or where prices are no multipliers of a linear program (pool, pairs)."""
     power_difference_kw: Figure
     """Largest difference of what an agent brings to market; plans need not be unique."""
     rent_difference_eur: Figure = None

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from market.central import solve
+from market.central import CentralUnsolved, solve, verify
 from market.exchange import Infeasible, Problem, clear
 from market.laws import broken_laws
+from market.price_range import price_range_at
 from market.sample import sample
 
 CASES = [(9, 24, 0, "free"), (14, 24, 3, "free"), (19, 24, 1, "zero"), (19, 24, 5, "free")]
@@ -155,3 +156,57 @@ def test_a_whole_community_for_a_whole_day():
     assert found.bound_eur <= best.cost_eur
     assert found.cost_eur == pytest.approx(best.cost_eur, rel=2.5e-3)
     assert found.gap <= 5e-3
+
+
+# the comparison -------------------------------------------------------------------------------------------------------
+
+
+def neighbours(**more):
+    """One with 2 kW too many, one with 2 kW too few, for an hour: every price between the retailer's is one of the optimum."""
+    return Problem.plain([[0.0], [2.0]], [[2.0], [0.0]], 0.30, 0.08, dt_h=1.0, **more)
+
+
+def test_nobody_has_an_optimum():
+    """Nothing is done, nothing costs anything, a shared store that nobody rents in is there or not; the comparison agrees."""
+    for shared in (0, 1):
+        case = Problem.plain(np.zeros((0, 3)), np.zeros((0, 3)), 0.3, 0.08, dt_h=1.0, shared=shared, stores=shared)
+        best, checked = solve(case), verify(case, clear(case))
+
+        assert (best.cost_eur, best.exchange_kw.shape, best.right_power_kw.shape) == (0.0, (0, 3), (shared, 0))
+        assert (checked.certified, checked.optimum_eur, checked.price_interval) == (True, 0.0, -1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_comparison_is_sharp_and_never_fails_by_chance(seed):
+    """At three tolerances, with prices below 0 too: both certificates keep, and a figure that is off by more than the solver is noticed."""
+    case = sample(5, 12, seed=seed, exchange="zero" if seed % 4 == 3 else "free")
+    if seed % 2:
+        case = replace(case, buy_eur_per_kwh=case.buy_eur_per_kwh - 0.25, sell_eur_per_kwh=case.sell_eur_per_kwh - 0.3)
+    for tolerance in (1e-2, 1e-3, 1e-4):
+        found = clear(case, tolerance=tolerance, max_iterations=20_000)
+        checked = verify(case, found)
+
+        assert checked.certified
+        assert checked.accuracy_eur <= 1e-4
+        assert checked.excess_eur <= found.gap_eur + checked.accuracy_eur
+        assert not verify(case, replace(found, bound_eur=checked.optimum_eur + 3 * checked.accuracy_eur)).certified
+        assert not verify(case, replace(found, cost_eur=checked.optimum_eur - 0.01)).certified
+
+
+def test_the_prices_of_an_interval_that_support_the_optimum():
+    """With as much for sale as is needed any price between the retailer's does, with less only the dearer one; nobody trades: no prices."""
+    assert price_range_at(neighbours(), 0) == pytest.approx((0.08, 0.30))
+    assert price_range_at(replace(neighbours(), pv_kw=np.array([[1.0], [0.0]])), 0) == pytest.approx((0.30, 0.30))
+    assert price_range_at(neighbours(exchange="zero"), 0) is None
+
+
+def test_a_solver_that_gives_up_is_told(monkeypatch):
+    """As a sentence, not as the solver's own exception."""
+    import cvxpy
+
+    def broken(self, **_):
+        raise cvxpy.error.SolverError("Solver 'CLARABEL' failed")
+
+    monkeypatch.setattr(cvxpy.Problem, "solve", broken)
+    with pytest.raises(CentralUnsolved, match="gives up on 2 agents"):
+        solve(neighbours())
