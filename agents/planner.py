@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from agents.fleet import BATTERY, SLOTS
 from agents.storage_operator import Box, Offer
 from market.exchange import Exchange, Problem
+from market.penalty import enough_penalty_eur_per_kwh, least_penalty_eur_per_kwh
 from storage.store import Store
 
 __all__ = ["BREACH_PENALTY_EUR_PER_KWH", "Retail", "SharedStorage", "problem"]
@@ -24,7 +25,7 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 BREACH_PENALTY_EUR_PER_KWH = 5.0
-"""Above any price a home could gain by breaking its envelope, so that it only breaks where it must."""
+"""What leaving an envelope costs in the clearing; more where prices are so high that a home could gain by it. It only leaves where it must."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,28 +88,32 @@ def problem(
     wear = np.zeros((SLOTS, r))
     wear[BATTERY] = battery_wear_eur_per_kwh
     ess = _rented(shared, r, steps)
+    penalized: dict[str, Any] = {
+        "buy_eur_per_kwh": retail.buy_eur_per_kwh,
+        "sell_eur_per_kwh": retail.sell_eur_per_kwh,
+        "import_limit_kw": rows(import_limit_kw),
+        "export_limit_kw": rows(export_limit_kw),
+        "store_charge_max_kw": rows(stores.charge_max_kw),
+        "store_discharge_max_kw": rows(stores.discharge_max_kw),
+        "store_efficiency_charge": columns(stores.efficiency_charge, 1.0),
+        "store_efficiency_discharge": columns(stores.efficiency_discharge, 1.0),
+        "store_retention": columns(stores.retention, 1.0),
+        "store_wear_eur_per_kwh": wear,
+    }
+    least = least_penalty_eur_per_kwh(**penalized)
     return Problem(
         agent_ids=names,
         dt_h=dt_h,
         load_kw=rows(load_kw),
         pv_kw=rows(pv_kw),
-        buy_eur_per_kwh=retail.buy_eur_per_kwh,
-        sell_eur_per_kwh=retail.sell_eur_per_kwh,
+        **penalized,
         exchange_charge_eur_per_kwh=retail.exchange_charge_eur_per_kwh,
         rented_charge_eur_per_kwh=retail.rented_charge_eur_per_kwh,
-        import_limit_kw=rows(import_limit_kw),
-        export_limit_kw=rows(export_limit_kw),
-        breach_penalty_eur_per_kwh=BREACH_PENALTY_EUR_PER_KWH,
-        store_charge_max_kw=rows(stores.charge_max_kw),
-        store_discharge_max_kw=rows(stores.discharge_max_kw),
+        breach_penalty_eur_per_kwh=enough_penalty_eur_per_kwh(least, BREACH_PENALTY_EUR_PER_KWH),
         store_energy_min_kwh=rows(stores.energy_min_kwh),
         store_energy_max_kwh=rows(stores.energy_max_kwh),
         store_initial_kwh=columns(initial_kwh, 0.0),
-        store_efficiency_charge=columns(stores.efficiency_charge, 1.0),
-        store_efficiency_discharge=columns(stores.efficiency_discharge, 1.0),
-        store_retention=columns(stores.retention, 1.0),
         store_drain_kwh=rows(stores.drain_kwh),
-        store_wear_eur_per_kwh=wear,
         access=np.ones((m, r), dtype=bool),
         exchange=exchange,
         pinned_exchange_kw=pinned_exchange_kw,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from market.bound import Bound, bound
 from market.feasible import Infeasible, attainable, broken_needs, check_feasible
 from market.problem import Exchange, Problem, ProblemError
-from market.repair import Plan, plan_cost_eur, repair
+from market.repair import Draft, Plan, repair
 from market.splitting import Outcome, Splitting, Warm
 
 __all__ = ["Clearing", "Exchange", "Infeasible", "Problem", "ProblemError", "Warm", "attainable", "clear", "clearing"]
@@ -61,7 +61,9 @@ class Clearing(Plan):
     dual_asymmetry_eur_per_kwh: float
     """Largest difference between two prices of one trade: 0 by construction, since everybody trades at the pool's price."""
     netting_cost_eur: float
-    """What it costs that own stores do not charge and discharge at once where negative prices would pay for it; at least."""
+    """What it costs that stores and tenants do not charge and discharge at once where negative prices would pay for it, at most: the
+    relaxed optimum may, a plan cannot.  The least of two upper estimates, ``gap_eur`` and what the energy that the iteration
+    burned is paid for at the feed-in price; above 0 wherever it burned any and the plan costs more than the bound."""
     price_eur_per_kwh: Floats
     """Price of the exchange; NaN where nobody can trade (exchange pinned or zero, no agents).  Shape (T,)."""
     rent_energy_scarcity_eur_per_kwh: Floats
@@ -190,7 +192,7 @@ def clearing(
         payment_eur=certificate.payment_eur,
         owner_income_eur=certificate.owner_income_eur,
         dual_asymmetry_eur_per_kwh=0.0,
-        netting_cost_eur=_netting_cost_eur(p, plan, outcome),
+        netting_cost_eur=_netting_cost_eur(p, outcome.draft, certificate.cost_eur - certificate.bound_eur),
         price_eur_per_kwh=certificate.price_eur_per_kwh,
         rent_energy_scarcity_eur_per_kwh=np.where(unpriced, 0.0, np.maximum(duals.rent_energy_eur_per_kwh, 0.0)),
         rent_power_scarcity_eur_per_kw=np.where(unpriced, 0.0, np.maximum(duals.rent_power_eur_per_kw, 0.0)),
@@ -202,12 +204,24 @@ def clearing(
     )
 
 
-def _netting_cost_eur(p: Problem, plan: Plan, outcome: Outcome) -> float:
-    """Return how much less the plan would cost if own stores charged and discharged at once where the iteration had them."""
-    draft = outcome.draft
-    if min(p.buy_eur_per_kwh.min(initial=0.0), p.sell_eur_per_kwh.min(initial=0.0)) >= 0.0:
+def _netting_cost_eur(p: Problem, draft: Draft, gap_eur: float) -> float:
+    """Return the least of two upper estimates: the gap, and what the energy that the iteration burned would have earned.
+
+    A plan could keep all contents and draw that much less; what it then is not paid for is no more than the deepest price.
+    """
+    paid = np.maximum(-p.sell_eur_per_kwh, 0.0)
+    if not paid.any():
         return 0.0
-    if np.minimum(draft.charge_kw, draft.discharge_kw).max(initial=0.0) <= 0.0:
-        return 0.0
-    burning = repair(p, draft, outcome.duals.price_eur_per_kwh, burning=True)
-    return max(0.0, float((plan_cost_eur(p, plan) - plan_cost_eur(p, burning)).sum()))
+    rated = (p.store_charge_max_kw, p.store_discharge_max_kw, p.store_efficiency_charge, p.store_efficiency_discharge)
+    burned = _burned_kw(np.minimum(draft.charge_kw, rated[0]), np.minimum(draft.discharge_kw, rated[1]), *rated[2:])
+    burned += _burned_kw(draft.rented_charge_kw, draft.rented_discharge_kw, p.ess_efficiency_charge[:, None],
+                         p.ess_efficiency_discharge[:, None])  # fmt: skip
+    return max(0.0, min(gap_eur, p.dt_h * float((paid * burned).sum())))
+
+
+def _burned_kw(charge: Floats, discharge: Floats, into: Floats, out: Floats) -> Floats:
+    """Return how much less stores would draw if they changed their contents as much without burning.  Shape (n, T)."""
+    c, d, eta_c, eta_d = np.maximum(charge, 0.0), np.maximum(discharge, 0.0), into[..., None], out[..., None]
+    gain = eta_c * c - d / eta_d
+    burned: Floats = (c - d - np.where(gain > 0.0, gain / eta_c, gain * eta_d)).sum(axis=0)
+    return burned

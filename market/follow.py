@@ -24,13 +24,9 @@ Floats = NDArray[np.float64]
 @njit(**EXACT)
 def follow_own(
     dt_h: float, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats, drain: Floats, initial: Floats,
-    efficiency_c: Floats, efficiency_d: Floats, retention: Floats, burning: bool, charge: Floats, discharge: Floats,
-    energy: Floats,
+    efficiency_c: Floats, efficiency_d: Floats, retention: Floats, charge: Floats, discharge: Floats, energy: Floats,
 ) -> None:  # fmt: skip
-    """Run every store of everybody: change ``charge`` and ``discharge`` in place, fill ``energy`` (K, n, T + 1).
-
-    With ``burning`` a store keeps what it was to charge and discharge at once, wherever its content allows that.
-    """
+    """Run every store of everybody: change ``charge`` and ``discharge`` in place, fill ``energy`` (K, n, T + 1)."""
     stores, agents, steps = charge.shape
     low, high = np.empty(steps + 1), np.empty(steps + 1)
     for k in range(stores):
@@ -42,13 +38,11 @@ def follow_own(
             for t in range(steps):
                 rest = kept * content - drain[k, i, t]
                 into, out = min(max(charge[k, i, t], 0.0), c_max[t]), min(max(discharge[k, i, t], 0.0), d_max[t])
-                gain = e1 * into - e2 * out
-                if not (burning and low[t + 1] <= rest + gain <= high[t + 1]):
-                    net = into - out
-                    gain = (e1 if net > 0.0 else e2) * net
-                    gain = min(max(rest + gain, low[t + 1]), high[t + 1]) - rest
-                    into = min(gain / e1, c_max[t]) if gain > 0.0 else 0.0
-                    out = min(-gain / e2, d_max[t]) if gain < 0.0 else 0.0
+                net = into - out
+                gain = (e1 if net > 0.0 else e2) * net
+                gain = min(max(rest + gain, low[t + 1]), high[t + 1]) - rest
+                into = min(gain / e1, c_max[t]) if gain > 0.0 else 0.0
+                out = min(-gain / e2, d_max[t]) if gain < 0.0 else 0.0
                 charge[k, i, t], discharge[k, i, t] = into, out
                 content = rest + e1 * into - e2 * out
                 content = min(max(content, least[t]), most[t])  # the last digit

@@ -30,17 +30,19 @@ Nothing is repaired here: what cannot be meant is refused, all mistakes at once,
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from market.penalty import enough_penalty_eur_per_kwh
 from market.problem_checks import (
     FRACTIONS,
     LEFT_OUT,
     MAY_BE_INFINITE,
     SHAPES,
     WITH_DEFAULT,
+    least_penalty,
     mistakes_of,
     take_arrays,
 )
@@ -49,6 +51,8 @@ __all__ = ["Exchange", "Problem", "ProblemError"]
 
 Floats = NDArray[np.float64]
 Exchange = Literal["free", "pinned", "zero"]
+
+_USUAL = 2.0  # penalty per kWh, where it is enough
 
 
 class ProblemError(ValueError):
@@ -149,8 +153,9 @@ class Problem:
     """free: agents trade; pinned: they keep ``pinned_exchange_kw``; zero: they do not trade."""
     pinned_exchange_kw: Floats | None = None
     """What was sold already (sale +), sums to zero in every interval.  Shape (n, T). [kW]"""
-    breach_penalty_eur_per_kwh: float = 2.0
-    """Price of leaving the envelope, which the uncontrollable load alone may force."""
+    breach_penalty_eur_per_kwh: float = cast("float", None)
+    """Price of leaving the envelope, which the uncontrollable load alone may force.  None, of which the problem makes a number:
+    2, or more where prices are so high that it could pay to leave (:mod:`market.penalty`).  What is given must be enough."""
     curvature_eur_per_kw2h: float = 1e-6
     """A term curvature/2 dt (x^2 + c^2 + d^2) that decides ties: of plans that cost the same, the evenest.  It is in no
     reported cost, and at 10 kW it moves a price by a thousandth of a cent per kWh.  A tie is decided slowly, so tolerances
@@ -197,7 +202,14 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Turn the columns into arrays and refuse what cannot be meant."""
-        mistakes = take_arrays(self) or mistakes_of(self)
+        mistakes = take_arrays(self)
+        if not mistakes:
+            given: object = self.breach_penalty_eur_per_kwh
+            if given is None:
+                object.__setattr__(
+                    self, "breach_penalty_eur_per_kwh", enough_penalty_eur_per_kwh(least_penalty(self), _USUAL)
+                )
+            mistakes = mistakes_of(self)
         if mistakes:
             shown = mistakes[:20] + [f"and {len(mistakes) - 20} more"] * (len(mistakes) > 20)
             raise ProblemError(f"the exchange's problem has {len(mistakes)} mistake(s):\n  " + "\n  ".join(shown))

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FRACTIONS", "LEFT_OUT", "MAY_BE_INFINITE", "SHAPES", "WITH_DEFAULT", "mistakes_of", "take_arrays"]
+from market.penalty import least_penalty_eur_per_kwh
+
+__all__ = [
+    "FRACTIONS",
+    "LEFT_OUT",
+    "MAY_BE_INFINITE",
+    "SHAPES",
+    "WITH_DEFAULT",
+    "least_penalty",
+    "mistakes_of",
+    "take_arrays",
+]
 
 Problem = Any  # market.problem.Problem, which imports this file
 
@@ -45,13 +56,24 @@ FRACTIONS = (
     "store_efficiency_charge", "store_efficiency_discharge", "store_retention",
     "ess_efficiency_charge", "ess_efficiency_discharge", "ess_retention",
 )  # fmt: skip
+_OF_PENALTY = (
+    "buy_eur_per_kwh", "sell_eur_per_kwh", "import_limit_kw", "export_limit_kw", "store_charge_max_kw",
+    "store_discharge_max_kw", "store_efficiency_charge", "store_efficiency_discharge", "store_retention",
+    "store_wear_eur_per_kwh",
+)  # fmt: skip
 _TOLERANCE = 1e-6  # kW, kWh: a sum that is off by less is rounding
 
 
 def mistakes_of(problem: Problem) -> list[str]:
     """Return a sentence for everything that cannot be meant, in columns that fit together."""
     checks = (_check_numbers, _check_scalars, _check_values, _check_prices, _check_shared, _check_boxes)
-    return [sentence for check in checks for sentence in check(problem)]
+    mistakes = [sentence for check in checks for sentence in check(problem)]
+    return mistakes or _check_penalty(problem)
+
+
+def least_penalty(p: Problem) -> float:
+    """Return what leaving an envelope has to cost at least so that it never pays (:mod:`market.penalty`)."""
+    return least_penalty_eur_per_kwh(**{name: getattr(p, name) for name in _OF_PENALTY})
 
 
 def take_arrays(problem: Problem) -> list[str]:
@@ -111,6 +133,18 @@ def _check_scalars(p: Problem) -> list[str]:
     if p.agent_ids is not None and (len(p.agent_ids) != p.n or len(set(p.agent_ids)) != p.n):
         mistakes.append(f"agent_ids has {len(set(p.agent_ids))} different names for {p.n} agents; give one each.")
     return mistakes
+
+
+def _check_penalty(p: Problem) -> list[str]:
+    """Whether leaving the envelope never pays."""
+    least, given = least_penalty(p), p.breach_penalty_eur_per_kwh
+    if given >= least * (1.0 - 1e-9):
+        return []
+    sentence = (
+        f"breach_penalty_eur_per_kwh is {given:g}, but at these prices, wear and losses a kWh outside an envelope can be worth "
+        f"{least:.4g}: leaving it on purpose would pay. Give that or more, or leave it out."
+    )
+    return [sentence]
 
 
 def _check_values(p: Problem) -> list[str]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from market.compiled import EXACT
 from market.feasible import Infeasible, enough_rights
 from market.follow import follow_own, follow_rented
+from market.inside import keep_inside
 from market.problem import Problem
 from market.restore import restore
 from market.tenants import tenants_of
@@ -145,10 +146,8 @@ def _clear_needs(
                 total = left
 
 
-def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats, *, burning: bool = False) -> Plan:
+def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
     """Return the exact plan nearest to what was drafted, in the sense of the module's four steps.
-
-    With ``burning`` own stores may charge and discharge at once, as the iteration would have it where prices are negative.
 
     Raises
     ------
@@ -161,8 +160,9 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats, *, burning
     follow_own(
         p.dt_h, p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh,
         p.store_drain_kwh, p.store_initial_kwh, p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention,
-        burning, charge, discharge, energy,
+        charge, discharge, energy,
     )  # fmt: skip
+    keep_inside(p, charge, discharge, energy)
     energy_right, power_right, rented_charge, rented_discharge, rented_energy, boxes = _rented(p, draft)
     own = (charge - discharge).sum(axis=0)
     uncurtailed = p.load_kw - p.pv_kw + own

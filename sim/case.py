@@ -21,9 +21,10 @@ from pydantic_core import PydanticCustomError
 
 from sim.case_agents import CurveAgent, Prosumer, SharedStorage
 from sim.case_series import LARGEST, Floats, Limit, Series, frame_of, series, steady
+from sim.case_understood import contradictions
 from sim.scenario_base import Id, Spec, Switch
 from sim.scenario_file import Document, Loc, ScenarioError, Source, assign, read
-from sim.scenario_mistakes import in_order, nearest, told, with_units
+from sim.scenario_mistakes import in_order, nearest, placed, told, with_units
 
 __all__ = [
     "KINDS",
@@ -90,11 +91,13 @@ class Trades(Spec):
         """Check that pairs are listed where they are meant, and each once."""
         if self.between == "pairs" and not self.pairs:
             yield (), 'needs "pairs", or "between" with all or consumers-producers'
-        if self.between != "pairs" and self.pairs:
+        if self.between not in ("pairs", "") and self.pairs:
             yield ("pairs",), f'are listed, but trades are between {self.between}; remove them or "between"'
         first: dict[frozenset[str], int] = {}
         for k, pair in enumerate(self.pairs):
             ends = frozenset((pair.first, pair.second))
+            if "" in ends:  # a name that cannot be read
+                continue
             if len(ends) == 1:
                 yield ("pairs", k, "second"), f'is "{pair.second}" as well as the first: nobody trades with itself'
             elif ends in first:
@@ -171,14 +174,33 @@ class CurvesCase(_CaseBase):
     """A retailer's prices, for mechanisms that need them."""
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
-        """Check names."""
-        yield from _names_once("agents", [a.id for a in self.agents])
+        """Check names and charges."""
         known = [a.id for a in self.agents]
-        for k, pair in enumerate(self.trades.pairs if self.trades else ()):
+        yield from _names_once("agents", known)
+        if self.trades is None:
+            return
+        for k, pair in enumerate(self.trades.pairs):
             for end in ("first", "second"):
-                name = getattr(pair, end)
-                if name not in known:
-                    yield ("trades", "pairs", k, end), _unknown_agent(name, known)
+                yield from _known(getattr(pair, end), known, ("trades", "pairs", k, end))
+        yield from self._paid_for_trading()
+
+    def _paid_for_trading(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse to pay two who may each sell to the other for every kWh: they would trade to and fro."""
+        trades = self.trades
+        assert trades is not None
+        both = {agent.id: (agent.p_min < 0) & (agent.p_max > 0) for agent in self.agents}
+        everywhere: Loc = ("trades", "charge_eur_per_kwh")
+        if trades.between in ("all", "consumers-producers") and both:
+            may = (sum(both.values()) >= 2) & (trades.limit_kw > 0)
+            yield from _negative(everywhere, trades.charge_eur_per_kwh, may)
+        for k, pair in enumerate(trades.pairs):
+            limit = trades.limit_kw if pair.limit_kw is None else pair.limit_kw
+            may = both.get(pair.first, np.False_) & both.get(pair.second, np.False_) & (limit > 0)
+            for key in ("charge_first_eur_per_kwh", "charge_second_eur_per_kwh"):
+                if (own := getattr(pair, key)) is None:
+                    yield from _negative(everywhere, trades.charge_eur_per_kwh, may)
+                else:
+                    yield from _negative(("trades", "pairs", k, key), own, may)
 
 
 class ProsumersCase(_CaseBase):
@@ -196,8 +218,9 @@ class ProsumersCase(_CaseBase):
     """Whether neighbours trade; without it there is only the retailer and the shared storage."""
     infeasible: Literal["refuse", "relax"] = "refuse"
     """What happens where nothing can meet a store's need: refuse the case and name it, or lower it as little as possible and say so."""
-    breach_penalty_eur_per_kwh: Annotated[float, Field(strict=True, gt=0, le=LARGEST)] = 2.0
-    """Price of leaving the envelope, which the uncontrollable load alone may force."""
+    breach_penalty_eur_per_kwh: Annotated[float, Field(strict=True, gt=0, le=LARGEST)] | None = None
+    """Price of leaving the envelope, which the uncontrollable load alone may force; so much that leaving it on purpose never pays. Without
+    it 2, or more where prices, wear and losses ask for more."""
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
         """Check names, prices of single agents, and times of cars."""
@@ -205,26 +228,56 @@ class ProsumersCase(_CaseBase):
         yield from _names_once("agents", known)
         yield from _names_once("storage", [s.id for s in self.storage])
         for j, storage in enumerate(self.storage):
-            if storage.owner is None and storage.id in known:
+            if storage.owner is None and storage.id and storage.id in known:
                 yield ("storage", j, "id"), f'"{storage.id}" is an agent\'s name too; say who is the "owner"'
             for k, name in enumerate(storage.tenants or ()):
-                if name not in known:
-                    yield ("storage", j, "tenants", k), _unknown_agent(name, known)
+                yield from _known(name, known, ("storage", j, "tenants", k))
+            yield from _all_is_lost(storage.self_discharge_per_h, self.dt_h, ("storage", j))
+        yield from self._prices_of_agents()
         for i, agent in enumerate(self.agents):
-            buy = self.prices.buy_eur_per_kwh if agent.buy_eur_per_kwh is None else agent.buy_eur_per_kwh
-            sell = self.prices.sell_eur_per_kwh if agent.sell_eur_per_kwh is None else agent.sell_eur_per_kwh
-            if agent.buy_eur_per_kwh is not None or agent.sell_eur_per_kwh is not None:
-                for loc, sentence in _above(sell, buy):
-                    yield (
-                        ("agents", i, *(loc if agent.sell_eur_per_kwh is not None else ("buy_eur_per_kwh",))),
-                        sentence,
-                    )
-            horizon = self.prices.buy_eur_per_kwh.size * self.dt_h
             for k, store in enumerate(agent.stores):
                 for key in ("arrival_hours", "departure_hours"):
-                    hours = getattr(store, key, None)
-                    if hours is not None and hours > horizon:
-                        yield ("agents", i, "stores", k, key), f"is after the end, {horizon:g} h; given {hours:g}"
+                    yield from self._after_the_end(getattr(store, key, None), ("agents", i, "stores", k, key))
+                yield from _all_is_lost(
+                    getattr(store, "self_discharge_per_h", 0.0), self.dt_h, ("agents", i, "stores", k)
+                )
+
+    def _after_the_end(self, hours: float | None, place: Loc) -> Iterator[tuple[Loc, str]]:
+        """Refuse what happens after the last interval."""
+        horizon = next((len(a.load_kw) * self.dt_h for a in self.agents if np.ndim(a.load_kw)), math.inf)
+        if hours is not None and hours > horizon:
+            yield place, f"is after the end, {horizon:g} h; given {hours:g}"
+
+    def _prices_of_agents(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse money without limit: by one who buys and feeds in at once, and by two of whom one passes it on."""
+        buys, sells, wrong = [], [], False
+        for i, agent in enumerate(self.agents):
+            own_buy, own_sell = agent.buy_eur_per_kwh, agent.sell_eur_per_kwh
+            buys.append(self.prices.buy_eur_per_kwh if own_buy is None else own_buy)
+            sells.append(self.prices.sell_eur_per_kwh if own_sell is None else own_sell)
+            if own_buy is not None or own_sell is not None:
+                for loc, sentence in _above(sells[-1], buys[-1]):
+                    wrong = True
+                    yield ("agents", i, *(loc if own_sell is not None else ("buy_eur_per_kwh",))), sentence
+        if wrong or not buys or self.exchange is not True:
+            return
+        charge = self.prices.exchange_charge_eur_per_kwh
+        buy, resale = (
+            np.stack(np.broadcast_arrays(*rows)).reshape(len(buys), -1) for rows in (buys, [s - charge for s in sells])
+        )
+        best, cheapest, t = resale.argmax(axis=0), buy.argmin(axis=0), np.arange(buy.shape[1])
+        for w in np.flatnonzero(resale[best, t] > buy[cheapest, t] + 1e-12)[:1].tolist():
+            seller, buyer = int(best[w]), int(cheapest[w])
+            feeds, pays = self.agents[seller], self.agents[buyer]
+            own = feeds.sell_eur_per_kwh is not None
+            place: Loc = ("agents", *((seller, "sell_eur_per_kwh") if own else (buyer, "buy_eur_per_kwh")))
+            yield (
+                place,
+                (
+                    f'lets energy be passed on: in interval {w} "{pays.id}" buys at {buy[buyer, w]:g}, and "{feeds.id}" feeds in at '
+                    f"{sells[seller][w]:g}, more than that and the exchange charge of {charge[w]:g} together; passing energy on would earn without limit"
+                ),
+            )
 
 
 Case = Annotated[CurvesCase | ProsumersCase, Field(discriminator="kind")]
@@ -234,13 +287,31 @@ KINDS: dict[str, type[CurvesCase | ProsumersCase]] = {"curves": CurvesCase, "pro
 def _names_once(section: str, names: Sequence[str]) -> Iterator[tuple[Loc, str]]:
     first: dict[str, int] = {}
     for i, name in enumerate(names):
-        if name in first:
+        if name and name in first:  # a name that cannot be read is empty
             yield (section, i, "id"), f'"{name}" is the id of {section}.{first[name]} already'
         first.setdefault(name, i)
 
 
-def _unknown_agent(name: str, known: Sequence[str]) -> str:
-    return f'"{name}" is not an agent of the case; {nearest(name, known)}'
+def _known(name: str, known: Sequence[str], place: Loc) -> Iterator[tuple[Loc, str]]:
+    """Refuse a name that no agent has, where all of them can be read."""
+    if name and name not in known and all(known):
+        yield place, f'"{name}" is not an agent of the case; {nearest(name, list(dict.fromkeys(known)))}'
+
+
+def _negative(place: Loc, charge: Floats, may: Any) -> Iterator[tuple[Loc, str]]:
+    """Refuse a charge below 0 where either of two may sell to the other."""
+    for t in np.flatnonzero((charge < 0) & may)[:1].tolist():
+        sentence = f"is {charge[t]:g} in interval {t}, where either of two may sell to the other: trading to and fro would earn without limit"
+        yield place, f"{sentence}. Give 0 or more, or let one of them only sell"
+
+
+def _all_is_lost(self_discharge_per_h: float, dt_h: float, place: Loc) -> Iterator[tuple[Loc, str]]:
+    """Refuse a loss by which nothing that a number can hold is left after an interval."""
+    if (1.0 - self_discharge_per_h) ** dt_h < 1e-100:
+        yield (
+            (*place, "self_discharge_per_h"),
+            f"leaves nothing after an interval of {dt_h:g} h; given {self_discharge_per_h:g}",
+        )
 
 
 def load(path: str | Path, sets: Sequence[str] = (), seed: int | None = None) -> CurvesCase | ProsumersCase:
@@ -260,13 +331,29 @@ def load(path: str | Path, sets: Sequence[str] = (), seed: int | None = None) ->
     assignments += [("--seed", f"seed={seed}")] if seed is not None else []
     assign(source, assignments)
     model, mistakes = _kind(source)
+    frame = frame_of(source.data, source.folder)
     try:
-        case = model.model_validate(source.data, context=frame_of(source.data, source.folder))
+        case = model.model_validate(source.data, context=frame)
     except ValidationError as error:
-        raise ScenarioError(in_order([*source.mistakes, *mistakes, *told(error, model, source)])) from None
+        beside = [placed(source, loc, sentence) for loc, sentence in contradictions(model, source.data, frame)]
+        raise ScenarioError(in_order([*source.mistakes, *mistakes, *told(error, model, source), *beside])) from None
     if source.mistakes or mistakes:
         raise ScenarioError(in_order([*source.mistakes, *mistakes]))
+    _refused_by_the_market(case, source)
     return case
+
+
+def _refused_by_the_market(case: CurvesCase | ProsumersCase, source: Source) -> None:
+    """Tell with a place what only the arrays of the market can know, such as whether a penalty is enough for all prices and losses."""
+    from market.curves import CurvesError
+    from market.problem import ProblemError
+    from sim.case_arrays import curves_of, problem_of
+
+    try:
+        problem_of(case) if isinstance(case, ProsumersCase) else curves_of(case)
+    except (CurvesError, ProblemError) as error:
+        told_by_market = [line.strip() for line in str(error).splitlines()[1:]]
+        raise ScenarioError(f"{source.place((line.split(' ')[0],))}: {line}" for line in told_by_market) from None
 
 
 def _kind(source: Source) -> tuple[type[CurvesCase | ProsumersCase], list[str]]:
