@@ -262,9 +262,8 @@ class ProsumersCase(_CaseBase):
         if wrong or not buys or self.exchange is not True:
             return
         charge = self.prices.exchange_charge_eur_per_kwh
-        buy, resale = (
-            np.stack(np.broadcast_arrays(*rows)).reshape(len(buys), -1) for rows in (buys, [s - charge for s in sells])
-        )
+        rows = np.stack(np.broadcast_arrays(*buys, *(sell - charge for sell in sells))).reshape(2, len(buys), -1)
+        buy, resale = rows
         best, cheapest, t = resale.argmax(axis=0), buy.argmin(axis=0), np.arange(buy.shape[1])
         for w in np.flatnonzero(resale[best, t] > buy[cheapest, t] + 1e-12)[:1].tolist():
             seller, buyer = int(best[w]), int(cheapest[w])
