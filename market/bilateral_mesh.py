@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from market.bilateral_mesh_kernel import advance, rescale
+from market.bilateral_mesh_kernel import advance, rescale, reweigh
 from market.bilateral_problem import Bilateral
 from market.bilateral_repair import Links
 from market.bilateral_sides import Draft
@@ -25,6 +25,7 @@ Integers = NDArray[np.int64]
 _RELAX = 1.7
 _EVERY = 10  # iterations between looks, even
 _LANES = 32
+_WEIGHED = 201  # until then weights follow the trades; later only where the penalty is balanced
 
 
 class Mesh:
@@ -47,6 +48,8 @@ class Mesh:
         self.charge = 0.5 * (
             own + other
         )  # halved: only the sum matters, and a discount at one end may be a loss at the other
+        self.usual = begin.usual_kw
+        self.share = np.minimum(begin.usual_kw / begin.size_kw.mean(), 1.0)
         width = problem.steps if problem.stores is not None else -(-problem.steps // -(-problem.steps // _LANES))
         spans = [slice(t, min(t + width, problem.steps)) for t in range(0, problem.steps, width)]
         self.tiles = [_Tile(self, span, warm) for span in spans]
@@ -71,12 +74,12 @@ class Mesh:
         for tile in self.tiles:
             z, stored = tile.wanted()
             forth, back = self.halves[:, 0], self.halves[:, 1]
-            trades[:, tile.span] = 0.5 * (z[forth] - z[back])
+            trades[:, tile.span] = 0.5 * tile.weight[forth, None] * (z[forth] - z[back])
             marginal[:, tile.span] = self.price[tile.span] + tile.theta * tile.rho
             penalty[tile.span] = tile.rho
             for kind in range(3):
-                flows[kind, tile.slot, tile.owner, tile.span] = stored[:, kind]
-                states[kind, tile.slot, tile.owner, tile.span] = tile.stored[:, kind]
+                flows[kind, tile.slot, tile.owner, tile.span] = tile.heavy[:, None] * stored[:, kind]
+                states[kind, tile.slot, tile.owner, tile.span] = tile.heavy[:, None] * tile.stored[:, kind]
             for iteration, *row in tile.residuals:
                 seen.setdefault(int(iteration), []).append((row[0], row[1], row[2]))
         history = [
@@ -104,8 +107,9 @@ class _Tile:
         self.agents = np.ascontiguousarray(np.stack(rows, axis=1))
         least, most = (limit[:, span] for limit in p.limits_kw())
         first = mesh.sign[:, None] > 0
-        self.low = np.where(first, least[mesh.pair], -most[mesh.pair])
-        self.high = np.where(first, most[mesh.pair], -least[mesh.pair])
+        self.weight = begin.weight[mesh.pair]
+        self.low = np.where(first, least[mesh.pair], -most[mesh.pair]) / self.weight[:, None]
+        self.high = np.where(first, most[mesh.pair], -least[mesh.pair]) / self.weight[:, None]
         self.charge = np.ascontiguousarray(mesh.charge if mesh.charge.shape[1] == 1 else mesh.charge[:, span])
         self.s: Floats = np.array(np.broadcast_to(-pool, self.low.shape))
         self.theta: Floats = np.array(np.broadcast_to(pool, b.shape))
@@ -115,11 +119,10 @@ class _Tile:
             way = np.sign(warm.trades_kw[:, span])  # the kernel halves the charges
             agreed = warm.price_eur_per_kwh[:, span] - 0.5 * way * (own if own.shape[1] == 1 else own[:, span])
             agreed = np.nan_to_num((agreed - mesh.price[span]) / self.rho)
-            self.s = mesh.sign[:, None] * warm.trades_kw[mesh.pair, span] - agreed[mesh.pair]
+            self.s = (mesh.sign / self.weight)[:, None] * warm.trades_kw[mesh.pair, span] - agreed[mesh.pair]
             self.theta = (warm.marginal_eur_per_kwh[:, span] - mesh.price[span]) / self.rho
         self.other = np.empty_like(self.s)
-        self.norms = np.zeros((9, self.rho.size))
-        self.norms[7] = begin.size_kw[span]
+        self.norms = np.zeros((7, self.rho.size))
         self._tell()
         self.iterations, self.converged, self.asymmetry = 0, p.n == 0, 0.0
         self.residuals: list[tuple[float, float, float, float]] = []
@@ -130,11 +133,8 @@ class _Tile:
         s = p.stores
         if s is None:
             self.slot = self.owner = np.zeros(0, dtype=np.int64)
-            self.constants, self.limits, self.stored = (
-                np.zeros((0, 4)),
-                np.zeros((0, 5, steps)),
-                np.zeros((0, 3, steps)),
-            )
+            self.heavy, self.constants = np.zeros(0), np.zeros((0, 4))
+            self.limits, self.stored = np.zeros((0, 5, steps)), np.zeros((0, 3, steps))
         else:
             owner, slot = np.nonzero((s.store_charge_max_kw + s.store_discharge_max_kw).any(axis=2).T)
             self.slot, self.owner, at, dt = slot, owner, (slot, owner), p.curves.dt_h
@@ -142,12 +142,16 @@ class _Tile:
                                        s.store_retention[at], s.store_wear_eur_per_kwh[at]], axis=1)  # fmt: skip
             right = -s.store_drain_kwh[at]
             right[:, 0] += s.store_retention[at] * s.store_initial_kwh[at]
-            self.limits = np.stack([s.store_charge_max_kw[at], s.store_discharge_max_kw[at], s.store_energy_min_kwh[at],
-                                    s.store_energy_max_kwh[at], right], axis=1)  # fmt: skip
+            limits = [s.store_charge_max_kw[at], s.store_discharge_max_kw[at], s.store_energy_min_kwh[at],
+                      s.store_energy_max_kwh[at], right]  # fmt: skip
+            power = np.maximum(limits[0], limits[1]).max(axis=1)
+            self.heavy = power / self.mesh.begin.size_kw.mean()
+            self.limits = np.stack(limits, axis=1) / self.heavy[:, None, None]
             self.stored = np.zeros((owner.size, 3, steps))
-            self.stored[:, 2] = np.clip(s.store_initial_kwh[at][:, None], self.limits[:, 2], self.limits[:, 3])
+            initial = s.store_initial_kwh[at] / self.heavy
+            self.stored[:, 2] = np.clip(initial[:, None], self.limits[:, 2], self.limits[:, 3])
             if warm is not None:
-                self.stored = np.stack([state[at] for state in warm.store_states], axis=1)
+                self.stored = np.stack([state[at] for state in warm.store_states], axis=1) / self.heavy[:, None, None]
         self.owned = np.searchsorted(self.owner, np.arange(p.n + 1)).astype(np.int64)
         self.consistent = self.stored.copy()
 
@@ -155,9 +159,7 @@ class _Tile:
         """Iterate."""
         mesh, balance = self.mesh, 2 * _EVERY
         while mesh.problem.n and self.iterations < max_iterations:
-            advance(_EVERY, mesh.starts, mesh.mate, mesh.partner, self.charge, self.inverse, self.low, self.high, self.agents,
-                    self.theta, self.tiny, self.owned, self.constants, self.limits, self.s, self.other, self.stored,
-                    self.consistent, _RELAX, self.norms)  # fmt: skip
+            self._advance(_EVERY, _RELAX, self.stored, self.consistent, self.norms)
             self.iterations += _EVERY
             primal, dual = self._residuals()
             self.asymmetry = float((self.norms[6] * self.rho).max())
@@ -167,6 +169,8 @@ class _Tile:
             self.converged = bool(max(primal.max(), dual.max(), self.norms[5].max()) <= tolerance)
             if self.converged:
                 break
+            if self.iterations == balance or self.iterations in range(0, _WEIGHED, 2 * _EVERY):
+                self._weigh()
             if self.iterations == balance:
                 balance *= 2
                 self._balance()
@@ -174,18 +178,29 @@ class _Tile:
     def _residuals(self) -> tuple[Floats, Floats]:
         """Return both residuals, relative to the trades and to the prices, per interval."""
         norms, begin = self.norms, self.mesh.begin
-        count = max(self.s.shape[0], 1)
+        count = float(self.weight.sum()) or 1.0
         level = self.mesh.price[self.span] / self.rho
         margin = begin.margin_eur_per_kwh[self.span] / self.rho
-        off, size = norms[0], np.maximum(np.maximum(norms[1], norms[2]), (1e-3 * norms[7]) ** 2)
+        off, size = norms[0], np.maximum(np.maximum(norms[1], norms[2]), (1e-3 * begin.size_kw[self.span]) ** 2)
         prices = np.maximum(norms[4] + 2.0 * level * norms[3] + count * level**2, count * margin**2)
         if self.constants.size:  # stores tie the intervals together, so they are judged together
             off, size, prices = (np.full_like(each, each.mean()) for each in (off, size, prices))
         return np.sqrt(off / size), np.sqrt(off / prices)
 
+    def _weigh(self) -> None:
+        """Give pairs that trade more than their ends are for, because energy is passed on, the weight of what they trade."""
+        mesh = self.mesh
+        forth, back = mesh.halves[:, 0], mesh.halves[:, 1]
+        now, begin = self.weight[forth], mesh.begin
+        trades = 0.5 * now[:, None] * (self.s[forth] - self.s[back]) / begin.size_kw[self.span]
+        wanted = np.maximum(2.0 * np.sqrt((trades**2).mean(axis=1)), begin.weight)
+        wanted = np.where(np.maximum(wanted / now, now / wanted) > 2.0, wanted, now)
+        if (wanted != now).any():
+            reweigh(mesh.mate, self.s, self.low, self.high, self.weight, wanted[mesh.pair])
+
     def _balance(self) -> None:
         """Bring the differences of the prices and the trades to one size."""
-        norms, count = self.norms, max(self.s.shape[0], 1)
+        norms, count = self.norms, float(self.weight.sum()) or 1.0
         square, mean, usual = norms[4] / count, norms[3] / count, norms[1] / count
         if self.constants.size:
             usual = np.full_like(usual, usual.mean())
@@ -209,8 +224,13 @@ class _Tile:
 
     def wanted(self) -> tuple[Floats, Floats]:
         """Return what the agents want, of each half and of each store."""
-        mesh, stored = self.mesh, self.stored.copy()
-        advance(1, mesh.starts, mesh.mate, mesh.partner, self.charge, self.inverse, self.low, self.high, self.agents,
-                self.theta, self.tiny, self.owned, self.constants, self.limits, self.s, self.other, stored,
-                self.consistent.copy(), 0.0, self.norms.copy())  # fmt: skip
+        stored = self.stored.copy()
+        self._advance(1, 0.0, stored, self.consistent.copy(), self.norms.copy())
         return self.other, stored
+
+    def _advance(self, iterations: int, relax: float, stored: Floats, consistent: Floats, norms: Floats) -> None:
+        """Call the kernel."""
+        mesh = self.mesh
+        advance(iterations, mesh.starts, mesh.mate, mesh.partner, self.weight, self.charge, self.inverse, self.low, self.high,
+                self.agents, self.theta, self.tiny, mesh.share, mesh.usual, self.owned, self.heavy, self.constants, self.limits,
+                self.s, self.other, stored, consistent, relax, norms)  # fmt: skip

@@ -11,6 +11,9 @@ value over rho; with soft(v, c) = max(v - c, 0) + min(v + c, 0)::
     sum_j clip(soft(y_ij - theta, c/rho)) + sum (c - d) = clip((theta - b/rho) rho/a, p_min, p_max)                (2)
     c = clip(y_c - theta - wear/rho),  d = clip(y_d + theta - wear/rho),  contents are clipped
 
+All numbers of a pair are kept over its ``weight``, so that rho over the weight is its penalty, the same at both ends; those of
+a store over the store's.  Weights appear in the sums of (2) alone, times each term.
+
 The left side falls and is piecewise linear: Newton's steps, each of which solves one piece of the left with all three of
 the right, inside a bracket that is halved where a step leaves it.  Old and new numbers are kept apart, so the order of the
 agents does not matter.
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 
 from market.compiled import EXACT, EXACT_PART
 
-__all__ = ["CONTENT", "advance", "rescale"]
+__all__ = ["CONTENT", "advance", "rescale", "reweigh"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -65,20 +68,20 @@ def follow(constants: Floats, limits: Floats, s: Floats, w: Floats) -> None:
 
 @njit(**EXACT_PART)
 def _side(
-    wish: Floats, fee: Floats, low: Floats, high: Floats, begin: int, count: int, store_wish: Floats, wear: Floats,
-    limits: Floats, first: int, last: int, theta: Floats, total: Floats, many: Floats,
+    wish: Floats, fee: Floats, weight: Floats, low: Floats, high: Floats, begin: int, count: int, store_wish: Floats,
+    wear: Floats, heavy: Floats, limits: Floats, first: int, last: int, theta: Floats, total: Floats, many: Floats,
 ) -> None:  # fmt: skip
     """Fill ``total`` with the left side of (2) at theta and ``many`` with minus its slope."""
     steps = theta.shape[0]
     for t in range(steps):
         total[t] = many[t] = 0.0
     for q in range(count):
-        y, c, least, most = wish[q], fee[q], low[begin + q], high[begin + q]
+        y, c, w, least, most = wish[q], fee[q], weight[begin + q], low[begin + q], high[begin + q]
         for t in range(steps):
             v = y[t] - theta[t]
             sale, purchase = max(v - c[t], 0.0), min(v + c[t], 0.0)
-            total[t] += min(sale, most[t]) + max(purchase, least[t])
-            many[t] += 1.0 if 0.0 < sale < most[t] or least[t] < purchase < 0.0 else 0.0
+            total[t] += w * (min(sale, most[t]) + max(purchase, least[t]))
+            many[t] += w if 0.0 < sale < most[t] or least[t] < purchase < 0.0 else 0.0
     for a in range(first, last):
         y_c, y_d, most_c, most_d = (
             store_wish[a, CHARGE],
@@ -86,16 +89,18 @@ def _side(
             limits[a, CHARGE_MAX],
             limits[a, DISCHARGE_MAX],
         )
+        w = heavy[a]
         for t in range(steps):
             c, d = y_c[t] - theta[t] - wear[a, t], y_d[t] + theta[t] - wear[a, t]
-            total[t] += min(max(c, 0.0), most_c[t]) - min(max(d, 0.0), most_d[t])
-            many[t] += (1.0 if 0.0 < c < most_c[t] else 0.0) + (1.0 if 0.0 < d < most_d[t] else 0.0)
+            total[t] += w * (min(max(c, 0.0), most_c[t]) - min(max(d, 0.0), most_d[t]))
+            many[t] += (w if 0.0 < c < most_c[t] else 0.0) + (w if 0.0 < d < most_d[t] else 0.0)
 
 
 @njit(**EXACT_PART)
 def _root(
-    wish: Floats, fee: Floats, low: Floats, high: Floats, begin: int, count: int, store_wish: Floats, wear: Floats,
-    limits: Floats, first: int, last: int, agent: Floats, tiny: Floats, theta: Floats, scratch: Floats,
+    wish: Floats, fee: Floats, weight: Floats, low: Floats, high: Floats, begin: int, count: int, store_wish: Floats,
+    wear: Floats, heavy: Floats, limits: Floats, first: int, last: int, agent: Floats, tiny: Floats, share: float,
+    theta: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
     """Move ``theta`` to the root of (2), all lanes at once."""
     steps = theta.shape[0]
@@ -105,7 +110,9 @@ def _root(
         floor[t], roof[t] = -np.inf, np.inf
     stride = 1.0
     for _ in range(200):
-        _side(wish, fee, low, high, begin, count, store_wish, wear, limits, first, last, theta, total, many)
+        _side(
+            wish, fee, weight, low, high, begin, count, store_wish, wear, heavy, limits, first, last, theta, total, many
+        )
         moved = 0
         for t in range(steps):
             old, x, k = theta[t], total[t], many[t]
@@ -122,15 +129,15 @@ def _root(
             elif over < 0.0:
                 roof[t] = old
             new = old + (x - p) / k if k > 0.0 else b[t] + slope[t] * p
-            if abs(over) <= 1e-3 * tiny[t] or (k > 0.0 and abs(new - old) <= 1e-15 * abs(old) + 1e-3 * tiny[t]):
+            if abs(over) <= 1e-3 * share * tiny[t] or (k > 0.0 and abs(new - old) <= 1e-15 * abs(old) + 1e-3 * tiny[t]):
                 new = old  # it is the root, up to rounding
             elif not floor[t] < new < roof[t]:
                 if floor[t] > -np.inf and roof[t] < np.inf:
                     new = 0.5 * (floor[t] + roof[t])
                 elif over > 0.0:
-                    new = old + stride * (abs(old) + 1e3 * tiny[t] + abs(over))
+                    new = old + stride * (abs(old) + 1e3 * tiny[t] + abs(over) / share)
                 else:
-                    new = old - stride * (abs(old) + 1e3 * tiny[t] + abs(over))
+                    new = old - stride * (abs(old) + 1e3 * tiny[t] + abs(over) / share)
             moved += 1 if new != old else 0
             theta[t] = new
         stride *= 2.0
@@ -140,9 +147,10 @@ def _root(
 
 @njit(**EXACT_PART)
 def _agents(
-    starts: Integers, mate: Integers, partner: Integers, charge: Floats, inverse: Floats, low: Floats, high: Floats,
-    agents: Floats, theta: Floats, tiny: Floats, owned: Integers, constants: Floats, limits: Floats, s: Floats, out: Floats,
-    stored: Floats, consistent: Floats, stored_out: Floats, alpha: float, norms: Floats, measure: bool,
+    starts: Integers, mate: Integers, partner: Integers, weight: Floats, charge: Floats, inverse: Floats, low: Floats,
+    high: Floats, agents: Floats, theta: Floats, tiny: Floats, share: Floats, usual: Floats, owned: Integers, heavy: Floats,
+    constants: Floats, limits: Floats, s: Floats, out: Floats, stored: Floats, consistent: Floats, stored_out: Floats,
+    alpha: float, norms: Floats, measure: bool,
 ) -> None:  # fmt: skip
     """Let every agent wish; fill ``out`` and ``stored_out`` with s after the step, or with z where alpha is 0."""
     steps, largest = tiny.shape[0], 1
@@ -152,6 +160,7 @@ def _agents(
     store_wish = 2.0 * consistent - stored
     wear = np.empty((constants.shape[0], steps))
     open_kw = np.zeros(theta.shape) if measure else np.zeros((0, steps))
+    gross = np.zeros_like(open_kw)
     for a in range(constants.shape[0]):
         for t in range(steps):
             wear[a, t] = constants[a, WEAR] * inverse[t]
@@ -164,26 +173,13 @@ def _agents(
                 y[t] = -other[t]
                 c[t] = each[t if wide else 0] * inverse[t]
         _root(
-            wish,
-            fee,
-            low,
-            high,
-            begin,
-            count,
-            store_wish,
-            wear,
-            limits,
-            first,
-            last,
-            agents[i],
-            tiny,
-            theta[i],
-            scratch,
-        )
+            wish, fee, weight, low, high, begin, count, store_wish, wear, heavy, limits, first, last, agents[i], tiny, share[i],
+            theta[i], scratch,
+        )  # fmt: skip
         price = theta[i]
         for q in range(count):
             r = begin + q
-            y, c, least, most, mine, new = wish[q], fee[q], low[r], high[r], s[r], out[r]
+            y, c, least, most, mine, new, m = wish[q], fee[q], low[r], high[r], s[r], out[r], weight[r]
             for t in range(steps):
                 v = y[t] - price[t]
                 z = min(max(v - c[t], 0.0), most[t]) + max(min(v + c[t], 0.0), least[t])
@@ -191,14 +187,15 @@ def _agents(
                 new[t] = mine[t] + alpha * (z - w) if alpha > 0.0 else z
                 if measure:
                     off, agreed = z - w, 0.5 * (y[t] - mine[t])
-                    norms[0, t] += off * off
-                    norms[1, t] += w * w
-                    norms[2, t] += z * z
-                    norms[3, t] += agreed
-                    norms[4, t] += agreed * agreed
+                    norms[0, t] += m * off * off
+                    norms[1, t] += m * w * w
+                    norms[2, t] += m * z * z
+                    norms[3, t] += m * agreed
+                    norms[4, t] += m * agreed * agreed
                     norms[6, t] = max(norms[6, t], 2.0 * abs(off))
-                    open_kw[i, t] += off
-                    open_kw[partner[r], t] += off
+                    gross[i, t] += m * abs(z)
+                    open_kw[i, t] += m * off
+                    open_kw[partner[r], t] += m * off
         for a in range(first, last):
             for t in range(steps):
                 c = min(max(store_wish[a, CHARGE, t] - price[t] - wear[a, t], 0.0), limits[a, CHARGE_MAX, t])
@@ -208,42 +205,54 @@ def _agents(
                     off = z - consistent[a, kind, t]
                     stored_out[a, kind, t] = stored[a, kind, t] + alpha * off if alpha > 0.0 else z
                     if measure:
-                        norms[0, t] += off * off
-                        norms[1, t] += consistent[a, kind, t] ** 2
-                        norms[2, t] += z * z
-                        norms[8, t] = max(norms[8, t], abs(off))
+                        norms[0, t] += heavy[a] * off * off
+                        norms[1, t] += heavy[a] * consistent[a, kind, t] ** 2
+                        norms[2, t] += heavy[a] * z * z
     if measure:
         for i in range(starts.size - 1):
             for t in range(steps):
-                slope = agents[i, SLOPE, t]
-                p = (theta[i, t] - agents[i, B, t]) / slope if slope > 0.0 else 0.0
-                p = min(max(p, agents[i, LEAST, t]), agents[i, MOST, t])
-                norms[5, t] = max(norms[5, t], abs(open_kw[i, t]) / max(norms[7, t], abs(p)))
+                norms[5, t] = max(norms[5, t], abs(open_kw[i, t]) / max(usual[i], gross[i, t]))
 
 
 @njit(**EXACT)
 def advance(
-    iterations: int, starts: Integers, mate: Integers, partner: Integers, charge: Floats, inverse: Floats, low: Floats,
-    high: Floats, agents: Floats, theta: Floats, tiny: Floats, owned: Integers, constants: Floats, limits: Floats, s: Floats,
-    other: Floats, stored: Floats, consistent: Floats, alpha: float, norms: Floats,
+    iterations: int, starts: Integers, mate: Integers, partner: Integers, weight: Floats, charge: Floats, inverse: Floats,
+    low: Floats, high: Floats, agents: Floats, theta: Floats, tiny: Floats, share: Floats, usual: Floats, owned: Integers,
+    heavy: Floats, constants: Floats, limits: Floats, s: Floats, other: Floats, stored: Floats, consistent: Floats,
+    alpha: float, norms: Floats,
 ) -> None:  # fmt: skip
     """Do an even number of iterations of (1) and measure the last.
 
     Or, once and with alpha 0, fill ``other`` and ``stored`` with what the agents want, z.
 
-    ``norms`` (9, lanes) gets the sums of (z - w)^2, w^2, z^2 over everything, of price and price^2 over the halves, the
-    largest relative imbalance of an agent, the largest difference of the two ends' prices over rho; row 7 says from which
-    power on an imbalance is relative; row 8 gets the largest distance of z and w in a store.
+    ``norms`` (7, lanes) gets the weighted sums of (z - w)^2, w^2, z^2 over everything, of price and price^2 over the halves,
+    the largest relative imbalance of an agent and the largest difference of the two ends' prices over rho.  An imbalance is
+    relative to what the agent trades, and to its ``usual`` power where that is more; ``share`` is that over what is typical.
     """
-    for q in range(9):
-        if q != 7:
-            for t in range(tiny.shape[0]):
-                norms[q, t] = 0.0
+    norms[:] = 0.0
     for k in range(iterations):
         follow(constants, limits, stored, consistent)
         old, new = (s, other) if k % 2 == 0 else (other, s)
-        _agents(starts, mate, partner, charge, inverse, low, high, agents, theta, tiny, owned, constants, limits, old, new,
-                stored, consistent, stored, alpha, norms, k == iterations - 1)  # fmt: skip
+        _agents(starts, mate, partner, weight, charge, inverse, low, high, agents, theta, tiny, share, usual, owned, heavy,
+                constants, limits, old, new, stored, consistent, stored, alpha, norms, k == iterations - 1)  # fmt: skip
+
+
+@njit(**EXACT)
+def reweigh(mate: Integers, s: Floats, low: Floats, high: Floats, weight: Floats, other: Floats) -> None:
+    """Change to ``other`` weights without changing w or any price."""
+    for r in range(s.shape[0]):
+        ratio = weight[r] / other[r]
+        if ratio == 1.0:
+            continue
+        for t in range(s.shape[1]):
+            low[r, t] *= ratio
+            high[r, t] *= ratio
+        if mate[r] > r:
+            mine, theirs = s[r], s[mate[r]]
+            for t in range(s.shape[1]):
+                w, agreed = 0.5 * (mine[t] - theirs[t]) * ratio, 0.5 * (mine[t] + theirs[t])
+                mine[t], theirs[t] = agreed + w, agreed - w
+    weight[:] = other
 
 
 @njit(**EXACT)

@@ -117,10 +117,8 @@ def _shift(
                     need -= way * more
 
 
-def followed(
-    problem: Bilateral, charge: Floats, discharge: Floats, *, burning: bool = False
-) -> tuple[Floats, Floats, Floats]:
-    """Return charge, discharge and contents (K, n, T + 1) that the stores can really do; both at once only if burning."""
+def followed(problem: Bilateral, charge: Floats, discharge: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return charge, discharge and contents (K, n, T + 1) that the stores can really do, never both at once."""
     s = problem.stores
     if s is None:
         return charge, discharge, np.zeros((0, problem.n, problem.steps + 1))
@@ -128,8 +126,22 @@ def followed(
     energy = np.empty((s.stores, problem.n, problem.steps + 1))
     follow_own(problem.curves.dt_h, s.store_charge_max_kw, s.store_discharge_max_kw, s.store_energy_min_kwh,
                s.store_energy_max_kwh, s.store_drain_kwh, s.store_initial_kwh, s.store_efficiency_charge,
-               s.store_efficiency_discharge, s.store_retention, burning, charge, discharge, energy)  # fmt: skip
+               s.store_efficiency_discharge, s.store_retention, charge, discharge, energy)  # fmt: skip
     return charge, discharge, energy
+
+
+def _contents(problem: Bilateral, charge: Floats, discharge: Floats) -> Floats:
+    """Return the contents, shape (K, n, T + 1), that flows lead to which are known to keep every bound."""
+    s, dt = problem.stores, problem.curves.dt_h
+    assert s is not None
+    energy = np.empty((s.stores, problem.n, problem.steps + 1))
+    energy[:, :, 0] = s.store_initial_kwh
+    into, out = dt * s.store_efficiency_charge, dt / s.store_efficiency_discharge
+    for t in range(problem.steps):
+        content = s.store_retention * energy[:, :, t] - s.store_drain_kwh[:, :, t]
+        content = content + into * charge[:, :, t] - out * discharge[:, :, t]
+        energy[:, :, t + 1] = np.clip(content, s.store_energy_min_kwh[:, :, t], s.store_energy_max_kwh[:, :, t])
+    return energy
 
 
 def placed(
@@ -155,14 +167,11 @@ def placed(
             found = _Program(problem, np.arange(problem.steps)).nearest(trades, charge, discharge)
             if found is not None:
                 powers(problem.first, problem.second, found[0], power)
-                for burning in (
-                    False,
-                    True,
-                ):  # some energy can only be burnt: its owner must bring it, and nobody takes it
-                    charge, discharge, energy = followed(problem, found[1], found[2], burning=burning)
-                    net = (charge - discharge).sum(axis=0)
-                    if not _worst(power, curves.p_min_kw - net, curves.p_max_kw - net, 1e3 * rounding).any():
-                        break
+                charge, discharge, energy = followed(problem, found[1], found[2])
+                net = (charge - discharge).sum(axis=0)
+                if _worst(power, curves.p_min_kw - net, curves.p_max_kw - net, 1e3 * rounding).any():
+                    # some energy can only be burnt: its owner must bring it, and nobody takes it
+                    charge, discharge, energy = found[1], found[2], _contents(problem, found[1], found[2])
                 return found[0], charge, discharge, energy
         for t in np.flatnonzero(off) if problem.stores is None else ():
             found = _Program(problem, np.array([t])).nearest(trades[:, [t]], charge[:, :, [t]], discharge[:, :, [t]])

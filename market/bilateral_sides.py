@@ -85,6 +85,8 @@ class Sides:
         total = problem.charge_first_eur_per_kwh + problem.charge_second_eur_per_kwh
         self.charge = total[self.edges]
         self.kind = np.float32 if tolerance >= _SINGLE else np.float64
+        self.weight = begin.weight[self.edges].astype(self.kind)
+        self.sold_kw, self.bought_kw = (begin.usual_kw[side].astype(self.kind) for side in (self.sellers, self.buyers))
         width = -(-problem.steps // -(-problem.steps // (lanes or _LANES)))
         self.tiles = [
             _Tile(self, slice(t, min(t + width, problem.steps)), warm) for t in range(0, problem.steps, width)
@@ -157,13 +159,12 @@ class _Tile:
             # the price of a warm start has the charges of its ends on either side; the kernel's has them halved
             own = (sides.problem.charge_first_eur_per_kwh - sides.problem.charge_second_eur_per_kwh)[sides.edges]
             agreed -= 0.5 * sides.sign[:, None] * (own if own.shape[1] == 1 else own[:, span])
-            self.s = (x + agreed / self.rho - half).astype(kind)
+            self.s = (x / begin.weight[sides.edges, None] + agreed / self.rho - half).astype(kind)
             self.theta = np.ascontiguousarray(middle[sides.sellers, span] / self.rho, dtype=kind)
             self.nu = np.ascontiguousarray(-middle[sides.buyers, span] / self.rho, dtype=kind)
         self.s = np.array(np.broadcast_to(self.s, (sides.edges.size, self.rho.size)), order="C")
         self._tell()
-        self.norms = np.zeros((8, self.rho.size), dtype=kind)
-        self.norms[7] = begin.size_kw[span]
+        self.norms = np.zeros((7, self.rho.size), dtype=kind)
         self.iterations, self.converged, self.asymmetry = 0, sides.edges.size == 0, 0.0
         self.residuals: list[tuple[float, float, float, float]] = []
 
@@ -172,8 +173,9 @@ class _Tile:
         sides, balance = self.sides, _EVERY
         while self.sides.edges.size and self.iterations < max_iterations:
             count = min(_EVERY, max_iterations - self.iterations)
-            advance(count, sides.seller_starts, sides.buyer_starts, sides.buyer_rows, sides.source, self.s, self.charge,
-                    self.inverse, self.sellers, self.buyers, self.theta, self.nu, self.tiny, _RELAX, self.norms)  # fmt: skip
+            advance(count, sides.seller_starts, sides.buyer_starts, sides.buyer_rows, sides.source, sides.weight, self.s,
+                    self.charge, self.inverse, self.sellers, self.buyers, self.theta, self.nu, self.tiny, sides.sold_kw,
+                    sides.bought_kw, _RELAX, self.norms)  # fmt: skip
             self.iterations += count
             norms = self.norms.astype(np.float64)
             primal, dual = self._residuals(norms)
@@ -191,9 +193,9 @@ class _Tile:
 
     def _residuals(self, norms: Floats) -> tuple[Floats, Floats]:
         """Return both residuals, relative to the trades and to the prices, per interval."""
-        count = self.sides.edges.size
+        count = float(self.sides.weight.sum())
         off = np.sqrt(norms[0])
-        floor = 1e-3 * self.norms[7].astype(np.float64)
+        floor = 1e-3 * self.sides.begin.size_kw[self.span]
         level = self.sides.begin.price_eur_per_kwh[self.span] / self.rho
         margin = self.sides.begin.margin_eur_per_kwh[self.span] / self.rho
         prices = np.sqrt(np.maximum(norms[4] + 2.0 * level * norms[3] + count * level**2, count * margin**2))
@@ -201,7 +203,7 @@ class _Tile:
 
     def _balance(self, norms: Floats) -> None:
         """Bring the differences of the prices and the trades to one size."""
-        count = self.sides.edges.size
+        count = float(self.sides.weight.sum())
         spread = np.sqrt(np.maximum(norms[4] / count - (norms[3] / count) ** 2, 0.0))
         usual = np.sqrt(norms[1] / count)
         begin = self.sides.begin.penalty_eur_per_kw2h[self.span]
@@ -212,7 +214,7 @@ class _Tile:
         if (wanted == self.rho).all():
             return
         sides = self.sides
-        sellers_want(sides.seller_starts, self.s, self.sellers, self.theta, self.tiny)
+        sellers_want(sides.seller_starts, sides.weight, self.s, self.sellers, self.theta, self.tiny)
         ratio = (self.rho / wanted).astype(self.s.dtype)
         rescale(sides.source, self.s, self.sellers, self.buyers, self.theta, self.nu, ratio)
         self.rho = wanted
@@ -229,8 +231,8 @@ class _Tile:
         """Return about what the certificate will say of these intervals."""
         sides, lanes = self.sides, self.rho.size
         cost, bound = np.empty(lanes), np.empty(lanes)
-        look(sides.seller_starts, sides.buyer_starts, sides.buyer_rows, sides.source, self.s, self.charge, self.inverse,
-             self.sellers, self.buyers, self.theta, self.tiny, cost, bound)  # fmt: skip
+        look(sides.seller_starts, sides.buyer_starts, sides.buyer_rows, sides.source, sides.weight, self.s, self.charge,
+             self.inverse, self.sellers, self.buyers, self.theta, self.tiny, cost, bound)  # fmt: skip
         dt = self.sides.problem.curves.dt_h
         cost, bound = dt * self.rho * cost, dt * self.rho * bound
         return float((cost - bound).sum() / max(1.0, abs(cost.sum())))
@@ -238,6 +240,6 @@ class _Tile:
     def agreed(self) -> tuple[Floats, Floats, Floats]:
         """Return the sellers' trades, exact for them, and both sides' roots."""
         sides = self.sides
-        sellers_want(sides.seller_starts, self.s, self.sellers, self.theta, self.tiny)
-        x = np.maximum(self.s - self.theta[sides.source], 0).astype(np.float64)
+        sellers_want(sides.seller_starts, sides.weight, self.s, self.sellers, self.theta, self.tiny)
+        x = (sides.weight[:, None] * np.maximum(self.s - self.theta[sides.source], 0)).astype(np.float64)
         return x, self.theta.astype(np.float64), self.nu.astype(np.float64)

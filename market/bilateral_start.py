@@ -20,6 +20,8 @@ __all__ = ["Start", "Warm", "start"]
 
 Floats = NDArray[np.float64]
 
+_LEAST = 1e-12  # weight of who trades nothing
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Warm:
@@ -43,7 +45,7 @@ class Warm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Reference price, penalty and scales, each of shape (T,)."""
+    """Reference price, penalty and scales, each of shape (T,), and what tells agents and pairs apart in size."""
 
     price_eur_per_kwh: Floats
     penalty_eur_per_kw2h: Floats
@@ -51,6 +53,10 @@ class Start:
     """How far an agent's first kWh is from the price, typically."""
     size_kw: Floats
     """What an agent brings, typically."""
+    usual_kw: Floats
+    """What each agent may be expected to trade: an imbalance is relative to it.  Shape (n,)."""
+    weight: Floats
+    """Of each pair: the lesser of what its ends may be expected to trade, over what is typical.  Shape (E,)."""
 
 
 def start(problem: Bilateral) -> Start:
@@ -80,7 +86,29 @@ def start(problem: Bilateral) -> Start:
     if problem.stores is not None:
         near = np.maximum(near, abs(price - price.mean()).mean())
     near, size = np.where(near > 0.0, near, 1.0), np.where(size > 0.0, size, 1.0)
-    return Start(price, near / size, near, size)
+    return Start(price, near / size, near, size, *_sizes(problem, margin + near, size))
+
+
+def _sizes(problem: Bilateral, margin: Floats, size: Floats) -> tuple[Floats, Floats]:
+    """Return what each agent may be expected to trade, and the weights of the pairs."""
+    curves, typical = problem.curves, float(size.mean())
+    reach = np.maximum(abs(curves.p_min_kw), abs(curves.p_max_kw))
+    steep = curves.a_eur_per_kw2h > 0.0
+    reach = np.minimum(reach, np.divide(margin, curves.a_eur_per_kw2h, out=np.full_like(reach, np.inf), where=steep))
+    if problem.stores is not None:
+        s = problem.stores
+        reach = reach + np.maximum(s.store_charge_max_kw, s.store_discharge_max_kw).sum(axis=0)
+    each = reach.mean(axis=1)
+    first, second = problem.first, problem.second
+    around = np.zeros(problem.n)
+    np.add.at(around, first, each[second])
+    np.add.at(around, second, each[first])
+    usual = np.maximum(np.minimum(each, around), _LEAST * typical)
+    sell, buy = problem.may()
+    # who may do both may pass on more than its own: a guess between the two, which the iteration mends
+    passed = np.where((sell & buy).any(axis=1), np.sqrt(usual * np.maximum(usual, typical)), usual)
+    weight = np.minimum(np.minimum(passed[first], passed[second]), problem.trade_max_kw.mean(axis=1))
+    return usual, np.maximum(weight, _LEAST * typical) / typical
 
 
 @njit(**EXACT)

@@ -248,11 +248,29 @@ def test_scales_apart(more):
         0.1 / size, np.where(sells, 0.1, 0.3), np.where(sells, 0.0, -size), np.where(sells, size, 0.0)
     )
     problem = Bilateral.full(curves, range(3), range(3, 6), charge_eur_per_kwh=0.01, **more)
+    found, sharp = clear(problem), clear(problem, tolerance=1e-8)
+
+    for each in (found, sharp):
+        assert each.converged
+        assert each.iterations <= 100
+        assert each.gap <= 1e-6
+        assert_exact(problem, each)
+        # by hand: 0.1 + 0.1 x + 0.02 = 0.3 - 0.1 x, each to its own size, the smallest too
+        assert abs(each.power_kw[:, 0]) / size == pytest.approx(np.full(6, 0.9), abs=1e-3)
+    assert sharp.max_agent_kkt <= 1e-6
+
+
+def test_scales_apart_and_passed_on():
+    """Sixty who buy and sell, a watt to ten megawatts, on a ring where energy goes far through the small: converges."""
+    rng = np.random.default_rng(0)
+    size = 1e-3 * np.exp(rng.uniform(0, np.log(1e7), 60))
+    curves = Curves.plain(0.1 / size, rng.uniform(0.05, 0.3, 60), -size, size)
+    problem = Bilateral.ring(curves, 4, charge_eur_per_kwh=0.01)
     found = clear(problem, tolerance=1e-6)
 
-    assert found.converged
-    assert found.gap <= 1e-6
-    assert found.max_agent_kkt <= 1e-4
+    assert found.status == "converged"
+    assert found.iterations <= 3000
+    assert found.gap <= 1e-4
     assert_exact(problem, found)
 
 
