@@ -217,7 +217,8 @@ class ProsumersCase(_CaseBase):
     exchange: Switch = True
     """Whether neighbours trade; without it there is only the retailer and the shared storage."""
     infeasible: Literal["refuse", "relax"] = "refuse"
-    """What happens where nothing can meet a store's need: refuse the case and name it, or lower it as little as possible and say so."""
+    """Where nothing can meet a store's need it is lowered as little as possible and named, and all others are cleared. refuse: the result is
+    infeasible and the command ends with 3; relax: that is accepted."""
     breach_penalty_eur_per_kwh: Annotated[float, Field(strict=True, gt=0, le=LARGEST)] | None = None
     """Price of leaving the envelope, which the uncontrollable load alone may force; so much that leaving it on purpose never pays. Without
     it 2, or more where prices, wear and losses ask for more."""

@@ -24,8 +24,11 @@ rents, payments and a certificate; the [tutorial](tutorials/market-of-your-own.m
 - `kind: curves` are agents whose cost is `Δ (a/2 p² + b p)` for a power p between two bounds, production positive; with `trades`, who may trade with whom.
 - An unknown key is a mistake, never ignored. All mistakes are told at once, as `file:line:column: what is wrong`; exit code 2.
 - `--set storage.0.energy_kwh=20` (or by id, `--set storage.ess.energy_kwh=20`) changes a value without touching the file. Values are YAML.
-- `eur` in a key stands for the case's `currency`. `commonwatt market clear` ends with 1 where the market did not converge or the verification disagrees, and
-  with 3 where a need cannot be met; it is named.
+- `eur` in a key stands for the case's `currency`.
+- `commonwatt market clear` ends with 1 where the market did not converge or the verification disagrees, and with 3 where somebody needs what cannot be had: a car
+  that cannot be full in time, a pool that cannot balance, an agent whom no partner is there for. Who that is stands on standard error and in `infeasible`; all others
+  are cleared, and the result is printed and kept all the same, with the status `infeasible`. With `infeasible: relax` a home's need is lowered without that, and the
+  command ends with 0.
 
 ## Figures over time
 

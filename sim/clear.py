@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from sim.case import CurvesCase, ProsumersCase
-from sim.clear_result import MarketResult
+from sim.clear_result import Certificate, MarketResult
 from sim.scenario_mistakes import nearest
 
 __all__ = ["DIVISIONS", "MECHANISMS", "OPTIMAL", "RULES", "TOLERANCE", "ClearError", "clear"]
@@ -116,10 +116,14 @@ class _Asked:
 
 def _exchange(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
     """Clear prosumers by the exchange."""
+    from market.feasible import Infeasible
     from sim.clear_exchange import by_exchange, owners_of, verified
 
     assert isinstance(case, ProsumersCase)
-    result, problem, found = by_exchange(case, asked.tolerance)
+    try:
+        result, problem, found = by_exchange(case, asked.tolerance)
+    except Infeasible as error:
+        return without_a_plan(case, "exchange", str(error).splitlines())
     if asked.divide is not None:
         from sim.clear_division import divided_prosumers
 
@@ -136,6 +140,8 @@ def _pool(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
 
     assert isinstance(case, CurvesCase)
     result, curves, pool = by_pool(case)
+    if result.infeasible:
+        return result
     if asked.divide is not None:
         from sim.clear_division import divided_curves
 
@@ -164,9 +170,46 @@ def _pairs(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
     if asked.divide is not None:
         raise ClearError("--divide goes with exchange and pool; in bilateral every pair agrees on its own price.")
     result, problem, found = by_pairs(case, case.trades, asked.tolerance)
+    if result.infeasible:
+        return result
     if asked.verify:
         return result.model_copy(update={"verification": pairs_verified(problem, found)})
     return result
+
+
+def without_a_plan(case: CurvesCase | ProsumersCase, mechanism: str, why: list[str]) -> MarketResult:
+    """Return the result of a market of which nothing can be cleared: the reasons, and no figures."""
+    return MarketResult(
+        case=case.name,
+        kind=case.kind,
+        mechanism=mechanism,
+        status="infeasible",
+        currency=case.currency,
+        interval_hours=case.dt_h,
+        cost_eur=None,
+        alone_eur=None,
+        price_eur_per_kwh=(),
+        buy_price_eur_per_kwh=(),
+        sell_price_eur_per_kwh=(),
+        traded_kwh=(),
+        agents=(),
+        certificate=Certificate(
+            converged=False,
+            iterations=None,
+            residuals=(),
+            bound_eur=None,
+            gap=None,
+            gap_eur=None,
+            max_agent_kkt_eur=None,
+            dual_asymmetry_eur_per_kwh=None,
+            rational=None,
+            worst_gain_eur=None,
+            worst_agent="",
+            balanced=False,
+            imbalance_eur=None,
+        ),
+        infeasible=tuple(line.strip() for line in why),
+    )
 
 
 def mechanism_of(case: CurvesCase | ProsumersCase, asked: str | None) -> str:

@@ -17,16 +17,12 @@ from sim.case import CurvesCase, Retail
 from sim.case_arrays import curves_of
 from sim.clear_result import AgentResult, Certificate, MarketResult, Verification, figure, figures
 
-__all__ = ["PoolInfeasible", "alone_eur", "by_pool", "curve_agents", "least_eur", "pool_verified", "verification"]
+__all__ = ["alone_eur", "by_pool", "curve_agents", "least_eur", "outside", "pool_verified", "verification"]
 
 Floats = NDArray[np.float64]
 
 ACCURACY = 1e-6
 """Share of the money that is moved that a solver's figures may be off by."""
-
-
-class PoolInfeasible(RuntimeError):
-    """Somebody must bring power that nobody can take, or take power that nobody can bring; the message names when."""
 
 
 def least_eur(curves: Curves, buy_eur_per_kwh: Floats, sell_eur_per_kwh: Floats) -> Floats:
@@ -67,22 +63,19 @@ def alone_eur(curves: Curves, retail: Retail | None) -> Floats:
 
 
 def by_pool(case: CurvesCase) -> tuple[MarketResult, Curves, Pool]:
-    """Clear a case in one pool, at one price per interval.
+    """Clear a case in one pool, at one price per interval; where demand and supply cannot meet, the interval is named.
 
-    Raises
-    ------
-    PoolInfeasible
-        Where demand and supply cannot meet in some interval.
+    There everybody is as near to balance as its bounds allow, nobody pays, and no bound is known.
     """
     curves = curves_of(case)
     pool = clear_pool(curves)
-    _refuse_stuck(curves, pool)
+    stuck = _stuck(curves, pool)
     alone = alone_eur(curves, case.retail)
     gain = alone - pool.cost_eur - pool.payment_eur
     price = np.nan_to_num(pool.price_eur_per_kwh)
     least = least_eur(curves, price, price)
     deviation = np.maximum(pool.cost_eur + pool.payment_eur - least, 0.0)
-    cost, bound = float(pool.cost_eur.sum()), float(least.sum())
+    cost, bound = float(pool.cost_eur.sum()), float("nan") if stuck else float(least.sum())
     fair = fairness(
         [agent.id for agent in case.agents], gain, pool.payment_eur, tolerance_eur=1e-6 * max(1.0, abs(cost))
     )
@@ -90,7 +83,7 @@ def by_pool(case: CurvesCase) -> tuple[MarketResult, Curves, Pool]:
         case=case.name,
         kind=case.kind,
         mechanism="pool",
-        status="cleared",
+        status="infeasible" if stuck else "cleared",
         currency=case.currency,
         interval_hours=case.dt_h,
         cost_eur=figure(cost),
@@ -109,7 +102,7 @@ def by_pool(case: CurvesCase) -> tuple[MarketResult, Curves, Pool]:
             bound_eur=figure(bound),
             gap=figure((cost - bound) / max(1.0, abs(cost))),
             gap_eur=figure(cost - bound),
-            max_agent_kkt_eur=figure(deviation.max(initial=0.0)),
+            max_agent_kkt_eur=None if stuck else figure(deviation.max(initial=0.0)),
             dual_asymmetry_eur_per_kwh=None,
             rational=fair.rational if np.isfinite(gain).all() else None,
             worst_gain_eur=figure(fair.worst_gain_eur),
@@ -117,21 +110,29 @@ def by_pool(case: CurvesCase) -> tuple[MarketResult, Curves, Pool]:
             balanced=fair.balanced,
             imbalance_eur=figure(fair.imbalance_eur),
         ),
+        infeasible=stuck,
+        notes=outside(case),
     )
     return result, curves, pool
 
 
-def _refuse_stuck(curves: Curves, pool: Pool) -> None:
-    """Raise where demand and supply cannot meet."""
-    stuck = [t for t, status in enumerate(pool.status) if status != "cleared"]
-    if stuck:
-        t = stuck[0]
+def outside(case: CurvesCase) -> tuple[str, ...]:
+    """Return what to know of a retailer beside a market that does without one."""
+    if case.retail is None:
+        return ()
+    return (
+        "The retailer's prices say what everyone would pay alone; in this market nobody buys from the retailer or sells to it.",
+    )
+
+
+def _stuck(curves: Curves, pool: Pool) -> tuple[str, ...]:
+    """Return where demand and supply cannot meet, in words."""
+    found = []
+    for t in (t for t, status in enumerate(pool.status) if status != "cleared"):
         least, most = float(curves.p_min_kw[:, t].sum()), float(curves.p_max_kw[:, t].sum())
         side = f"bring at least {least:g} kW together" if least > 0 else f"take at least {-most:g} kW together"
-        more = f"; {len(stuck) - 1} more intervals are alike" if len(stuck) > 1 else ""
-        raise PoolInfeasible(
-            f"interval {t}: the agents must {side}, and nobody is there for it{more}. Widen p_min or p_max."
-        )
+        found.append(f"interval {t}: the agents must {side}, and nobody is there for it. Widen p_min or p_max.")
+    return tuple(found)
 
 
 def curve_agents(

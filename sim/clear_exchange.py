@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +39,6 @@ from sim.clear_result import (
 __all__ = ["Alone", "Owners", "alone_of", "by_exchange", "owners_of", "verified"]
 
 Floats = NDArray[np.float64]
-Needs = Literal["raise", "relax"]
 
 MOST = 20_000
 """Iterations after which a clearing gives up."""
@@ -81,18 +79,13 @@ class Alone:
     """By how much all of them together may be too high, at most."""
 
 
-def alone_of(problem: Problem, owners: Owners, tolerance: float, infeasible: Needs = "raise") -> Alone:
+def alone_of(problem: Problem, owners: Owners, tolerance: float) -> Alone:
     """Return everyone's cost without neighbours: an owner has its storage for itself, an operator's stands still."""
     access = np.zeros_like(problem.access)
     for j, row in enumerate(owners.agent):
         if row >= 0:
             access[j, row] = problem.access[j, row]
-    found = clear(
-        replace(problem, exchange="zero", access=access),
-        tolerance=tolerance,
-        max_iterations=MOST,
-        infeasible=infeasible,
-    )
+    found = clear(replace(problem, exchange="zero", access=access), tolerance=tolerance, max_iterations=MOST)
     return Alone(found.agent_cost_eur, max(found.gap_eur, 0.0))
 
 
@@ -135,19 +128,19 @@ def money_of(problem: Problem, found: Clearing, owners: Owners) -> Money:
 
 
 def by_exchange(case: ProsumersCase, tolerance: float) -> tuple[MarketResult, Problem, Clearing]:
-    """Clear a case by the exchange; returns the result, the problem (relaxed where that was allowed) and the clearing.
+    """Clear a case by the exchange; returns the result, the problem and the clearing.
+
+    Needs of stores that nothing can meet are lowered to what can be had, in the problem too; the result says whose they are.
 
     Raises
     ------
     market.exchange.Infeasible
-        Where a store's need cannot be met, or a shared storage cannot do what is asked of it.
+        Where a shared storage cannot do what is asked of it.
     """
     problem, owners = problem_of(case), owners_of(case)
-    needs: Needs = "relax" if case.infeasible == "relax" else "raise"
-    found = clear(problem, tolerance=tolerance, max_iterations=MOST, infeasible=needs)
-    alone = alone_of(problem, owners, tolerance, needs)
-    if needs == "relax":
-        problem = attainable(problem)[0]
+    found = clear(problem, tolerance=tolerance, max_iterations=MOST, infeasible="relax")
+    problem = attainable(problem)[0]
+    alone = alone_of(problem, owners, tolerance)
     money = money_of(problem, found, owners)
     gain = alone.cost_eur - money.cost_eur - money.payment_eur
     names = [*(agent.id for agent in case.agents), *money.operators]
@@ -172,12 +165,12 @@ def by_exchange(case: ProsumersCase, tolerance: float) -> tuple[MarketResult, Pr
         alone_gap_eur=figure(alone.off_eur),
         netting_cost_eur=figure(found.netting_cost_eur),
     )
-    price = figures(found.price_eur_per_kwh)
+    price, allowed = figures(found.price_eur_per_kwh), case.infeasible == "relax"
     result = MarketResult(
         case=case.name,
         kind=case.kind,
         mechanism="exchange",
-        status=found.status,
+        status=found.status if allowed or not found.relaxed else "infeasible",
         currency=case.currency,
         interval_hours=case.dt_h,
         cost_eur=figure(found.cost_eur),
@@ -193,7 +186,8 @@ def by_exchange(case: ProsumersCase, tolerance: float) -> tuple[MarketResult, Pr
         ),
         storage=_storages(case, found, owners.names, money),
         certificate=certificate,
-        relaxed=found.relaxed,
+        relaxed=found.relaxed if allowed else (),
+        infeasible=() if allowed else found.relaxed,
     )
     return result, problem, found
 

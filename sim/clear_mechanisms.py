@@ -36,7 +36,7 @@ def by_mechanism(case: CurvesCase | ProsumersCase, name: str, tolerance: float) 
     problem: Any
     if isinstance(case, ProsumersCase):
         problem = problem_of(case)
-        options |= {"tolerance": tolerance, "infeasible": "relax" if case.infeasible == "relax" else "raise"}
+        options |= {"tolerance": tolerance, "infeasible": "relax"}
     else:
         problem = curves_of(case)
         if case.retail is not None:
@@ -61,6 +61,7 @@ def _result(case: CurvesCase | ProsumersCase, found: Outcome) -> MarketResult:
     power = found.traded_kwh / case.dt_h
     fair = found.certificate
     operators: tuple[OperatorResult, ...] = ()
+    allowed = isinstance(case, CurvesCase) or case.infeasible == "relax"
     if isinstance(case, ProsumersCase) and case.storage:
         agents = {agent.id for agent in case.agents}
         names = dict.fromkeys(storage.id if storage.owner is None else storage.owner for storage in case.storage)
@@ -71,7 +72,7 @@ def _result(case: CurvesCase | ProsumersCase, found: Outcome) -> MarketResult:
         case=case.name,
         kind=case.kind,
         mechanism=found.mechanism,
-        status=found.status,
+        status=found.status if allowed or not found.relaxed else "infeasible",
         currency=case.currency,
         interval_hours=case.dt_h,
         cost_eur=figure(cost.sum()),
@@ -110,5 +111,27 @@ def _result(case: CurvesCase | ProsumersCase, found: Outcome) -> MarketResult:
             excess_eur=figure(fair.excess_eur),
             excess_coalition=fair.excess_coalition,
         ),
-        relaxed=found.relaxed,
+        relaxed=found.relaxed if allowed else (),
+        infeasible=() if allowed else found.relaxed,
+        notes=_notes(case, found),
+    )
+
+
+def _notes(case: CurvesCase | ProsumersCase, found: Outcome) -> tuple[str, ...]:
+    """Return what to know of a mechanism that trades only what is left when each has done its best alone."""
+    if found.mechanism == "retailer":
+        return ()
+    nothing = found.status == "no_trade"
+    if isinstance(case, CurvesCase) and case.retail is not None:
+        rest = "nothing, so nothing is left to trade" if nothing else "that, and nothing more, is traded here"
+        first = f"First everybody takes and brings what is best at the retailer's prices: {rest}."
+        return (
+            f"{first} What the curves would move at prices between the retailer's is not looked for; the pool does.",
+        )
+    if not nothing or not found.names:
+        return ()
+    if isinstance(case, CurvesCase):
+        return ("Nobody trades: no price that somebody pays is as high as one for which somebody brings something.",)
+    return (
+        "Nobody trades: when each has done its best alone, nobody has something over for which a neighbour would pay more than the retailer.",
     )

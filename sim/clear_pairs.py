@@ -9,11 +9,11 @@ from market.bilateral import Bilateral, BilateralClearing, clear
 from market.fairness import fairness
 from sim.case import CurvesCase, Trades
 from sim.case_arrays import curves_of, graph_of
-from sim.clear_curves import alone_eur, curve_agents, verification
+from sim.clear_curves import alone_eur, curve_agents, outside, verification
 from sim.clear_exchange import looks
 from sim.clear_result import Certificate, MarketResult, Trade, Verification, figure, figures
 
-__all__ = ["PairsInfeasible", "by_pairs", "pairs_verified"]
+__all__ = ["by_pairs", "pairs_verified"]
 
 Floats = NDArray[np.float64]
 
@@ -21,18 +21,8 @@ MOST = 100_000
 """Iterations after which a clearing gives up."""
 
 
-class PairsInfeasible(RuntimeError):
-    """Somebody must bring power that no partner can take, or take power that no partner can bring; the message names who."""
-
-
 def by_pairs(case: CurvesCase, trades: Trades, tolerance: float) -> tuple[MarketResult, Bilateral, BilateralClearing]:
-    """Clear a case pair by pair.
-
-    Raises
-    ------
-    PairsInfeasible
-        Where somebody's bounds cannot be met by its partners.
-    """
+    """Clear a case pair by pair; who must bring or take what no partner is there for is named, and all others are cleared."""
     curves, graph = curves_of(case), graph_of(case, trades)
     problem = Bilateral(
         curves=curves,
@@ -43,8 +33,6 @@ def by_pairs(case: CurvesCase, trades: Trades, tolerance: float) -> tuple[Market
         trade_max_kw=graph.limit_kw,
     )
     found = clear(problem, tolerance=tolerance, max_iterations=MOST)
-    if found.trouble:
-        raise PairsInfeasible("no plan exists:\n  " + "\n  ".join(found.trouble[:20]))
     alone = alone_eur(curves, case.retail)
     gain = alone - found.agent_cost_eur - found.payment_eur
     names = [agent.id for agent in case.agents]
@@ -92,6 +80,8 @@ def by_pairs(case: CurvesCase, trades: Trades, tolerance: float) -> tuple[Market
             balanced=fair.balanced,
             imbalance_eur=figure(fair.imbalance_eur),
         ),
+        infeasible=found.trouble,
+        notes=outside(case),
     )
     return result, problem, found
 

@@ -285,7 +285,8 @@ class MarketResult(_Part):
     mechanism: str
     """How it was cleared."""
     status: str
-    """converged or not_converged where something is iterated, else cleared, or no_trade where nobody trades."""
+    """converged or not_converged where something is iterated, else cleared, or no_trade where nobody trades; infeasible where somebody needs
+    what cannot be had."""
     currency: str
     """What every key means that says eur."""
     interval_hours: float
@@ -312,6 +313,11 @@ class MarketResult(_Part):
     """Pairs, where pairs trade."""
     certificate: Certificate
     """How far it can be trusted."""
+    infeasible: tuple[str, ...] = ()
+    """What nobody can do anything about, in words, where the status is infeasible: needs of stores, which are then lowered to what can be
+    had, so that all others are cleared; intervals of a pool, or agents in pairs, whose bounds nobody can meet."""
+    notes: tuple[str, ...] = ()
+    """What to know before relying on the figures."""
     relaxed: tuple[str, ...] = ()
     """Needs that nothing could meet and that were lowered to what can be had, in words; only with "infeasible: relax"."""
     division: DivisionResult | None = None

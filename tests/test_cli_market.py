@@ -242,6 +242,25 @@ def test_the_central_solver_agrees_on_the_shared_storage(cleared):
     assert verification["price_difference_eur_per_kwh"] < 1e-3
 
 
+def test_prices_that_are_not_unique_are_told_with_their_range(call, tmp_path):
+    """As much for sale as is needed: any price from 0.08 to 0.30 is one of the optimum, and the verification agrees whatever each found."""
+    path = tmp_path / "even.yaml"
+    path.write_text(
+        "kind: prosumers\nprices: {buy_eur_per_kwh: 0.3, sell_eur_per_kwh: 0.08}\nagents: [{id: a, pv_kw: 2}, {id: b, load_kw: 2}, {id: c}]\n",
+        encoding="utf-8",
+    )
+    result = json.loads(call("market", "clear", path, "--verify", "central", "--json")[1])
+    text = call("market", "clear", path, "--verify", "central")[1]
+    checked = result["verification"]
+
+    assert checked["agrees"] is True
+    assert checked["price_difference_eur_per_kwh"] > 0.01  # neither of the two is wrong
+    assert checked["price_difference_interval"] == 0
+    assert checked["price_range_eur_per_kwh"] == pytest.approx([0.08, 0.3])
+    assert 0.08 <= result["price_eur_per_kwh"][0] <= 0.3
+    assert "prices are not unique: every one from 0.08 to 0.3 is one of the optimum" in text
+
+
 def test_a_netted_storage_earns_the_same_where_nothing_cancels(cleared):
     """Both tenants charge in the first hour: the box binds instead of the sum of the rights, and its price is the same 0.35."""
     result = cleared(EXAMPLES / "shared_storage.yaml", *CLOSE, "--set", "storage.ess.mode=netted")
@@ -467,15 +486,60 @@ def test_negative_prices_are_no_engine(cleared, tmp_path):
     assert result["cost_eur"] == pytest.approx(0.2, abs=1e-9)
 
 
-def test_what_cannot_be_had_is_infeasible(call, tmp_path):
-    """Exit code 3, with the agent and what is missing."""
+def failed(call, path, *words):
+    """The result of a case that ends with 3, as programs see it, and what is said on standard error."""
+    code, out, err = call("market", "clear", path, "--json", *words)
+    assert code == 3
+    return json.loads(out), err.splitlines()
+
+
+@pytest.mark.parametrize("mechanism", ["exchange", "mid_market_rate"])
+def test_what_cannot_be_had_is_infeasible_and_the_others_trade(call, tmp_path, mechanism):
+    """Exit code 3 with the agent and what is missing; the car takes what it can get, and the neighbours' market is there."""
     path = tmp_path / "car.yaml"
     path.write_text(CAR, encoding="utf-8")
-    code, out, err = call("market", "clear", path)
+    result, said = failed(call, path, "--mechanism", mechanism)
+    code, out, err = call("market", "clear", path, "--mechanism", mechanism)
 
-    assert (code, out) == (3, "")
-    assert "agent 'a', store 0" in err
-    assert "4 kWh short of the 10 kWh" in err
+    assert MarketResult.model_validate(result).model_dump(mode="json") == result
+    assert (result["status"], result["relaxed"]) == ("infeasible", [])
+    assert len(result["infeasible"]) == 1
+    assert "agent 'a', store 0" in said[0]
+    assert "4 kWh short of the 10 kWh" in said[0]
+    assert said == result["infeasible"]
+    assert result["traded_kwh"] == pytest.approx([2.0, 2.0], abs=1e-3)
+    assert (code, err.splitlines()) == (3, said)
+    assert f"case: {mechanism}, infeasible" in out
+
+
+def test_who_leaves_the_envelope_is_told_with_the_time_and_the_power(call, tmp_path):
+    """2 kW of load behind 1.5 kW in two of three hours, 3 kW that must be taken in behind nothing at all: by the half, and what cannot be."""
+    path = tmp_path / "breach.yaml"
+    path.write_text(
+        "kind: prosumers\nprices: {buy_eur_per_kwh: 0.3, sell_eur_per_kwh: 0.08}\n"
+        "agents:\n  - {id: a, load_kw: [2, 2, 1], import_limit_kw: 1.5}\n  - {id: b, pv_kw: [1, 1, 1], export_limit_kw: 0}\n",
+        encoding="utf-8",
+    )
+    code, out, _ = call("market", "clear", path)
+
+    assert code == 0
+    assert "envelope  a leaves its import limit in intervals 0–1, by 0.5 kW at most" in out
+    assert "b leaves" not in out
+    assert "no agent could gain more than" in out
+
+
+def test_a_market_that_burns_nothing_says_what_that_costs(call, tmp_path):
+    """Paid for taking, two batteries would burn energy in their losses; the text names what is forgone."""
+    path = tmp_path / "burning.yaml"
+    path.write_text(
+        "kind: prosumers\nprices: {buy_eur_per_kwh: [-0.3, -0.3], sell_eur_per_kwh: -0.4}\n"
+        "agents: [{id: a, stores: [{kind: battery, energy_kwh: 4, initial_kwh: 4, efficiency_charge: 0.8}]}, {id: b, load_kw: 1}]\n",
+        encoding="utf-8",
+    )
+    code, out, err = call("market", "clear", path, "--tolerance", "1e-5")
+
+    assert (code, err) == (0, "")
+    assert "netting   stores do not charge and discharge at once" in out
 
 
 def test_what_cannot_be_had_may_be_relaxed(cleared, tmp_path):
@@ -492,23 +556,43 @@ def test_what_cannot_be_had_may_be_relaxed(cleared, tmp_path):
 
 
 def test_a_pool_that_cannot_balance_is_infeasible(call):
-    """Exit code 3, with the interval and the side."""
-    code, out, err = call(
-        "market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "pool", "--set", "agents.G.p_min=40"
+    """Exit code 3, with the interval and the side; the other intervals are cleared, and no bound is claimed."""
+    result, said = failed(
+        call, EXAMPLES / "two_agents.yaml", "--mechanism", "pool", "--set", "agents.G.p_min=[40, 0]", "--divide", "nash"
     )
 
-    assert (code, out) == (3, "")
-    assert err.startswith("interval 0: the agents must bring at least 10 kW together, and nobody is there for it.")
+    assert said == [
+        "interval 0: the agents must bring at least 10 kW together, and nobody is there for it. Widen p_min or p_max."
+    ]
+    assert result["price_eur_per_kwh"] == [None, pytest.approx(6.0)]
+    assert (result["certificate"]["bound_eur"], result["division"]) == (None, None)
 
 
 def test_a_pair_that_cannot_agree_is_infeasible(call):
-    """Exit code 3: the producer must bring more than the pair may trade."""
-    code, out, err = call(
-        "market", "clear", EXAMPLES / "two_agents.yaml", "--set", "agents.G.p_min=1", "--set", "trades.limit_kw=0.5"
+    """Exit code 3: the producer must bring more than the pair may trade; what may be traded is."""
+    result, said = failed(
+        call, EXAMPLES / "two_agents.yaml", "--set", "agents.G.p_min=1", "--set", "trades.limit_kw=0.5"
     )
 
-    assert (code, out) == (3, "")
-    assert "must bring 0.5 kW that no partner takes" in err
+    assert "must bring 0.5 kW that no partner takes" in said[0]
+    assert result["trades"][0]["power_kw"] == pytest.approx([-0.5], abs=1e-6)
+
+
+def test_a_market_without_any_plan_is_a_result_too(call, monkeypatch):
+    """Where a shared storage cannot do what is asked of it there are no figures, and the reasons."""
+    from market.exchange import Infeasible
+    from sim import clear_exchange
+
+    def hopeless(*_, **__):
+        raise Infeasible("no plan exists:\n  shared store 0 is out of reach.")
+
+    monkeypatch.setattr(clear_exchange, "clear", hopeless)
+    result, said = failed(call, EXAMPLES / "shared_storage.yaml")
+    code, out, _ = call("market", "clear", EXAMPLES / "shared_storage.yaml")
+
+    assert MarketResult.model_validate(result).model_dump(mode="json") == result
+    assert said == ["no plan exists:", "shared store 0 is out of reach."]
+    assert (code, out) == (3, "two prosumers and a shared storage: exchange, infeasible\n")
 
 
 def test_not_converging_ends_with_one(cleared, monkeypatch):
@@ -546,6 +630,9 @@ def test_a_verification_that_disagrees_ends_with_one(cleared, monkeypatch):
         (("--set", "storage.ess.power_kw=-1"), "must be at least 0; given -1"),
         (("--verify", "twice"), "See commonwatt --help."),
         (("--seed", "-1"), "See commonwatt --help."),
+        (("--out", ""), "--out: is empty; give the name of a file for the result."),
+        (("--out", "."), "--out: . is a folder; give the name of a file for the result."),
+        (("--out", "nowhere/x.json"), "--out: nowhere/x.json: no such file or folder: nowhere. Make the folder first."),
     ],
 )
 def test_what_cannot_be_asked_is_bad_input(call, words, said):
@@ -576,6 +663,25 @@ def test_a_pool_is_divided_too(cleared):
     many = cleared(EXAMPLES / "new_england.yaml", "--mechanism", "pool", "--divide", "nash")["division"]
     assert many["excess_sampled"] is True
     assert sum(share["gain_eur"] for share in many["shares"]) == pytest.approx(92547.8749, abs=1e-3)
+
+
+def test_what_the_retailer_decides_is_not_traded_again(call, cleared):
+    """Between 10 and 3 the two stand still, and nothing is left to trade: the result says so, and what they could gain together."""
+    retail = ("--set", "retail={buy_eur_per_kwh: 10, sell_eur_per_kwh: 3}")
+    result = cleared(EXAMPLES / "two_agents.yaml", "--mechanism", "mid_market_rate", *retail)
+    traded = cleared(
+        EXAMPLES / "two_agents.yaml", "--mechanism", "vcg", "--set", "retail={buy_eur_per_kwh: 7, sell_eur_per_kwh: 5}"
+    )
+    text = call("market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "mid_market_rate", *retail)[1]
+
+    assert result["status"] == "no_trade"
+    assert "nothing is left to trade" in result["notes"][0]
+    assert "and nothing more, is traded here" in traded["notes"][0]
+    assert result["certificate"]["excess_eur"] == pytest.approx(4.0)
+    assert "objection 4 eur: what everybody together would gain more than this way of trading gives them" in text
+    assert "note      First everybody takes and brings what is best at the retailer's prices" in text
+    assert "nobody buys from the retailer" in cleared(EXAMPLES / "two_agents.yaml", *retail)["notes"][0]
+    assert cleared(EXAMPLES / "two_agents.yaml", "--mechanism", "retailer", *retail)["notes"] == []
 
 
 def test_a_price_rule_needs_a_retailer(call):

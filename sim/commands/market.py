@@ -20,6 +20,9 @@ app = typer.Typer(help="Markets described in one file, without feeder and simula
 
 _Row = TypeVar("_Row")
 
+NOTHING_KW = 1e-6
+"""What is not said of an envelope."""
+
 ROWS = 24
 """Rows of a table on the terminal; what is longer is drawn together, or left to --json."""
 
@@ -51,15 +54,14 @@ def clear(
         int | None, typer.Option(min=0, help="Seed of what a mechanism draws, instead of the case's.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON to this file.")] = None,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write the JSON to this file.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No tables.")] = False,
 ) -> None:
     """Clear the market of one file: prices, positions, rents, payments, and how far they can be trusted."""
     from sim import case as cases
     from sim import clear as clearing
 
-    if out is not None and out.exists() and case.exists() and out.samefile(case):
-        raise typer.BadParameter("it is the case itself, which would be lost; name another file.", param_hint="--out")
+    _check_out(out, case)
     result = clearing.clear(
         cases.load(case, tuple(sets or ()), seed),
         mechanism=mechanism,
@@ -70,21 +72,41 @@ def clear(
     if out is not None or as_json:
         text = summary.as_json(result.model_dump(mode="json"))
         if out is not None:
-            out.write_text(text + "\n", encoding="utf-8")
+            Path(out).write_text(text + "\n", encoding="utf-8")
         if as_json:
             typer.echo(text)
     if not quiet and not as_json:
         show(result)
+    for line in result.infeasible:
+        typer.echo(line, err=True)
     agrees = result.verification is None or result.verification.agrees
-    raise typer.Exit(endings.DONE if result.certificate.converged and agrees else endings.FAILED)
+    done = endings.DONE if result.certificate.converged and agrees else endings.FAILED
+    raise typer.Exit(endings.INFEASIBLE if result.status == "infeasible" else done)
+
+
+def _check_out(out: str | None, case: Path) -> None:
+    """Refuse a file that cannot be written or must not be, before anything is computed."""
+    if out is None:
+        return
+    path = Path(out)
+    if not out.strip() or path.is_dir():
+        given = "is empty" if not out.strip() else f"{out} is a folder"
+        raise typer.BadParameter(f"{given}; give the name of a file for the result.", param_hint="--out")
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(
+            f"{out}: no such file or folder: {path.parent}. Make the folder first.", param_hint="--out"
+        )
+    if path.exists() and case.exists() and path.samefile(case):
+        raise typer.BadParameter("it is the case itself, which would be lost; name another file.", param_hint="--out")
 
 
 def show(result: MarketResult) -> None:
     """Print a result for people."""
     currency = result.currency
     typer.echo(f"{result.case}: {result.mechanism}, {result.status.replace('_', ' ')}")
-    summary.table(("interval", f"price [{currency}/kWh]", "traded [kWh]"), _prices(result), right=(1, 2))
-    _show_people(result, currency)
+    if result.price_eur_per_kwh:
+        summary.table(("interval", f"price [{currency}/kWh]", "traded [kWh]"), _prices(result), right=(1, 2))
+        _show_people(result, currency)
     for storage in result.storage:
         _show_storage(storage, currency)
     if result.trades:
@@ -92,8 +114,29 @@ def show(result: MarketResult) -> None:
     _show_division(result, currency)
     for note in result.relaxed:
         typer.echo(f"relaxed   {note}")
-    for line in _certificate(result, currency):
+    for line in (*_breaches(result), *_certificate(result, currency), *_verification(result, currency)):
         typer.echo(line)
+    for note in result.notes:
+        typer.echo(f"note      {note}")
+
+
+def _breaches(result: MarketResult) -> Iterator[str]:
+    """Yield who leaves its envelope, when, and by how much, each run of intervals in a line."""
+    runs = []
+    for agent in result.agents:
+        breach, meter = agent.breach_kw or (), agent.meter_kw or ()
+        outside = [(power or 0.0) > NOTHING_KW for power in breach]
+        for side, way in (("import", 1.0), ("export", -1.0)):
+            wrong = [one and (meter[t] or 0.0) * way > 0.0 for t, one in enumerate(outside)]
+            begins = [t for t, one in enumerate(wrong) if one and not (t and wrong[t - 1])]
+            for begin in begins:
+                end = next((t for t in range(begin, len(wrong)) if not wrong[t]), len(wrong))
+                when = f"interval {begin}" if end == begin + 1 else f"intervals {begin}–{end - 1}"
+                most = max(breach[t] or 0.0 for t in range(begin, end))
+                runs.append(f"envelope  {agent.id} leaves its {side} limit in {when}, by {_amount(most)} kW at most")
+    yield from _first(runs)
+    if len(runs) > ROWS:
+        yield f"envelope  {len(runs) - ROWS} more; --json has them all"
 
 
 def _prices(result: MarketResult) -> Iterator[tuple[str, str, str]]:
@@ -195,35 +238,64 @@ def _show_division(result: MarketResult, currency: str) -> None:
 def _certificate(result: MarketResult, currency: str) -> Iterator[str]:
     """Yield the certificate, line by line."""
     found, number = result.certificate, summary.number
-    yield (
-        f"cost      {number(result.cost_eur)} {currency} together, {number(result.alone_eur)} alone"
-        + (
-            ""
-            if found.bound_eur is None
-            else f"; no plan costs less than {number(found.bound_eur)}, gap {_small(found.gap)}"
+    if result.price_eur_per_kwh:
+        bound = f"; no plan costs less than {number(found.bound_eur)}: {_small(found.gap_eur)} {currency} too much at most, gap {_small(found.gap)}"
+        yield (
+            f"cost      {number(result.cost_eur)} {currency} together, {number(result.alone_eur)} alone"
+            f"{'' if found.bound_eur is None else bound}"
         )
-    )
     if found.iterations is not None and found.residuals:
         last = found.residuals[-1]
         yield f"iteration {found.iterations} iterations; residuals {_small(last.primal)} primal, {_small(last.dual)} dual"
     if found.max_agent_kkt_eur is not None:
         apart = found.dual_asymmetry_eur_per_kwh
-        yield f"prices    nobody gains more than {_small(found.max_agent_kkt_eur)} {currency} by deviating alone" + (
-            "" if apart is None else f"; the ends of a trade agree on its price to {_small(apart)}"
+        ends = (
+            "" if not result.trades or apart is None else f"; the ends of a trade agree on its price to {_small(apart)}"
+        )
+        yield f"prices    no agent could gain more than {_small(found.max_agent_kkt_eur)} {currency} by deviating alone{ends}"
+    if found.netting_cost_eur:
+        yield (
+            f"netting   stores do not charge and discharge at once where negative prices would pay for it: that costs "
+            f"{_small(found.netting_cost_eur)} {currency} at most"
         )
     worse = (
         f"{number(found.worst_gain_eur, signed=True)} {currency} ({found.worst_agent})" if found.worst_agent else "–"
     )
-    yield f"people    smallest gain {worse}; payments sum to {_small(found.imbalance_eur)} {currency}"
+    if result.price_eur_per_kwh:
+        yield f"people    smallest gain {worse}; payments sum to {_small(found.imbalance_eur)} {currency}"
     if found.excess_eur is not None:
-        who = ", ".join(found.excess_coalition) or "nobody"
-        yield f"objection {_amount(found.excess_eur)} {currency}: what {who} would gain more without the others"
-    if (checked := result.verification) is not None:
-        yield (
-            f"central   {'agrees' if checked.agrees else 'DISAGREES'}: optimum {number(checked.cost_eur)} {currency}; the plan costs "
-            f"{_small(checked.cost_above_eur)} more, its prices are off by {_small(checked.bound_below_eur)}; largest difference of a price "
-            f"{_small(checked.price_difference_eur_per_kwh)}, of a position {_small(checked.power_difference_kw)} kW"
+        everybody = set(found.excess_coalition) >= {agent.id for agent in result.agents}
+        who = (
+            "everybody together"
+            if everybody and found.excess_coalition
+            else ", ".join(found.excess_coalition) or "nobody"
         )
+        more = "than this way of trading gives them" if everybody else "without the others"
+        yield f"objection {_amount(found.excess_eur)} {currency}: what {who} would gain more {more}"
+
+
+def _verification(result: MarketResult, currency: str) -> Iterator[str]:
+    """Yield what the solver that knows everything says."""
+    checked, number = result.verification, summary.number
+    if checked is None:
+        return
+    yield (
+        f"central   {'agrees' if checked.agrees else 'DISAGREES'}: the solver's optimum is {number(checked.cost_eur)} {currency}; the plan costs "
+        f"{_small(checked.cost_above_eur)} more, of {_small(result.certificate.gap_eur)} that its certificate allows"
+    )
+    yield (
+        f"central   the prices support the optimum to {_small(checked.bound_below_eur)} {currency}; largest difference of a price "
+        f"{_small(checked.price_difference_eur_per_kwh)}, of a position {_small(checked.power_difference_kw)} kW"
+    )
+    if checked.price_range_eur_per_kwh is not None:
+        least, most = checked.price_range_eur_per_kwh
+        at = checked.price_difference_interval or 0
+        between = (
+            f"the optimum has the one price {number(least)}"
+            if math.isclose(least or 0.0, most or 0.0, rel_tol=1e-6, abs_tol=1e-9)
+            else f"prices are not unique: every one from {number(least)} to {number(most)} is one of the optimum"
+        )
+        yield f"central   in interval {at}, where they differ most, {between}; the market found {number(result.price_eur_per_kwh[at])}"
 
 
 def _yes(value: bool) -> str:
