@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from market.compiled import EXACT
 from market.feasible import least_rights
 from market.problem import Problem
-from market.tiles import GIVEN, OWN, OWNED, SLOT, SLOTS, Data, Factors, Found, Room, Rows, State
-from market.vectors import LANES, rows_like
+from market.tiles import GIVEN, OWN, OWNED, SLOT, SLOTS, Data, Factors, Found, Index, Room, Rows, State
+from market.vectors import LANES, rows_like, same
 
 __all__ = ["Layout", "Places", "Units", "idle_kwh", "lay_out"]
 
@@ -49,6 +49,14 @@ class Places:
         _collect(rows, self.source, self.first + offset, self.stride, unit, columns.reshape(_flat(columns)))
         return columns
 
+    def intern(self, columns: Floats, rows: Rows, used: int, index: Index, offset: int = 0, unit: float = 1.0) -> int:
+        """Keep columns (any, T), counted in units, as rows behind the ``used`` ones that there are; return how many there are then.
+
+        ``index`` says where.  A row is kept once if the interval before, the seat before or the number before has it too.
+        """
+        flat = np.ascontiguousarray(columns.reshape(_flat(columns)))
+        return int(_intern(flat, self.source, self.first + offset, self.stride, unit, rows, used, index))
+
 
 def _flat(columns: Floats) -> tuple[int, int]:
     """Return (columns, T), also where there are none."""
@@ -63,6 +71,27 @@ def _spread(columns: Floats, source: Ints, first: Ints, stride: Ints, unit: floa
             if source[seat, lane] >= 0:
                 for t in range(columns.shape[1]):
                     rows[first[seat] + t * stride[seat], lane] += columns[source[seat, lane], t] / unit
+
+
+@njit(**EXACT)
+def _intern(
+    columns: Floats, source: Ints, first: Ints, stride: Ints, unit: float, rows: Rows, used: int, index: Index
+) -> int:
+    """Transpose columns into their seats, every distinct row once."""
+    for seat in range(source.shape[0]):
+        for t in range(columns.shape[1]):
+            for lane in range(source.shape[1]):
+                rows[used, lane] = columns[source[seat, lane], t] / unit if source[seat, lane] >= 0 else 0.0
+            at, found = first[seat] + t * stride[seat], used
+            if at > 0 and same(rows, used, index[at - 1]):
+                found = index[at - 1]
+            if seat > 0 and same(rows, used, index[first[seat - 1] + t * stride[seat - 1]]):
+                found = index[first[seat - 1] + t * stride[seat - 1]]
+            if t > 0 and same(rows, used, index[at - stride[seat]]):
+                found = index[at - stride[seat]]
+            index[at] = found
+            used += found == used
+    return used
 
 
 @njit(**EXACT)
@@ -177,15 +206,8 @@ class Layout:
 
     def data(self, p: Problem, units: Units) -> Data:
         """Return the problem as the kernel reads it."""
-        steps, count, kw, price = self.size[1], len(self.tiles), units.power_kw, units.price_eur_per_kwh / p.dt_h
-        given, agent = rows_like(count * steps * GIVEN, self.precision), self.by_tile(GIVEN)
-        for q, (column, unit) in enumerate((
-            (p.load_kw - p.pv_kw, kw), (p.pv_kw, kw), (p.buy_eur_per_kwh, price), (p.sell_eur_per_kwh, price),
-            (p.import_limit_kw, kw), (p.export_limit_kw, kw), (p.rented_charge_eur_per_kwh, price),
-        )):  # fmt: skip
-            agent.spread(column, given, q, unit)
-        charge = rows_like(steps * count, self.precision)
-        self.by_interval().spread(p.exchange_charge_eur_per_kwh, charge, unit=price)
+        kw, price = units.power_kw, units.price_eur_per_kwh / p.dt_h
+        rows, given, bounds, charge = self._given(p, kw, price)
         power = p.ess_power_offer_kw if p.right_power_kw is None else p.right_power_kw.sum(axis=1)
         bound_net = (p.ess_net_min_kw > -power[:, None]) | (p.ess_net_max_kw < power[:, None])
         bound_net = np.where(p.ess_netted[:, None], p.ess_available > 0.0, bound_net)
@@ -196,7 +218,7 @@ class Layout:
         edge = np.stack([p.rented_initial_kwh, p.rented_final_kwh, *least_rights(p)]) / kw
         rents = np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw]) / units.price_eur_per_kwh
         return Data(
-            self.tiles, given, self._bounds(p, kw), self._constants(p, price), charge, self.once(np.ones(p.n)),
+            self.tiles, rows, given, bounds, self._constants(p, price), charge, self.once(np.ones(p.n)),
             self.once(self.active.astype(np.float64)), self.once(edge), self.once(rents), p.ess_retention, offers,
             np.stack([p.ess_net_min_kw, p.ess_net_max_kw]) / kw, p.ess_available, np.where(p.ess_netted, offers, np.inf),
             bound_net, p.ess_netted, p.ess_box, p.in_boxes(self.active.sum(axis=1).astype(np.float64)), boxes / kw, constants,
@@ -204,16 +226,29 @@ class Layout:
             not p.rights_fixed,
         )  # fmt: skip
 
-    def _bounds(self, p: Problem, unit: float) -> Rows:
-        """Return the bounds of the own stores."""
-        places = self.by_slot(4, own=True)
-        rows = rows_like(len(places.source) * p.steps * 4, self.precision)
-        places.spread(p.store_charge_max_kw, rows, 0, unit)
-        places.spread(p.store_discharge_max_kw, rows, 1, unit)
+    def _given(self, p: Problem, kw: float, price: float) -> tuple[Rows, Index, Index, Index]:
+        """Return what is given for every interval, and where: for agents, for their own stores, and the exchange charge."""
+        agent, own, interval = self.by_tile(GIVEN), self.by_slot(4, own=True), self.by_interval()
+        given, bounds, charge = (
+            np.zeros(len(places.source) * p.steps * width, np.int32)
+            for places, width in ((agent, GIVEN), (own, 4), (interval, 1))
+        )
+        rows, used = (
+            rows_like(1 + len(given) + len(bounds) + len(charge), self.precision),
+            1,
+        )  # of which few are touched
+        for q, (column, unit) in enumerate((
+            (p.load_kw - p.pv_kw, kw), (p.pv_kw, kw), (p.buy_eur_per_kwh, price), (p.sell_eur_per_kwh, price),
+            (p.import_limit_kw, kw), (p.export_limit_kw, kw), (p.rented_charge_eur_per_kwh, price),
+        )):  # fmt: skip
+            used = agent.intern(column, rows, used, given, q, unit)
         idle = idle_kwh(p.store_initial_kwh, p.store_retention, p.store_drain_kwh)
-        places.spread(p.store_energy_min_kwh - idle, rows, 2, unit)
-        places.spread(p.store_energy_max_kwh - idle, rows, 3, unit)
-        return rows
+        for q, column in enumerate((
+            p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh - idle, p.store_energy_max_kwh - idle
+        )):  # fmt: skip
+            used = own.intern(column, rows, used, bounds, q, kw)
+        used = interval.intern(p.exchange_charge_eur_per_kwh, rows, used, charge, unit=price)
+        return rows[:used], given, bounds, charge
 
     def _constants(self, p: Problem, price: float) -> Rows:
         """Return efficiencies, retention and wear of every slot, 1 where nobody sits."""
@@ -232,7 +267,10 @@ class Layout:
         """Return room for the factors."""
         steps, slots = self.size[1], self.tiles[:, SLOTS]
         pairs = int((slots * (slots + 1) // 2).sum())
-        return Factors(rows_like(len(self.tiles) * steps * 3, self.precision), rows_like(pairs * steps, self.precision))
+        many = len(self.tiles) * steps
+        return Factors(
+            rows_like(many * 2, self.precision), np.zeros(many, np.int32), rows_like(pairs * steps, self.precision)
+        )
 
     def room(self) -> Room:
         """Return paper for one thread."""

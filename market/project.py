@@ -62,9 +62,10 @@ from market.tiles import (
     Factors,
     Found,
     Room,
+    Rows,
     State,
 )
-from market.vectors import choose, greatest, load, nothing, smallest, store, sum_up, widen
+from market.vectors import choose, greatest, load, nothing, same, smallest, store, sum_up, widen
 
 __all__ = ["backward", "factor", "forward", "share_rights"]
 
@@ -77,7 +78,7 @@ def factor(data: Data, weights: Floats, factors: Factors, room: Room) -> None:
     tiles, steps = data.tiles.shape[0], data.bound_net.shape[1]
     i_curtail, i_flow, i_content = 1.0 / weights[CURTAIL], 1.0 / weights[FLOW], 1.0 / weights[CONTENT]
     i_free = 1.0 / weights[RETAIL] + (1.0 / weights[EXCHANGE] if data.trading else 0.0)
-    block, none = room.block, widen(nothing(data.given))
+    block, none, used = room.block, widen(nothing(data.rows)), 0
     for k in range(tiles):
         own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
         pairs, square, constant = slots * (slots + 1) // 2, slots * slots, data.tiles[k, SLOT] * 4
@@ -85,7 +86,8 @@ def factor(data: Data, weights: Floats, factors: Factors, room: Room) -> None:
         for t in range(steps):
             at, blocks = k * steps + t, data.tiles[k, PAIR] * steps + t * pairs
             now, before = (t % 2) * square, (1 - t % 2) * square
-            give, total = choose(widen(load(data.given, at * GIVEN + PV)), 0.0, i_curtail, 0.0), none + i_free
+            given = at * GIVEN
+            give, total = choose(widen(load(data.rows, data.given[given + PV])), 0.0, i_curtail, 0.0), none + i_free
             for a in range(slots):
                 e1, e2 = (
                     widen(load(data.constants, constant + 4 * a)),
@@ -94,8 +96,8 @@ def factor(data: Data, weights: Floats, factors: Factors, room: Room) -> None:
                 rho = 0.0
                 if a < own:
                     bounds = ((data.tiles[k, OWNED] * steps + t * own) + a) * 4
-                    into = choose(widen(load(data.bounds, bounds)), 0.0, i_flow, 0.0)
-                    out = choose(widen(load(data.bounds, bounds + 1)), 0.0, i_flow, 0.0)
+                    into = choose(widen(load(data.rows, data.bounds[bounds])), 0.0, i_flow, 0.0)
+                    out = choose(widen(load(data.rows, data.bounds[bounds + 1])), 0.0, i_flow, 0.0)
                     give = give + into + out
                 else:
                     into = out = i_flow * widen(load(data.active, (a - own) * tiles + k))
@@ -107,14 +109,18 @@ def factor(data: Data, weights: Floats, factors: Factors, room: Room) -> None:
                 if a >= own:
                     total = total + (into + out) * beta
             finite = smallest(
-                widen(load(data.given, at * GIVEN + IMPORT)), widen(load(data.given, at * GIVEN + EXPORT))
+                widen(load(data.rows, data.given[given + IMPORT])), widen(load(data.rows, data.given[given + EXPORT]))
             )
             meter = choose(np.inf, finite, weights[METER], 0.0)
             gamma = 1.0 / (1.0 + meter * give)
             kappa = 1.0 / (total + gamma * give)
-            store(factors.step, 3 * at, kappa)
-            store(factors.step, 3 * at + 1, gamma)
-            store(factors.step, 3 * at + 2, gamma * meter)
+            store(factors.step, used, kappa)
+            store(factors.step, used + 1, gamma)
+            factors.at[at] = used
+            if t > 0 and same(factors.step, used, used - 2) and same(factors.step, used + 1, used - 1):
+                factors.at[at] = used - 2
+            else:
+                used += 2
             for a in range(slots):
                 reach_a = gamma if a < own else load(block, reach + a)
                 kept_a = widen(load(data.constants, constant + 4 * a + 2))
@@ -181,83 +187,102 @@ def share_rights(data: Data, s: State, w: State, found: Found, weights: Floats) 
 @njit(inline="always", **EXACT_PART)
 def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, room: Room) -> None:
     """Fill the room's ``y`` with the forward half of a tile's solve and ``hat`` with what the s alone give."""
-    tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
+    rows, given, bounds, constants, active, bound_net = (
+        data.rows, data.given, data.bounds, data.constants, data.active, data.bound_net
+    )  # fmt: skip
+    s_agent, s_store, s_exchange, s_net = s.agent, s.store, s.exchange, s.net
+    step, where, y, hat, right = factors.step, factors.at, room.y, room.hat, room.right
+    tiles, shared, steps = data.tiles.shape[0], bound_net.shape[0], bound_net.shape[1]
     own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
     pairs, constant = slots * (slots + 1) // 2, data.tiles[k, SLOT] * 4
-    i_flow, i_content = 1.0 / weights[FLOW], 1.0 / weights[CONTENT]
+    first, first_own, first_pair = (
+        data.tiles[k, SLOT] * steps,
+        data.tiles[k, OWNED] * steps,
+        data.tiles[k, PAIR] * steps,
+    )
+    i_flow, i_content, rho_meter, rho_net = 1.0 / weights[FLOW], 1.0 / weights[CONTENT], weights[METER], weights[NET]
     for t in range(steps):
-        at, stores = k * steps + t, (data.tiles[k, SLOT] * steps + t * slots) * 3
-        bounds, hat = (data.tiles[k, OWNED] * steps + t * own) * 4, t * (2 + shared)
-        limit, curtail = load(s.agent, 3 * at + 1), load(s.agent, 3 * at + 2)
-        kappa, gamma, bound = (
-            load(factors.step, 3 * at),
-            load(factors.step, 3 * at + 1),
-            load(factors.step, 3 * at + 2),
-        )
-        meter = load(data.given, at * GIVEN + BASE) + curtail
+        at, stores = k * steps + t, (first + t * slots) * 3
+        limits, hats = (first_own + t * own) * 4, t * (2 + shared)
+        limit, curtail = load(s_agent, 3 * at + 1), load(s_agent, 3 * at + 2)
+        kappa, gamma = load(step, where[at]), load(step, where[at] + 1)
+        meter = load(rows, given[at * GIVEN + BASE]) + curtail
         for a in range(own):
-            meter = meter + (load(s.store, stores + 3 * a) - load(s.store, stores + 3 * a + 1))
-        total = load(s.exchange, t * tiles + k) + gamma * meter + (1.0 - gamma) * limit - load(s.agent, 3 * at)
+            meter = meter + (load(s_store, stores + 3 * a) - load(s_store, stores + 3 * a + 1))
+        total = load(s_exchange, t * tiles + k) + gamma * meter + (1.0 - gamma) * limit - load(s_agent, 3 * at)
         for a in range(own, slots):
             j = a - own
-            n = load(s.store, stores + 3 * a) - load(s.store, stores + 3 * a + 1)
-            if data.bound_net[j, t]:
-                give = 2.0 * i_flow * weights[NET] * load(data.active, j * tiles + k)
-                n = (n + give * load(s.net, (j * steps + t) * tiles + k)) / (1.0 + give)
-            store(room.hat, hat + 2 + j, n)
+            n = load(s_store, stores + 3 * a) - load(s_store, stores + 3 * a + 1)
+            if bound_net[j, t]:
+                give = 2.0 * i_flow * rho_net * load(active, j * tiles + k)
+                n = (n + give * load(s_net, (j * steps + t) * tiles + k)) / (1.0 + give)
+            store(hat, hats + 2 + j, n)
             total = total + n
-        nu, mu = kappa * total, bound * (meter - limit)
-        store(room.hat, hat, nu)
-        store(room.hat, hat + 1, mu)
+        nu, mu = kappa * total, choose(1.0, gamma, gamma * rho_meter, 0.0) * (meter - limit)
+        store(hat, hats, nu)
+        store(hat, hats + 1, mu)
         price = gamma * nu + mu
         for a in range(slots):
-            e1, e2 = load(data.constants, constant + 4 * a), load(data.constants, constant + 4 * a + 1)
+            e1, e2 = load(constants, constant + 4 * a), load(constants, constant + 4 * a + 1)
             if a < own:
-                into = choose(load(data.bounds, bounds + 4 * a), 0.0, i_flow, 0.0)
-                out = choose(load(data.bounds, bounds + 4 * a + 1), 0.0, i_flow, 0.0)
+                into = choose(load(rows, bounds[limits + 4 * a]), 0.0, i_flow, 0.0)
+                out = choose(load(rows, bounds[limits + 4 * a + 1]), 0.0, i_flow, 0.0)
                 p = price
             else:
                 j = a - own
-                into = out = i_flow * load(data.active, j * tiles + k)
+                into = out = i_flow * load(active, j * tiles + k)
                 p = nu
-                if data.bound_net[j, t]:
-                    n = load(room.hat, hat + 2 + j) - load(s.net, (j * steps + t) * tiles + k)
-                    p = nu / (1.0 + (into + out) * weights[NET]) + weights[NET] * n
+                if bound_net[j, t]:
+                    n = load(hat, hats + 2 + j) - load(s_net, (j * steps + t) * tiles + k)
+                    p = nu / (1.0 + (into + out) * rho_net) + rho_net * n
             c, d, e = (
-                load(s.store, stores + 3 * a),
-                load(s.store, stores + 3 * a + 1),
-                load(s.store, stores + 3 * a + 2),
+                load(s_store, stores + 3 * a),
+                load(s_store, stores + 3 * a + 1),
+                load(s_store, stores + 3 * a + 2),
             )
             side = e - e1 * c + e2 * d + (e1 * into + e2 * out) * p
             if t > 0:
-                before = load(s.store, stores - 3 * slots + 3 * a + 2)
-                side = side + load(data.constants, constant + 4 * a + 2) * (
-                    i_content * load(room.y, (t - 1) * slots + a) - before
+                before = load(s_store, stores - 3 * slots + 3 * a + 2)
+                side = side + load(constants, constant + 4 * a + 2) * (
+                    i_content * load(y, (t - 1) * slots + a) - before
                 )
-            store(room.right, a, side)
-        _apply(factors, (data.tiles[k, PAIR] * steps + t * pairs), slots, room, t * slots, False)
+            store(right, a, side)
+        _apply(factors.blocks, first_pair + t * pairs, slots, right, y, t * slots, False)
 
 
 @njit(inline="always", **EXACT_PART)
-def _apply(factors: Factors, blocks: int, slots: int, room: Room, y: int, add: bool) -> None:
-    """Set or add to the rows ``y`` the inverse block times the right-hand sides."""
+def _apply(blocks: Rows, block: int, slots: int, right: Rows, y: Rows, to: int, add: bool) -> None:
+    """Set or add to the rows of ``y`` from ``to`` on the inverse block times the right-hand sides."""
     for a in range(slots):
-        out = load(factors.blocks, blocks + a * (a + 1) // 2) * load(room.right, 0)
+        out = load(blocks, block + a * (a + 1) // 2) * load(right, 0)
         for b in range(1, a + 1):
-            out = out + load(factors.blocks, blocks + a * (a + 1) // 2 + b) * load(room.right, b)
+            out = out + load(blocks, block + a * (a + 1) // 2 + b) * load(right, b)
         for b in range(a + 1, slots):
-            out = out + load(factors.blocks, blocks + b * (b + 1) // 2 + a) * load(room.right, b)
+            out = out + load(blocks, block + b * (b + 1) // 2 + a) * load(right, b)
         if add:
-            out = out + load(room.y, y + a)
-        store(room.y, y + a, out)
+            out = out + load(y, to + a)
+        store(y, to + a, out)
 
 
 @njit(inline="always", **EXACT_PART)
 def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: Floats, room: Room, keep: bool) -> None:
     """Finish a tile's solve for ``y``, take w from it by (2) to (4), and move s by the closed forms."""
-    tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
+    rows, given, bounds, constants, active, bound_net = (
+        data.rows, data.given, data.bounds, data.constants, data.active, data.bound_net
+    )  # fmt: skip
+    s_agent, s_store, s_exchange, s_net = s.agent, s.store, s.exchange, s.net
+    w_agent, w_store, w_exchange, w_net = w.agent, w.store, w.exchange, w.net
+    step, where, blocks, ys, hat, right, wishes = (
+        factors.step, factors.at, factors.blocks, room.y, room.hat, room.right, room.wish
+    )  # fmt: skip
+    tiles, shared, steps = data.tiles.shape[0], bound_net.shape[0], bound_net.shape[1]
     own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
     pairs, constant = slots * (slots + 1) // 2, data.tiles[k, SLOT] * 4
+    first, first_own, first_pair = (
+        data.tiles[k, SLOT] * steps,
+        data.tiles[k, OWNED] * steps,
+        data.tiles[k, PAIR] * steps,
+    )
     i_retail, i_curtail, i_flow, i_content = (
         1.0 / weights[RETAIL],
         1.0 / weights[CURTAIL],
@@ -266,103 +291,105 @@ def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: 
     )
     i_exchange, pull = 1.0 / weights[EXCHANGE] if data.trading else 0.0, data.penalty / weights[METER]
     alpha, rho, stiff = weights[RELAX], weights[FLOW], 1.0 / (weights[FLOW] + weights[CURVATURE])
-    none = nothing(s.agent)
+    rho_meter, rho_net = weights[METER], weights[NET]
+    none = nothing(s_agent)
     for a in range(slots):
-        store(room.y, steps * slots + a, none)
-        store(room.right, a, none)
+        store(ys, steps * slots + a, none)
+        store(right, a, none)
     for t in range(steps - 1, -1, -1):
-        at, stores = k * steps + t, (data.tiles[k, SLOT] * steps + t * slots) * 3
-        bounds, hat, given = (data.tiles[k, OWNED] * steps + t * own) * 4, t * (2 + shared), at * GIVEN
-        _apply(factors, (data.tiles[k, PAIR] * steps + t * pairs), slots, room, t * slots, True)
+        at, stores = k * steps + t, (first + t * slots) * 3
+        limits, hats, here_given = (first_own + t * own) * 4, t * (2 + shared), at * GIVEN
+        _apply(blocks, first_pair + t * pairs, slots, right, ys, t * slots, True)
         own_up = nu = none
         for a in range(slots):
-            e1, e2 = load(data.constants, constant + 4 * a), load(data.constants, constant + 4 * a + 1)
-            y = load(room.y, t * slots + a)
+            e1, e2 = load(constants, constant + 4 * a), load(constants, constant + 4 * a + 1)
+            y = load(ys, t * slots + a)
             if a < own:
-                into = choose(load(data.bounds, bounds + 4 * a), 0.0, i_flow, 0.0)
-                out = choose(load(data.bounds, bounds + 4 * a + 1), 0.0, i_flow, 0.0)
+                into = choose(load(rows, bounds[limits + 4 * a]), 0.0, i_flow, 0.0)
+                out = choose(load(rows, bounds[limits + 4 * a + 1]), 0.0, i_flow, 0.0)
                 own_up = own_up + (e1 * into + e2 * out) * y
             else:
-                into = i_flow * load(data.active, (a - own) * tiles + k)
+                into = i_flow * load(active, (a - own) * tiles + k)
                 rise = (e1 + e2) * into * y
-                if data.bound_net[a - own, t]:
-                    rise = rise / (1.0 + 2.0 * into * weights[NET])
+                if bound_net[a - own, t]:
+                    rise = rise / (1.0 + 2.0 * into * rho_net)
                 nu = nu + rise
-        gamma, bound = load(factors.step, 3 * at + 1), load(factors.step, 3 * at + 2)
-        nu = load(room.hat, hat) + load(factors.step, 3 * at) * (nu + gamma * own_up)
-        price = gamma * nu + load(room.hat, hat + 1) + bound * own_up
-        store(w.exchange, t * tiles + k, load(s.exchange, t * tiles + k) - i_exchange * nu)
+        kappa, gamma = load(step, where[at]), load(step, where[at] + 1)
+        nu = load(hat, hats) + kappa * (nu + gamma * own_up)
+        price = gamma * nu + load(hat, hats + 1) + choose(1.0, gamma, gamma * rho_meter, 0.0) * own_up
+        store(w_exchange, t * tiles + k, load(s_exchange, t * tiles + k) - i_exchange * nu)
         # retail and curtailment
-        before, pv = load(s.agent, 3 * at), load(data.given, given + PV)
+        before, pv = load(s_agent, 3 * at), load(rows, given[here_given + PV])
         here = before + i_retail * nu
         y = here + i_retail * nu
-        z = greatest(y - load(data.given, given + BUY) * i_retail, 0.0)
-        z = z + smallest(y - load(data.given, given + SELL) * i_retail, 0.0)
-        store(s.agent, 3 * at, before + alpha * (z - here))
+        z = greatest(y - load(rows, given[here_given + BUY]) * i_retail, 0.0)
+        z = z + smallest(y - load(rows, given[here_given + SELL]) * i_retail, 0.0)
+        store(s_agent, 3 * at, before + alpha * (z - here))
         if keep:
-            store(w.agent, 3 * at, here)
-        before = load(s.agent, 3 * at + 2)
+            store(w_agent, 3 * at, here)
+        before = load(s_agent, 3 * at + 2)
         here = before - choose(pv, 0.0, i_curtail, 0.0) * price
         z = smallest(greatest(2.0 * here - before, 0.0), pv)
-        store(s.agent, 3 * at + 2, before + alpha * (z - here))
+        store(s_agent, 3 * at + 2, before + alpha * (z - here))
         if keep:
-            store(w.agent, 3 * at + 2, here)
-        meter = load(data.given, given + BASE) + here
+            store(w_agent, 3 * at + 2, here)
+        meter = load(rows, given[here_given + BASE]) + here
         # stores
         for a in range(slots):
             e1, e2, kept = (
-                load(data.constants, constant + 4 * a),
-                load(data.constants, constant + 4 * a + 1),
-                load(data.constants, constant + 4 * a + 2),
+                load(constants, constant + 4 * a),
+                load(constants, constant + 4 * a + 1),
+                load(constants, constant + 4 * a + 2),
             )
-            y, after = load(room.y, t * slots + a), load(room.y, (t + 1) * slots + a)
+            y, after = load(ys, t * slots + a), load(ys, (t + 1) * slots + a)
             c, d, e = (
-                load(s.store, stores + 3 * a),
-                load(s.store, stores + 3 * a + 1),
-                load(s.store, stores + 3 * a + 2),
+                load(s_store, stores + 3 * a),
+                load(s_store, stores + 3 * a + 1),
+                load(s_store, stores + 3 * a + 2),
             )
             here_e = e - i_content * (y - kept * after)
-            store(room.right, a, i_content * kept * y)  # what the interval before this one will need
-            wear = load(data.constants, constant + 4 * a + 3)
+            store(right, a, i_content * kept * y)  # what the interval before this one will need
+            wear = load(constants, constant + 4 * a + 3)
             if a < own:
-                c_max, d_max = load(data.bounds, bounds + 4 * a), load(data.bounds, bounds + 4 * a + 1)
+                limit = limits + 4 * a
+                c_max, d_max = load(rows, bounds[limit]), load(rows, bounds[limit + 1])
                 here_c = c - choose(c_max, 0.0, i_flow, 0.0) * (price - e1 * y)
                 here_d = d + choose(d_max, 0.0, i_flow, 0.0) * (price - e2 * y)
                 meter = meter + (here_c - here_d)
                 z = smallest(greatest((rho * (2.0 * here_c - c) - wear) * stiff, 0.0), c_max)
-                store(s.store, stores + 3 * a, c + alpha * (z - here_c))
+                store(s_store, stores + 3 * a, c + alpha * (z - here_c))
                 z = smallest(greatest((rho * (2.0 * here_d - d) - wear) * stiff, 0.0), d_max)
-                store(s.store, stores + 3 * a + 1, d + alpha * (z - here_d))
-                z = greatest(2.0 * here_e - e, load(data.bounds, bounds + 4 * a + 2))
-                z = smallest(z, load(data.bounds, bounds + 4 * a + 3))
-                store(s.store, stores + 3 * a + 2, e + alpha * (z - here_e))
+                store(s_store, stores + 3 * a + 1, d + alpha * (z - here_d))
+                z = greatest(2.0 * here_e - e, load(rows, bounds[limit + 2]))
+                z = smallest(z, load(rows, bounds[limit + 3]))
+                store(s_store, stores + 3 * a + 2, e + alpha * (z - here_e))
             else:
                 j = a - own
-                into = i_flow * load(data.active, j * tiles + k)
+                into = i_flow * load(active, j * tiles + k)
                 p = nu
-                if data.bound_net[j, t]:
-                    beta = 1.0 / (1.0 + 2.0 * into * weights[NET])
-                    n = load(room.hat, hat + 2 + j) + beta * (e1 + e2) * into * y
-                    p = beta * nu + weights[NET] * (n - load(s.net, (j * steps + t) * tiles + k))
+                if bound_net[j, t]:
+                    beta = 1.0 / (1.0 + 2.0 * into * rho_net)
+                    n = load(hat, hats + 2 + j) + beta * (e1 + e2) * into * y
+                    p = beta * nu + rho_net * (n - load(s_net, (j * steps + t) * tiles + k))
                 here_c, here_d = c - into * (p - e1 * y), d + into * (p - e2 * y)
-                if data.bound_net[j, t]:
-                    store(w.net, (j * steps + t) * tiles + k, here_c - here_d)
-                wish, fee = (t * shared + j) * 6, wear + load(data.given, given + WITHDRAW)
-                store(room.wish, wish, (rho * (2.0 * here_c - c) - wear) * stiff)
-                store(room.wish, wish + 1, (rho * (2.0 * here_d - d) - fee) * stiff)
-                store(room.wish, wish + 2, 2.0 * here_e - e)
-                store(room.wish, wish + 3, here_c)
-                store(room.wish, wish + 4, here_d)
-                store(room.wish, wish + 5, here_e)
+                if bound_net[j, t]:
+                    store(w_net, (j * steps + t) * tiles + k, here_c - here_d)
+                wish, fee = (t * shared + j) * 6, wear + load(rows, given[here_given + WITHDRAW])
+                store(wishes, wish, (rho * (2.0 * here_c - c) - wear) * stiff)
+                store(wishes, wish + 1, (rho * (2.0 * here_d - d) - fee) * stiff)
+                store(wishes, wish + 2, 2.0 * here_e - e)
+                store(wishes, wish + 3, here_c)
+                store(wishes, wish + 4, here_d)
+                store(wishes, wish + 5, here_e)
             if keep:
-                store(w.store, stores + 3 * a, here_c)
-                store(w.store, stores + 3 * a + 1, here_d)
-                store(w.store, stores + 3 * a + 2, here_e)
+                store(w_store, stores + 3 * a, here_c)
+                store(w_store, stores + 3 * a + 1, here_d)
+                store(w_store, stores + 3 * a + 2, here_e)
         # the meter, of which the stores are a part
-        before = load(s.agent, 3 * at + 1)
-        y, least = 2.0 * meter - before, load(data.given, given + EXPORT)
-        z = greatest(load(data.given, given + IMPORT), y - pull)
+        before = load(s_agent, 3 * at + 1)
+        y, least = 2.0 * meter - before, load(rows, given[here_given + EXPORT])
+        z = greatest(load(rows, given[here_given + IMPORT]), y - pull)
         z = greatest(smallest(y, z), smallest(-1.0 * least, y + pull))
-        store(s.agent, 3 * at + 1, before + alpha * (z - meter))
+        store(s_agent, 3 * at + 1, before + alpha * (z - meter))
         if keep:
-            store(w.agent, 3 * at + 1, meter)
+            store(w_agent, 3 * at + 1, meter)

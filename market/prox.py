@@ -49,29 +49,30 @@ def prox_spaces(k: int, data: Data, s: State, w: State, found: Found, weights: F
     """Rented spaces of a tile together with the rights to them."""
     tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
     own, slots, alpha = data.tiles[k, OWN], data.tiles[k, SLOTS], weights[RELAX]
+    wishes, s_store, first = room.wish, s.store, data.tiles[k, SLOT] * steps
     for j in range(shared):
         initial, final = load(data.edge, j * tiles + k), load(data.edge, (shared + j) * tiles + k)
         kept = 1.0
         for t in range(steps):  # contents are kept less what is there without any flow
             kept *= data.retention[j]
             wish = (t * shared + j) * 6 + 2
-            store(room.wish, wish, load(room.wish, wish) + kept * initial)
+            store(wishes, wish, load(wishes, wish) + kept * initial)
         if data.renting:
             _rights(k, j, data, s, w, found, weights, room)
         energy, power = load(found.held, j * tiles + k), load(found.held, (shared + j) * tiles + k)
         kept = 1.0
         for t in range(steps):
             kept *= data.retention[j]
-            wish, at = (t * shared + j) * 6, (data.tiles[k, SLOT] * steps + t * slots + own + j) * 3
+            wish, at = (t * shared + j) * 6, (first + t * slots + own + j) * 3
             most = data.available[j, t] * power
             for q in range(2):
-                z = smallest(greatest(load(room.wish, wish + q), 0.0), most)
-                store(s.store, at + q, load(s.store, at + q) + alpha * (z - load(room.wish, wish + 3 + q)))
+                z = smallest(greatest(load(wishes, wish + q), 0.0), most)
+                store(s_store, at + q, load(s_store, at + q) + alpha * (z - load(wishes, wish + 3 + q)))
             z = final
             if t < steps - 1:
-                z = smallest(greatest(load(room.wish, wish + 2), 0.0), energy)
+                z = smallest(greatest(load(wishes, wish + 2), 0.0), energy)
             z = z - kept * initial
-            store(s.store, at + 2, load(s.store, at + 2) + alpha * (z - load(room.wish, wish + 5)))
+            store(s_store, at + 2, load(s_store, at + 2) + alpha * (z - load(wishes, wish + 5)))
 
 
 @njit(**EXACT_PART)
@@ -83,6 +84,7 @@ def _rights(k: int, j: int, data: Data, s: State, w: State, found: Found, weight
     kink each.
     """
     tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
+    wishes, none = room.wish, nothing(s.right)
     pull = (weights[CONTENT] / weights[ENERGY], (weights[FLOW] + weights[CURVATURE]) / weights[POWER])
     for kind in range(2):  # energy, then power
         row = (kind * shared + j) * tiles + k
@@ -90,16 +92,16 @@ def _rights(k: int, j: int, data: Data, s: State, w: State, found: Found, weight
         right, at_right, held = load(s.right, row), load(w.right, row), load(found.held, row)
         goal = 2.0 * at_right - right - load(data.rents, row) / weights[ENERGY + kind]
         for _ in range(100):  # four at most were ever seen
-            above, many = nothing(s.right), nothing(s.right)
+            above = many = none
             if kind == 0:
                 for t in range(steps - 1):  # the last content is given
-                    want = load(room.wish, (t * shared + j) * 6 + 2)
+                    want = load(wishes, (t * shared + j) * 6 + 2)
                     above += choose(want, held, want, 0.0)
                     many += choose(want, held, 1.0, 0.0)
             else:
                 for t in range(steps):
                     share, wish = data.available[j, t], (t * shared + j) * 6
-                    into, out = load(room.wish, wish), load(room.wish, wish + 1)
+                    into, out = load(wishes, wish), load(wishes, wish + 1)
                     above += share * (choose(into, share * held, into, 0.0) + choose(out, share * held, out, 0.0))
                     many += choose(into, share * held, share * share, 0.0) + choose(
                         out, share * held, share * share, 0.0
@@ -119,22 +121,25 @@ def prox_exchange(
     data: Data, s: State, w: State, found: Found, weights: Floats, room: Room, start: int, stop: int
 ) -> None:
     """Clear the exchange in some intervals: z = (rho y - price [+ charge]) / (rho + curvature), and sum z = 0."""
+    rows, charge, s_exchange, w_exchange, heres, market = (
+        data.rows, data.charge, s.exchange, w.exchange, data.here, room.market
+    )  # fmt: skip
     alpha, rho, tiles = weights[RELAX], weights[EXCHANGE], data.tiles.shape[0]
     stiff, rounded = 1.0 / (rho + weights[CURVATURE]), np.empty(1, data.here.dtype)
     for t in range(start, stop if data.trading else start):
-        low, high, row, size = -np.inf, np.inf, t * tiles, widen(nothing(data.here))
+        low, high, row, size = -np.inf, np.inf, t * tiles, widen(nothing(heres))
         rounded[0] = found.price[t]
         price = rounded[0]
         for k in range(tiles):
-            wish = rho * (2.0 * load(w.exchange, row + k) - load(s.exchange, row + k)) * load(data.here, k)
+            wish = rho * (2.0 * load(w_exchange, row + k) - load(s_exchange, row + k)) * load(heres, k)
             size += widen(greatest(wish, -1.0 * wish))
-            store(room.market, k, wish)
+            store(market, k, wish)
         enough = data.rounding * sum_up(size)
         for _ in range(200):
-            total, many = widen(nothing(data.here)), nothing(data.here)
+            total, many = widen(nothing(heres)), nothing(heres)
             for k in range(tiles):
-                here, sale = load(data.here, k), load(room.market, k) - price
-                purchase = sale + load(data.charge, row + k)
+                here, sale = load(heres, k), load(market, k) - price
+                purchase = sale + load(rows, charge[row + k])
                 total += widen(here * (greatest(sale, 0.0) + smallest(purchase, 0.0)))
                 many += here * choose(sale, 0.0, 1.0, choose(0.0, purchase, 1.0, 0.0))
             off, count = sum_up(total), sum_up(many)
@@ -153,24 +158,25 @@ def prox_exchange(
             price = rounded[0]
         found.price[t] = price
         for k in range(tiles):
-            sale, now = load(room.market, k) - price, load(w.exchange, row + k)
-            z = greatest(sale, 0.0) + smallest(sale + load(data.charge, row + k), 0.0)
-            z = z * load(data.here, k) * stiff
-            store(s.exchange, row + k, load(s.exchange, row + k) + alpha * (z - now))
+            sale, now = load(market, k) - price, load(w_exchange, row + k)
+            z = greatest(sale, 0.0) + smallest(sale + load(rows, charge[row + k]), 0.0)
+            z = z * load(heres, k) * stiff
+            store(s_exchange, row + k, load(s_exchange, row + k) + alpha * (z - now))
 
 
 @njit(**EXACT_PART)
 def prox_net(data: Data, s: State, w: State, found: Found, weights: Floats, start: int, stop: int) -> None:
     """Keep the net of every shared store inside its bounds in some intervals, all tenants moving alike."""
     tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
+    actives, s_net, w_net = data.active, s.net, w.net
     alpha, rho = weights[RELAX], weights[NET]
     for j in range(shared):
         for t in range(start, stop):
             if data.bound_net[j, t] and not data.netted[j]:
-                row, total, many = (j * steps + t) * tiles, widen(nothing(s.net)), widen(nothing(s.net))
+                row, total, many = (j * steps + t) * tiles, widen(nothing(s_net)), widen(nothing(s_net))
                 for k in range(tiles):
-                    active = widen(load(data.active, j * tiles + k))
-                    total += (2.0 * widen(load(w.net, row + k)) - widen(load(s.net, row + k))) * active
+                    active = widen(load(actives, j * tiles + k))
+                    total += (2.0 * widen(load(w_net, row + k)) - widen(load(s_net, row + k))) * active
                     many += active
                 wanted, count = sum_up(total), sum_up(many)
                 if count == 0.0:
@@ -178,5 +184,5 @@ def prox_net(data: Data, s: State, w: State, found: Found, weights: Floats, star
                 shift = (max(wanted - data.net[1, j, t], 0.0) + min(wanted - data.net[0, j, t], 0.0)) / count
                 found.net_price[j, t] = rho * shift
                 for k in range(tiles):
-                    now, before = load(w.net, row + k), load(s.net, row + k)
-                    store(s.net, row + k, before + alpha * (now - before - shift) * load(data.active, j * tiles + k))
+                    now, before = load(w_net, row + k), load(s_net, row + k)
+                    store(s_net, row + k, before + alpha * (now - before - shift) * load(actives, j * tiles + k))

@@ -2,9 +2,10 @@
 
 Agents are lanes: they are sorted by the number of their stores and cut into tiles of 16 (:mod:`market.vectors`).  Every array
 that an iteration reads is a list of rows of 16 lanes, the rows of a tile side by side in the order in which they are read, so
-that a tile is in the fast cache while it is worked on and comes from memory once.  A tile uses as many slots as its largest
-agent needs, own stores first, then one for each shared store if anyone in the tile rents.  :mod:`market.layout` seats the
-agents, and nothing but it and the kernels knows about positions.
+that a tile is in the fast cache while it is worked on and comes from memory once.  What is given repeats itself, from one
+interval to the next or from one tile to the next: a row is kept once, and an index says where.  A tile uses as many slots as
+its largest agent needs, own stores first, then one for each shared store if anyone in the tile rents.
+:mod:`market.layout` seats the agents, and nothing but it and the kernels knows about positions.
 
 A flow whose bounds are both 0 is not a variable: its inverse weight is 0, and the iteration leaves it at 0.
 """
@@ -16,11 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Data", "Factors", "Found", "Room", "State"]
+__all__ = ["Data", "Factors", "Found", "Index", "Room", "Rows", "State"]
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.floating[Any]]
 """Shape (rows, 16), single or double precision."""
+Index = NDArray[np.int32]
+"""Where rows are among others."""
 
 # Places in the vector of weights: of retail, exchange, meter, curtailment, the stores' flows and contents, a shared store's
 # net, rights to energy and to power; then the curvature and the relaxation.
@@ -37,15 +40,17 @@ class Data(NamedTuple):
 
     tiles: NDArray[np.int64]
     """Shape (tiles, 5)."""
-    given: Rows
-    """Row (k T + t) 7 + q: load - pv, pv, prices and limits, the charge on withdrawals; prices times dt."""
-    bounds: Rows
-    """Of own stores, row ((owned T + t own + a) 4 + q): charge, discharge, least and largest content, the contents less those
+    rows: Rows
+    """What is given for every interval; the places of its rows are in ``given``, ``bounds`` and ``charge``."""
+    given: Index
+    """At (k T + t) 7 + q: load - pv, pv, prices and limits, the charge on withdrawals; prices times dt."""
+    bounds: Index
+    """Of own stores, at (owned T + t own + a) 4 + q: charge, discharge, least and largest content, the contents less those
     without any flow."""
     constants: Rows
     """Row (slot + a) 4 + q: e1 = dt eta_c, e2 = dt / eta_d, retention, wear times dt."""
-    charge: Rows
-    """Exchange charge times dt, row t tiles + k."""
+    charge: Index
+    """Exchange charge times dt, at t tiles + k."""
     here: Rows
     """1 where an agent sits, row k."""
     active: Rows
@@ -120,7 +125,9 @@ class Factors(NamedTuple):
     """The eliminated and factored matrix of the projection."""
 
     step: Rows
-    """Row (k T + t) 3 + q: kappa, gamma, gamma rho_meter."""
+    """Row at[k T + t] + q: kappa, gamma."""
+    at: Index
+    """Where kappa of tile k and interval t is in ``step``, gamma behind it.  Shape (tiles T,)."""
     blocks: Rows
     """Inverses of the pivots, their lower half, row pair T + t pairs + a (a + 1) / 2 + b."""
 

@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "nothing",
     "rows_like",
+    "same",
     "smallest",
     "store",
     "sum_up",
@@ -220,6 +221,21 @@ def sum_up(_: Any, value: Any) -> Any:
 def largest(_: Any, value: Any) -> Any:
     """Return the largest lane."""
     return value.dtype(value), _folded(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+
+
+@intrinsic
+def same(_: Any, array: Any, row: Any, other: Any) -> Any:
+    """Return whether two rows of an array hold the same numbers."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rows = (context.cast(builder, at, kind, types.int64) for at, kind in zip(args[1:], sig.args[1:], strict=True))
+        one, two = (builder.load(_pointer(context, builder, sig.args[0], args[0], at)) for at in rows)
+        one.align = two.align = _align(sig.args[0])
+        equal = builder.fcmp_ordered("==", one, two)
+        bits = builder.bitcast(equal, ir.IntType(LANES))
+        return builder.icmp_unsigned("==", bits, ir.Constant(ir.IntType(LANES), (1 << LANES) - 1))
+
+    return types.boolean(array, row, other), generate
 
 
 def rows_like(rows: int, dtype: Any) -> NDArray[Any]:
