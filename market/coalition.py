@@ -32,11 +32,22 @@ from market.coalition_values import Clearings, GameError, Player, Worth, members
 from market.exchange import Clearing, Problem, clear
 from market.fairness import Excess
 
-__all__ = ["EXACT_TO", "Clearings", "Coalitions", "Excess", "GameError", "Player", "bits", "part_of", "worst_excess"]
+__all__ = [
+    "EXACT_TO",
+    "Clearings",
+    "Coalitions",
+    "Excess",
+    "GameError",
+    "Player",
+    "Worth",
+    "bits",
+    "part_of",
+    "worst_excess",
+]
 
 Floats = NDArray[np.float64]
 Masks = NDArray[np.int64]
-_Values = Mapping[Any, float] | ArrayLike | Callable[[int], float]
+_Values = Mapping[Any, float] | ArrayLike | Callable[[int], "float | Worth"]
 
 EXACT_TO = 12
 """Up to so many players all coalitions are asked (4096), above some of them."""
@@ -53,15 +64,16 @@ class _Source(Protocol):
 class _Table:
     """Values as given."""
 
-    def __init__(self, value: Callable[[int], float]) -> None:
+    def __init__(self, value: Callable[[int], float | Worth]) -> None:
         self._value = value
 
     def worth(self, mask: int) -> Worth:
-        """Return the value, which is what it is; NaN and infinity are refused."""
-        value = float(self._value(mask))
-        if not np.isfinite(value):
-            raise GameError(f"the value of coalition {mask:#b} is {value}; give a number of euro.")
-        return Worth(value, 0.0)
+        """Return the value, which is what it is unless it says how far it may be off; NaN and infinity are refused."""
+        given = self._value(mask)
+        worth = given if isinstance(given, Worth) else Worth(float(given), 0.0)
+        if not np.isfinite([worth.value_eur, worth.error_eur]).all():
+            raise GameError(f"the value of coalition {mask:#b} is {worth.value_eur}; give a number of euro.")
+        return worth
 
 
 class Coalitions:
@@ -119,7 +131,8 @@ class Coalitions:
             Of the players, ``k`` of them.
         values
             By name (a mapping with every coalition of at least one player: tuples or frozensets of names), by mask (2^k
-            numbers, the first for nobody) or by a function of the mask.
+            numbers, the first for nobody) or by a function of the mask, which may return a :class:`Worth`, a value with its
+            error.
 
         Examples
         --------
@@ -268,10 +281,10 @@ def climb(coalitions: Coalitions, gain: Floats, masks: Masks, excess: Floats, st
     return np.array(list(known), dtype=np.int64), np.array(list(known.values()))
 
 
-def _by_mask(names: tuple[str, ...], values: _Values) -> Callable[[int], float]:
+def _by_mask(names: tuple[str, ...], values: _Values) -> Callable[[int], float | Worth]:
     """Return values given in any way as a function of the mask."""
     if callable(values):
-        return lambda mask: float(values(mask))
+        return values
     count = 1 << len(names)
     if isinstance(values, Mapping):
         named = {frozenset((key,) if isinstance(key, str) else key): value for key, value in values.items()}

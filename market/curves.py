@@ -15,6 +15,7 @@ Nothing is iterated to a tolerance.  Convention: a/2; sources that write a p^2 +
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +102,12 @@ class Curves:
             raise CurvesError(f"the columns do not fit together: {shapes}; give (n,) or (n, T).") from None
         full = {name: np.array(np.broadcast_to(c, shape)) for name, c in zip(_COLUMNS, columns, strict=True)}
         return cls(dt_h=dt_h, **full, agent_ids=agent_ids)
+
+    def part(self, rows: Sequence[int]) -> Curves:
+        """Return the curves of some agents."""
+        columns = {name: getattr(self, name)[list(rows)] for name in _COLUMNS}
+        ids = None if self.agent_ids is None else tuple(self.agent_ids[i] for i in rows)
+        return Curves(dt_h=self.dt_h, **columns, agent_ids=ids)
 
     def cost_eur(self, power_kw: Floats) -> Floats:
         """Return what the powers, shape (n, T), cost each agent over all intervals.  Shape (n,)."""

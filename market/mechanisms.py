@@ -401,7 +401,7 @@ def _together(before: Alone, curves: Curves, mask: int) -> float:
         or np.ptp(retail.buy, axis=0).any()
         or np.ptp(retail.sell, axis=0).any()
     ):
-        return -float(clear_pool(_part(before.curves, rows)).cost_eur.sum())
+        return -float(clear_pool(before.curves.part(rows)).cost_eur.sum())
     reach = np.maximum(np.abs(curves.p_min_kw[rows]), np.abs(curves.p_max_kw[rows])).sum(axis=0)
     none = np.zeros_like(reach)
     columns = [  # whoever sells to the coalition at the retail price, and whoever buys from it
@@ -415,12 +415,6 @@ def _together(before: Alone, curves: Curves, mask: int) -> float:
     ]
     cost = float(clear_pool(Curves.plain(*columns, dt_h=curves.dt_h)).cost_eur.sum())
     return float(before.cost_eur[rows].sum()) - cost
-
-
-def _part(curves: Curves, rows: list[int]) -> Curves:
-    """Return the curves of some agents."""
-    names = ("a_eur_per_kw2h", "b_eur_per_kwh", "p_min_kw", "p_max_kw")
-    return Curves(dt_h=curves.dt_h, **{name: getattr(curves, name)[rows] for name in names})
 
 
 def _homes(before: Alone, owner: bool) -> Any:

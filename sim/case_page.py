@@ -47,7 +47,7 @@ and one line per interval, parted by commas or semicolons.
 
 {mechanisms}
 All but `exchange`, `pool` and `bilateral` take what everybody would do alone as given and trade what that leaves; for curves they need `retail` prices where they
-share by them. Only `bilateral` looks at `trades`. `--verify central` goes with these three, `--divide` with `exchange` and `pool`.
+share by them. Only `bilateral` looks at `trades`. `--verify central` and `--divide` go with these three.
 
 | `--divide` | what each gains |
 |---|---|
@@ -58,7 +58,9 @@ share by them. Only `bilateral` looks at `trades`. `--verify central` goes with 
 | `least_core` | so that the largest objection is least, and gains are as equal as that allows |
 | `proportional` | in proportion to what would be missed without it |
 
-Agents and operators are the players. To 12 players every coalition's market is cleared, 4 095 of them at most; above, some are drawn by the seed, and the result says so.
+Agents and operators are the players. A coalition has the market of its members, whatever the others do: the exchange and the storages that they own, a pool of their
+own, or the pairs whose two ends are among them; where curves are better off alone, with the retailer if there is one, that is what it has. To 12 players every
+coalition's market is cleared, 4 095 of them at most; above, some are drawn by the seed, and the result says so.
 
 What they compute stands in the mathematics: [the exchange](mathematics/exchange.md){pages}.
 

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sim.case import CurvesCase, ProsumersCase
 from sim.clear_result import Certificate, MarketResult
 from sim.scenario_mistakes import nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from market.curves import Curves
+
+    Floats = NDArray[np.float64]
 
 __all__ = ["DIVISIONS", "MECHANISMS", "OPTIMAL", "RULES", "TOLERANCE", "ClearError", "clear"]
 
@@ -136,22 +145,17 @@ def _exchange(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
 
 def _pool(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
     """Clear curves in one pool."""
-    from sim.clear_curves import alone_eur, by_pool, pool_verified
+    from sim.clear_curves import by_pool, pool_verified
 
     assert isinstance(case, CurvesCase)
     result, curves, pool = by_pool(case)
     if result.infeasible:
         return result
     if asked.divide is not None:
-        from sim.clear_division import divided_curves
+        from sim.clear_division import divided_curves, in_a_pool
 
-        alone = alone_eur(curves, case.retail)
-        if not math.isfinite(float(alone.sum())):
-            raise ClearError(
-                "--divide needs everyone's cost alone: somebody must bring or take power; give retail prices."
-            )
-        division = divided_curves(curves, pool, alone, asked.divide, seed=case.seed)
-        result = result.model_copy(update={"division": division})
+        market = in_a_pool(curves, pool, _alone(curves, case))
+        result = result.model_copy(update={"division": divided_curves(market, asked.divide, seed=case.seed)})
     bound = result.certificate.bound_eur
     if asked.verify and bound is not None:
         result = result.model_copy(update={"verification": pool_verified(curves, pool, bound)})
@@ -167,14 +171,31 @@ def _pairs(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
         raise ClearError(
             'bilateral needs "trades": say who may trade with whom, for example between: consumers-producers.'
         )
-    if asked.divide is not None:
-        raise ClearError("--divide goes with exchange and pool; in bilateral every pair agrees on its own price.")
     result, problem, found = by_pairs(case, case.trades, asked.tolerance)
     if result.infeasible:
         return result
+    if asked.divide is not None:
+        from sim.clear_division import divided_curves, in_pairs
+
+        market = in_pairs(problem, found, _alone(problem.curves, case), asked.tolerance)
+        result = result.model_copy(update={"division": divided_curves(market, asked.divide, seed=case.seed)})
     if asked.verify:
         return result.model_copy(update={"verification": pairs_verified(problem, found)})
     return result
+
+
+def _alone(curves: Curves, case: CurvesCase) -> Floats:
+    """Return everyone's cost alone, which every division starts from."""
+    from sim.clear_curves import alone_eur
+
+    alone = alone_eur(curves, case.retail)
+    stuck = [agent.id for agent, cost in zip(case.agents, alone.tolist(), strict=True) if not math.isfinite(cost)]
+    if stuck:
+        raise ClearError(
+            f"--divide needs everyone's cost alone, and {', '.join(stuck[:5])}{' ...' * (len(stuck) > 5)} must bring or take power: give "
+            "retail prices, at which that could be done alone, or bounds that hold 0."
+        )
+    return alone
 
 
 def without_a_plan(case: CurvesCase | ProsumersCase, mechanism: str, why: list[str]) -> MarketResult:

@@ -461,7 +461,7 @@ def test_nobody_and_one_alone_are_markets(call, tmp_path, kind, agents):
     for name in clearing.MECHANISMS[kind]:
         more = [(), ("--json",)]
         more += [("--verify", "central", "--json")] if name in clearing.OPTIMAL else []
-        more += [("--divide", "shapley", "--json")] if name in ("exchange", "pool") else []
+        more += [("--divide", "shapley", "--json")] if name in clearing.OPTIMAL else []
         for words in more:
             code, out, err = call("market", "clear", path, "--mechanism", name, *words)
             assert (code, err) == (0, ""), (name, words, err)
@@ -645,12 +645,94 @@ def test_what_cannot_be_asked_is_bad_input(call, words, said):
 
 
 def test_pairs_need_a_graph(call):
-    """Without trades there are no pairs, and pairs have no division."""
+    """Without trades there are no pairs."""
+    said = call("market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "bilateral", "--set", "trades=null")[2]
+
+    assert 'bilateral needs "trades"' in said
+
+
+STAR = """\
+kind: curves
+agents:
+  - {id: g, a: 1, b: 4, p_min: 0, p_max: 60}
+  - {id: c, a: 1, b: 8, p_min: -30, p_max: 0}
+  - {id: d, a: 1, b: 8, p_min: -30, p_max: 0}
+trades: {pairs: [{first: g, second: c}, {first: g, second: d}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("sets", "rule", "gains"),
+    [
+        # alone with one of the two g makes 4, with both 16/3; without g nobody makes anything
+        pytest.param((), "shapley", (28 / 9, 10 / 9, 10 / 9), id="shapley"),
+        pytest.param((), "nash", (16 / 9, 16 / 9, 16 / 9), id="nash"),
+        pytest.param((), "dual_prices", (32 / 9, 8 / 9, 8 / 9), id="dual prices: 20/3 for all"),
+        pytest.param((), "proportional", (16 / 3 * 2 / 3, 16 / 18, 16 / 18), id="proportional to 16/3, 4/3, 4/3"),
+        pytest.param((), "nucleolus", (4.0, 2 / 3, 2 / 3), id="nucleolus"),
+        pytest.param((), "least_core", (4.0, 2 / 3, 2 / 3), id="least core"),
+        pytest.param(("trades.pairs=[{first: g, second: c}]",), "shapley", (2.0, 2.0, 0.0), id="who has no partner adds nothing"),
+        pytest.param(("trades.charge_eur_per_kwh=2",), "shapley", (0.0, 0.0, 0.0), id="what it costs to trade eats the gain"),
+        pytest.param(("trades.charge_eur_per_kwh=1",), "shapley", (7 / 9, 5 / 18, 5 / 18), id="half the way: a quarter of the gain"),
+    ],
+)  # fmt: skip
+def test_pairs_are_divided_by_the_markets_of_their_partners(cleared, tmp_path, sets, rule, gains):
+    """By hand: who is missing from a coalition is missing from its graph.  Nobody loses and payments balance, to what values are exact to."""
+    path = tmp_path / "star.yaml"
+    path.write_text(STAR, encoding="utf-8")
+    division = cleared(path, "--divide", rule, *(word for one in sets for word in ("--set", one)))["division"]
+
+    assert [share["gain_eur"] for share in division["shares"]] == pytest.approx(gains, abs=1e-5)
+    assert division["rational"] is division["balanced"] is True
+    assert (division["excess_sampled"], division["accuracy_eur"] < 1e-5) == (False, True)
+    if rule in ("dual_prices", "nucleolus", "least_core"):
+        assert division["excess_eur"] <= 1e-5
+    if rule == "nash" and not sets:
+        assert division["excess_eur"] == pytest.approx(4.0 - 32 / 9, abs=1e-5)
+        assert set(division["excess_coalition"]) in ({"g", "c"}, {"g", "d"})
+
+
+def test_who_cannot_be_alone_cannot_be_divided_among(call):
+    """A producer that must run has no cost alone without a retailer; with one it has."""
+    must = ("--divide", "nash", "--set", "agents.G.p_min=1")
+    code, _, err = call("market", "clear", EXAMPLES / "two_agents.yaml", *must)
+
+    assert code == 2
+    assert "--divide needs everyone's cost alone, and G must bring or take power" in err
     assert (
-        'bilateral needs "trades"'
-        in call("market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "bilateral", "--set", "trades=null")[2]
+        call(
+            "market",
+            "clear",
+            EXAMPLES / "two_agents.yaml",
+            *must,
+            "--set",
+            "retail={buy_eur_per_kwh: 9, sell_eur_per_kwh: 1}",
+        )[0]
+        == 0
     )
-    assert call("market", "clear", EXAMPLES / "two_agents.yaml", "--divide", "nash")[0] == 2
+
+
+def test_a_coalition_that_cannot_balance_stays_alone(cleared, tmp_path):
+    """Two who must bring 1 kW each have no market of their own: their coalition is worth nothing, not what an unbalanced one would cost."""
+    path = tmp_path / "must.yaml"
+    path.write_text(
+        "kind: curves\nretail: {buy_eur_per_kwh: 9, sell_eur_per_kwh: 1}\ntrades: {between: all}\nagents:\n"
+        "  - {id: g, b: 2, p_min: 1, p_max: 2}\n  - {id: h, b: 2, p_min: 1, p_max: 2}\n  - {id: c, b: 8, p_min: -4, p_max: 0}\n",
+        encoding="utf-8",
+    )
+    for mechanism in ("pool", "bilateral"):
+        division = cleared(path, "--mechanism", mechanism, "--divide", "shapley")["division"]
+        # alone each producer loses 1 at the retailer; c and one of them gain 2 * 6 + 1, all three 4 * 6 + 2, the two alone nothing
+        assert [share["gain_eur"] for share in division["shares"]] == pytest.approx([13 / 2, 13 / 2, 13.0], abs=1e-5)
+
+
+def test_a_new_england_of_pairs_is_divided_among_those_asked(cleared):
+    """31 agents: coalitions are drawn, the result says so, and everything that is gained is given out."""
+    division = cleared(EXAMPLES / "new_england.yaml", "--divide", "nash")["division"]
+
+    assert division["excess_sampled"] is True
+    assert sum(share["gain_eur"] for share in division["shares"]) == pytest.approx(92547.8749, abs=1e-2)
+    assert division["rational"] is division["balanced"] is True
 
 
 def test_a_pool_is_divided_too(cleared):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market import central, linear_program
-from market.coalition import Coalitions, GameError, Player, bits, part_of, some_masks, worst_excess
+from market.coalition import Coalitions, GameError, Player, Worth, bits, part_of, some_masks, worst_excess
 from market.exchange import Problem
 from market.sample import sample
 
@@ -310,3 +310,13 @@ def test_gains_are_one_per_player():
     """A gain too many is refused."""
     with pytest.raises(GameError, match="one for each of 2"):
         worst_excess(Coalitions.of_values(("a", "b"), [0, 1, 2, 4]), [1.0, 2.0, 3.0])
+
+
+def test_a_value_may_come_with_its_error():
+    """What a function says of its accuracy is what the game says, of the values that were asked for."""
+    game = Coalitions.of_values(("a", "b"), lambda mask: Worth(1.0, 0.25) if mask == 0b11 else 0.0)
+
+    assert (game.value(0b01), game.error_eur) == (0.0, 0.0)
+    assert (game.surplus_eur, game.error_eur) == (1.0, 0.25)
+    with pytest.raises(GameError, match="give a number of euro"):
+        Coalitions.of_values(("a", "b"), lambda _: Worth(1.0, float("nan"))).value(0b11)
