@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.bound import Bound, bound
+from market.exclusive import burned_kw
 from market.feasible import Infeasible, attainable, broken_needs, check_feasible
 from market.problem import Exchange, Problem, ProblemError
 from market.repair import Draft, Plan, repair
@@ -24,6 +25,7 @@ __all__ = ["Clearing", "Exchange", "Infeasible", "Problem", "ProblemError", "War
 
 Floats = NDArray[np.float64]
 
+_LEFT_OVER = 1e-3  # of a store's size: what less it burns is what the iteration left over
 _SINGLE_REACHES = 5e-6  # smaller residuals drown in the rounding of single precision
 
 
@@ -61,9 +63,10 @@ class Clearing(Plan):
     dual_asymmetry_eur_per_kwh: float
     """Largest difference between two prices of one trade: 0 by construction, since everybody trades at the pool's price."""
     netting_cost_eur: float
-    """What it costs that stores and tenants do not charge and discharge at once where negative prices would pay for it, at most: the
-    relaxed optimum may, a plan cannot.  The least of two upper estimates, ``gap_eur`` and what the energy that the iteration
-    burned is paid for at the feed-in price; above 0 wherever it burned any and the plan costs more than the bound."""
+    """What it costs, at most, that nothing charges and discharges at once where that would pay: the relaxed optimum may, a plan
+    cannot.  An upper estimate: ``gap_eur``, which also holds what the iteration left over, where the iteration ended with a
+    store or tenant that burns more than a thousandth of its power in some interval, or with a netted box that would have to;
+    else 0."""
     price_eur_per_kwh: Floats
     """Price of the exchange; NaN where nobody can trade (exchange pinned or zero, no agents).  Shape (T,)."""
     rent_energy_scarcity_eur_per_kwh: Floats
@@ -192,7 +195,7 @@ def clearing(
         payment_eur=certificate.payment_eur,
         owner_income_eur=certificate.owner_income_eur,
         dual_asymmetry_eur_per_kwh=0.0,
-        netting_cost_eur=_netting_cost_eur(p, outcome.draft, certificate.cost_eur - certificate.bound_eur),
+        netting_cost_eur=max(certificate.cost_eur - certificate.bound_eur, 0.0) if _burns(p, outcome.draft) else 0.0,
         price_eur_per_kwh=certificate.price_eur_per_kwh,
         rent_energy_scarcity_eur_per_kwh=np.where(unpriced, 0.0, np.maximum(duals.rent_energy_eur_per_kwh, 0.0)),
         rent_power_scarcity_eur_per_kw=np.where(unpriced, 0.0, np.maximum(duals.rent_power_eur_per_kw, 0.0)),
@@ -204,24 +207,22 @@ def clearing(
     )
 
 
-def _netting_cost_eur(p: Problem, draft: Draft, gap_eur: float) -> float:
-    """Return the least of two upper estimates: the gap, and what the energy that the iteration burned would have earned.
-
-    A plan could keep all contents and draw that much less; what it then is not paid for is no more than the deepest price.
-    """
-    paid = np.maximum(-p.sell_eur_per_kwh, 0.0)
-    if not paid.any():
-        return 0.0
-    rated = (p.store_charge_max_kw, p.store_discharge_max_kw, p.store_efficiency_charge, p.store_efficiency_discharge)
-    burned = _burned_kw(np.minimum(draft.charge_kw, rated[0]), np.minimum(draft.discharge_kw, rated[1]), *rated[2:])
-    burned += _burned_kw(draft.rented_charge_kw, draft.rented_discharge_kw, p.ess_efficiency_charge[:, None],
-                         p.ess_efficiency_discharge[:, None])  # fmt: skip
-    return max(0.0, min(gap_eur, p.dt_h * float((paid * burned).sum())))
-
-
-def _burned_kw(charge: Floats, discharge: Floats, into: Floats, out: Floats) -> Floats:
-    """Return how much less stores would draw if they changed their contents as much without burning.  Shape (n, T)."""
-    c, d, eta_c, eta_d = np.maximum(charge, 0.0), np.maximum(discharge, 0.0), into[..., None], out[..., None]
-    gain = eta_c * c - d / eta_d
-    burned: Floats = (c - d - np.where(gain > 0.0, gain / eta_c, gain * eta_d)).sum(axis=0)
-    return burned
+def _burns(p: Problem, draft: Draft) -> bool:
+    """Return whether a store, a tenant, or a netted box to stay below its ceiling, charges and discharges at once in the draft."""
+    flows = np.minimum(draft.charge_kw, p.store_charge_max_kw), np.minimum(draft.discharge_kw, p.store_discharge_max_kw)
+    own = burned_kw(*flows, p.store_efficiency_charge, p.store_efficiency_discharge)
+    spaces = np.broadcast_to([p.ess_efficiency_charge, p.ess_efficiency_discharge], (p.n, 2, p.shared)).T
+    rented = burned_kw(draft.rented_charge_kw, draft.rented_discharge_kw, spaces[:, 0], spaces[:, 1])
+    paid, held = p.sell_eur_per_kwh < 0.0, (np.isfinite(p.ess_net_min_kw) | np.isfinite(p.ess_net_max_kw)).any(axis=1)
+    if (paid & (own > _LEFT_OVER * np.minimum(p.store_charge_max_kw, p.store_discharge_max_kw))).any():
+        return True
+    if ((paid | held[:, None, None]) & (rented > _LEFT_OVER * p.ess_power_offer_kw[:, None, None])).any():
+        return True
+    net = p.in_boxes((draft.rented_charge_kw - draft.rented_discharge_kw).sum(axis=1))
+    into, out = p.dt_h * p.ess_efficiency_charge, p.dt_h / p.ess_efficiency_discharge
+    content, room = p.box_initial_kwh(), (p.ess_ceiling - p.ess_floor + _LEFT_OVER) * p.ess_energy_offer_kwh
+    for t in range(p.steps):
+        content = p.ess_retention * content + np.where(net[:, t] > 0.0, into, out) * net[:, t]
+        if ((content > room) & p.ess_netted & p.leads).any():
+            return True
+    return False

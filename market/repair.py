@@ -14,13 +14,15 @@ Step 4 is a sum of convex piecewise functions of one price per interval; it is w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from market.compiled import EXACT
+from market.exclusive import run_exclusively
 from market.feasible import Infeasible, enough_rights
 from market.follow import follow_own, follow_rented
 from market.inside import keep_inside
@@ -155,24 +157,70 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
         Where a shared store's net cannot be kept inside its bounds.
     """
     p = problem
-    charge, discharge = draft.charge_kw.copy(), draft.discharge_kw.copy()
-    energy = np.empty((p.stores, p.n, p.steps + 1))
+    own = _Own(draft.charge_kw.copy(), draft.discharge_kw.copy(), np.empty((p.stores, p.n, p.steps + 1)))
+    _follow(p, own)
+    keep_inside(p, own.charge_kw, own.discharge_kw, own.energy_kwh)
+    rented = _rented(p, draft)
+    plan = _completed(p, own, rented, draft.curtailed_kw, price_eur_per_kwh)
+    if p.sell_eur_per_kwh.min(initial=0.0) >= 0.0:  # nothing is paid for what it draws
+        return plan
+    better = _without_burning(p, draft, plan, price_eur_per_kwh)
+    return better if plan_cost_eur(p, better).sum() < plan_cost_eur(p, plan).sum() else plan
+
+
+def _without_burning(p: Problem, draft: Draft, plan: Plan, price_eur_per_kwh: Floats) -> Plan:
+    """Return a plan for the stores that would charge and discharge at once, or this plan where none would."""
+    wished = np.stack([np.concatenate([draft.charge_kw, draft.rented_charge_kw]),
+                       np.concatenate([draft.discharge_kw, draft.rented_discharge_kw])])  # fmt: skip
+    net = np.concatenate([plan.charge_kw - plan.discharge_kw, plan.rented_charge_kw - plan.rented_discharge_kw])
+    energy, curtailed = np.concatenate([plan.energy_kwh, plan.rented_energy_kwh]), plan.curtailed_kw.copy()
+    if not run_exclusively(p, wished, (plan.right_energy_kwh, plan.right_power_kw), net, energy, curtailed):
+        return plan
+    k, into, out = p.stores, np.maximum(net, 0.0), np.maximum(-net, 0.0)
+    own = _Own(into[:k], out[:k], energy[:k].copy())
+    _follow(p, own)
+    rented = _rented(p, replace(draft, rented_charge_kw=into[k:], rented_discharge_kw=out[k:]))
+    return _completed(p, own, rented, curtailed, price_eur_per_kwh)
+
+
+class _Own(NamedTuple):
+    """Flows and contents of own stores.  Shapes (K, n, T), (K, n, T), (K, n, T + 1)."""
+
+    charge_kw: Floats
+    discharge_kw: Floats
+    energy_kwh: Floats
+
+
+class _Rented(NamedTuple):
+    """Rights, flows and contents of rented spaces, and contents of boxes: as in :class:`Plan`."""
+
+    right_energy_kwh: Floats
+    right_power_kw: Floats
+    charge_kw: Floats
+    discharge_kw: Floats
+    energy_kwh: Floats
+    box_energy_kwh: Floats
+
+
+def _follow(p: Problem, own: _Own) -> None:
+    """Let everybody's stores follow their flows, in place."""
     follow_own(
         p.dt_h, p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh,
         p.store_drain_kwh, p.store_initial_kwh, p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention,
-        charge, discharge, energy,
+        *own,
     )  # fmt: skip
-    keep_inside(p, charge, discharge, energy)
-    energy_right, power_right, rented_charge, rented_discharge, rented_energy, boxes = _rented(p, draft)
-    own = (charge - discharge).sum(axis=0)
-    uncurtailed = p.load_kw - p.pv_kw + own
+
+
+def _completed(p: Problem, own: _Own, rented: _Rented, curtailed_kw: Floats, price_eur_per_kwh: Floats) -> Plan:
+    """Return the plan with these stores and spaces: curtailment near the one given, and the exchange cleared once more."""
+    uncurtailed = p.load_kw - p.pv_kw + (own.charge_kw - own.discharge_kw).sum(axis=0)
     needed = np.clip(-p.export_limit_kw - uncurtailed, 0.0, p.pv_kw)
-    wanted = np.minimum(draft.curtailed_kw, np.maximum(p.import_limit_kw - uncurtailed, 0.0))
+    wanted = np.minimum(curtailed_kw, np.maximum(p.import_limit_kw - uncurtailed, 0.0))
     willing = np.clip(wanted, needed, p.pv_kw)
     curtailed = np.where(p.sell_eur_per_kwh < 0.0, willing, needed)  # nobody gives away what the retailer pays for
     meter = uncurtailed + curtailed
     breach = np.maximum(np.maximum(meter - p.import_limit_kw, -p.export_limit_kw - meter), 0.0)
-    need = meter + (rented_charge - rented_discharge).sum(axis=0)
+    need = meter + (rented.charge_kw - rented.discharge_kw).sum(axis=0)
     exchange = np.zeros_like(need)
     if p.exchange == "pinned" and p.pinned_exchange_kw is not None:
         exchange = p.pinned_exchange_kw.copy()
@@ -180,12 +228,26 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
         curvature = max(p.tie_eur_per_kw2h, 1e-9)
         _clear_needs(need, p.buy_eur_per_kwh, p.sell_eur_per_kwh, p.exchange_charge_eur_per_kwh, curvature,
                      price_eur_per_kwh, exchange)  # fmt: skip
-    return Plan(need + exchange, exchange, meter, curtailed, breach, charge, discharge, energy, rented_charge,
-                rented_discharge, rented_energy, energy_right, power_right, boxes)  # fmt: skip
+    return Plan(
+        grid_kw=need + exchange,
+        exchange_kw=exchange,
+        meter_kw=meter,
+        curtailed_kw=curtailed,
+        breach_kw=breach,
+        charge_kw=own.charge_kw,
+        discharge_kw=own.discharge_kw,
+        energy_kwh=own.energy_kwh,
+        rented_charge_kw=rented.charge_kw,
+        rented_discharge_kw=rented.discharge_kw,
+        rented_energy_kwh=rented.energy_kwh,
+        right_energy_kwh=rented.right_energy_kwh,
+        right_power_kw=rented.right_power_kw,
+        box_energy_kwh=rented.box_energy_kwh,
+    )
 
 
-def _rented(p: Problem, draft: Draft) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
-    """Return rights to energy and power, charge, discharge and contents of the rented spaces, and the boxes' contents."""
+def _rented(p: Problem, draft: Draft) -> _Rented:
+    """Return what tenants do, exactly."""
     energy_right, power_right = _rights(p, draft)
     charge, discharge = draft.rented_charge_kw.copy(), draft.rented_discharge_kw.copy()
     energy, boxes = np.empty((p.shared, p.n, p.steps + 1)), np.full((p.shared, p.steps + 1), np.nan)
@@ -212,7 +274,7 @@ def _rented(p: Problem, draft: Draft) -> tuple[Floats, Floats, Floats, Floats, F
         columns = ((right, energy_right), (power, power_right), (into, charge), (out, discharge), (content, energy))
         for rows, column in columns:
             tenants.scatter(rows, column)
-    return energy_right, power_right, charge, discharge, energy, boxes
+    return _Rented(energy_right, power_right, charge, discharge, energy, boxes)
 
 
 def _rights(p: Problem, draft: Draft) -> tuple[Floats, Floats]:

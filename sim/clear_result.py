@@ -200,7 +200,7 @@ class Certificate(_Part):
     alone_gap_eur: Figure = None
     """By how much the costs of everyone alone may be too high together, at most."""
     netting_cost_eur: Figure = None
-    """What it costs, at most, that stores do not charge and discharge at once where negative prices would pay for it."""
+    """What it costs, at most, that stores do not charge and discharge at once where that would pay: the gap where they would, else 0."""
     excess_eur: Figure = None
     """What the coalition that objects most would gain more without the others; null where no coalition was asked."""
     excess_coalition: tuple[str, ...] = ()
