@@ -19,12 +19,14 @@ from market.bilateral_mesh import Mesh
 from market.bilateral_problem import Bilateral, BilateralError, OwnStores
 from market.bilateral_repair import links, placed, unplaced
 from market.bilateral_sides import Draft, Sides, of_two_sides
-from market.bilateral_start import Warm, start
+from market.bilateral_start import Start, Warm, start
 from market.exchange import Problem, attainable
 
 __all__ = ["Bilateral", "BilateralClearing", "BilateralError", "OwnStores", "Warm", "clear", "clearing", "possible"]
 
 Floats = NDArray[np.float64]
+
+_FIRST_LOOK = 1000  # iterations after which the certificate is asked, and again whenever they have doubled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +94,7 @@ def clear(
         Where a clearing with the same agents and pairs ended (``clearing.warm``, or ``clearing.warm.dropped(steps)``).
     tolerance
         Largest relative residual, primal and dual, and largest relative imbalance of an agent at which the iteration stops.
+        Where ties are hard to decide: largest gap, and largest share of its money that any agent could gain by deviating.
         From 1e-3 on it runs in single precision where everybody either sells or buys.
     max_iterations
         When it gives up; the plan is exact even then, and its gap says how good it is.
@@ -127,21 +130,39 @@ def clear(
         engine = Mesh(relaxed, begin, partners, warm)
     # the fast form looks at its gap as it goes, the other one when its residuals are small; a gap is reached long before them
     goal = gap if gap is None or isinstance(engine, Sides) else min(10.0 * gap, 0.5)
+    stop = min(_FIRST_LOOK, max_iterations)
     while True:
+        last = stop if gap is None else max_iterations
         if isinstance(engine, Sides):
-            draft = engine.run(tolerance, max_iterations, goal, threads)
+            draft = engine.run(tolerance, last, goal, threads)
         else:
-            draft = engine.run(tolerance if goal is None else max(tolerance, goal), max_iterations, threads)
+            draft = engine.run(tolerance if goal is None else max(tolerance, goal), last, threads)
         trades, charge, discharge, energy = placed(
             relaxed, partners, draft.trades_kw, draft.charge_kw, draft.discharge_kw
         )
         found = certificate(relaxed, partners, trades, charge, discharge, draft.marginal_eur_per_kwh)
-        if gap is None or goal is None or found.gap <= gap or not draft.converged or goal < 1e-3 * gap:
+        if gap is None or goal is None:
+            good = draft.converged or _nobody_minds(relaxed, begin, found, tolerance)
+            if good or stop >= max_iterations:
+                break
+            stop = min(2 * stop, max_iterations)
+            continue
+        good = found.gap <= gap
+        if good or not draft.converged or goal < 1e-3 * gap:
             break
         goal *= 0.5
-    if gap is not None:
-        draft = replace(draft, converged=found.gap <= gap)
-    return clearing(draft, found, trades, charge, discharge, energy, trouble, beyond)
+    return clearing(replace(draft, converged=good), found, trades, charge, discharge, energy, trouble, beyond)
+
+
+def _nobody_minds(problem: Bilateral, begin: Start, found: Certificate, tolerance: float) -> bool:
+    """Return whether the certificate alone is enough: what is still undecided is worth nothing to anybody.
+
+    Which of two sellers a thousandth of a cent apart serves a buyer takes the iteration thousands of steps.  The gap, and
+    each agent's gain by deviating, relative to the money that it turns over or usually would, must be within the tolerance.
+    """
+    usual = problem.curves.dt_h * begin.usual_kw * begin.margin_eur_per_kwh.sum()
+    money = abs(found.agent_cost_eur) + abs(found.payment_eur) + usual
+    return bool(found.gap <= tolerance and (found.agent_gain_eur <= tolerance * money).all())
 
 
 def possible(problem: Bilateral) -> tuple[Bilateral, tuple[str, ...], Floats]:

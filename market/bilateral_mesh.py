@@ -124,7 +124,9 @@ class _Tile:
         self.other = np.empty_like(self.s)
         self.norms = np.zeros((7, self.rho.size))
         self._tell()
-        self.iterations, self.converged, self.asymmetry = 0, p.n == 0, 0.0
+        self.iterations, self.balance, self.asymmetry = 0, 2 * _EVERY, 0.0
+        self.converged = p.n == 0
+        self.off = 0.0 if self.converged else np.inf
         self.residuals: list[tuple[float, float, float, float]] = []
 
     def _stores(self, warm: Warm | None) -> None:
@@ -156,9 +158,8 @@ class _Tile:
         self.consistent = self.stored.copy()
 
     def run(self, tolerance: float, max_iterations: int) -> None:
-        """Iterate."""
-        mesh, balance = self.mesh, 2 * _EVERY
-        while mesh.problem.n and self.iterations < max_iterations:
+        """Iterate, on from where the last call ended."""
+        while self.off > tolerance and self.iterations < max_iterations:
             self._advance(_EVERY, _RELAX, self.stored, self.consistent, self.norms)
             self.iterations += _EVERY
             primal, dual = self._residuals()
@@ -166,13 +167,14 @@ class _Tile:
             self.residuals.append(
                 (float(self.iterations), float(primal.max()), float(dual.max()), float(self.rho.mean()))
             )
-            self.converged = bool(max(primal.max(), dual.max(), self.norms[5].max()) <= tolerance)
+            self.off = float(max(primal.max(), dual.max(), self.norms[5].max()))
+            self.converged = self.off <= tolerance
             if self.converged:
                 break
-            if self.iterations == balance or self.iterations in range(0, _WEIGHED, 2 * _EVERY):
+            if self.iterations == self.balance or self.iterations in range(0, _WEIGHED, 2 * _EVERY):
                 self._weigh()
-            if self.iterations == balance:
-                balance *= 2
+            if self.iterations == self.balance:
+                self.balance *= 2
                 self._balance()
 
     def _residuals(self) -> tuple[Floats, Floats]:

@@ -78,16 +78,17 @@ class OwnStores:
     def plain(cls, stores: int, agents: int, steps: int, **columns: ArrayLike) -> OwnStores:
         """Return stores whose columns broadcast to (K, n, T) or (K, n); what is not named is lossless, free, of no size."""
         size = {"K": stores, "n": agents, "T": steps}
-        full = {
-            name: np.array(
-                np.broadcast_to(np.asarray(columns.pop(name, default), np.float64), tuple(size[axis] for axis in axes))
-            )
-            for name, (axes, default) in _STORES.items()
-        }
+        full, mistakes = {}, []
+        for name, (axes, default) in _STORES.items():
+            column, shape = np.asarray(columns.pop(name, default), np.float64), tuple(size[axis] for axis in axes)
+            try:
+                full[name] = np.array(np.broadcast_to(column, shape))
+            except ValueError:
+                mistakes.append(f"{name} has the shape {column.shape}; what broadcasts to {shape} was expected.")
         if columns:
-            raise BilateralError(
-                f"stores have no column {', '.join(map(repr, columns))}; they have {', '.join(_STORES)}."
-            )
+            mistakes.append(f"stores have no column {', '.join(map(repr, columns))}; they have {', '.join(_STORES)}.")
+        if mistakes:
+            raise BilateralError("\n  ".join(mistakes))
         return cls(**full)
 
 
@@ -167,8 +168,12 @@ class Bilateral:
         stores: OwnStores | None = None,
     ) -> Bilateral:
         """Return a market of the pairs, shape (E, 2), in which both ends pay the same charge; numbers hold for all pairs."""
-        ends = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
-        charge, limit = (_per_pair(value, len(ends)) for value in (charge_eur_per_kwh, trade_max_kw))
+        ends = np.asarray(pairs)
+        ends = ends if ends.size else np.zeros((0, 2), np.int64)
+        if ends.ndim != 2 or ends.shape[1] != 2:
+            raise BilateralError(f"pairs have the shape {ends.shape}; give two rows of agents per pair, (E, 2).")
+        charge = _per_pair("charge_eur_per_kwh", charge_eur_per_kwh, len(ends))
+        limit = _per_pair("trade_max_kw", trade_max_kw, len(ends))
         return cls(curves=curves, first=ends[:, 0], second=ends[:, 1], charge_first_eur_per_kwh=charge,
                    charge_second_eur_per_kwh=charge, trade_max_kw=limit, stores=stores)  # fmt: skip
 
@@ -191,11 +196,16 @@ class Bilateral:
         return cls.plain(curves, pairs[np.sort(keep)], **more)
 
 
-def _per_pair(value: ArrayLike, pairs: int) -> Floats:
+def _per_pair(name: str, value: ArrayLike, pairs: int) -> Floats:
     """Return a column with one row per pair."""
-    column = np.asarray(value, dtype=np.float64)
-    column = column[:, None] if column.ndim == 1 else column
-    return np.array(np.broadcast_to(column, (pairs, column.shape[1] if column.ndim == 2 else 1)))
+    given = np.asarray(value, dtype=np.float64)
+    column = given[:, None] if given.ndim == 1 else given
+    try:
+        return np.array(np.broadcast_to(column, (pairs, column.shape[1] if column.ndim == 2 else 1)))
+    except ValueError:
+        raise BilateralError(
+            f"{name} has the shape {given.shape}; give a number, or one row for each of the {pairs} pairs."
+        ) from None
 
 
 def _take_arrays(p: Bilateral) -> list[str]:

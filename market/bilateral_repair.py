@@ -31,7 +31,8 @@ Integers = NDArray[np.int64]
 Links = tuple[Integers, Integers, Integers, Floats]
 """Of every agent: where its pairs start (n + 1,), the pairs (2 E,), the partners (2 E,), +1 where it is the first (2 E,)."""
 
-_ROUNDING = 1e-12  # of the largest bound: what is less is rounding
+_ROUNDING = 1e-12  # of an agent's own bounds: what is less is rounding
+_DIGITS = 1e-15  # of what it trades in all
 
 
 def links(problem: Bilateral) -> Links:
@@ -45,14 +46,14 @@ def links(problem: Bilateral) -> Links:
 
 
 @njit(**EXACT)
-def powers(first: Integers, second: Integers, trades: Floats, power: Floats) -> None:
-    """Fill ``power`` (n, T) with what each agent sells in all."""
+def powers(first: Integers, second: Integers, trades: Floats, power: Floats, back: float = -1.0) -> None:
+    """Fill ``power`` (n, T) with what each agent sells in all; with ``back`` 1 and trades without sign, with what it trades."""
     power[:] = 0.0
     for e in range(trades.shape[0]):
         trade, give, take = trades[e], power[first[e]], power[second[e]]
         for t in range(trade.shape[0]):
             give[t] += trade[t]
-            take[t] -= trade[t]
+            take[t] += back * trade[t]
 
 
 @njit(**EXACT)
@@ -68,7 +69,7 @@ def _trim(
             for t in range(steps):
                 over = power[i, t] - high[i, t]
                 short = low[i, t] - power[i, t]
-                if over <= rounding[t] and short <= rounding[t]:
+                if over <= rounding[i, t] and short <= rounding[i, t]:
                     continue
                 way = 1.0 if over > 0.0 else -1.0
                 total = 0.0
@@ -97,9 +98,9 @@ def _shift(
     for i in range(agents):
         for t in range(steps):
             need = low[i, t] - power[i, t]
-            if need <= rounding[t]:
+            if need <= rounding[i, t]:
                 need = high[i, t] - power[i, t]
-                if need >= -rounding[t]:
+                if need >= -rounding[i, t]:
                     continue
             way = 1.0 if need > 0.0 else -1.0
             for strangers in range(2):
@@ -153,8 +154,9 @@ def placed(
     low, high = curves.p_min_kw - net, curves.p_max_kw - net
     power = np.empty((problem.n, problem.steps))
     powers(problem.first, problem.second, trades, power)
-    scale = np.maximum(abs(low), abs(high)).max(axis=0, initial=0.0)
-    rounding = _ROUNDING * scale
+    gross = np.zeros_like(power)
+    powers(problem.first, problem.second, abs(trades), gross, 1.0)
+    rounding = _ROUNDING * np.maximum(abs(low), abs(high)) + _DIGITS * gross
     if _worst(power, low, high, rounding).any():
         trades = trades.copy()
         _trim(*partners, trades, power, low, high, rounding)
@@ -182,8 +184,8 @@ def placed(
 
 def _worst(power: Floats, low: Floats, high: Floats, rounding: Floats) -> NDArray[np.bool_]:
     """Return the intervals in which somebody is out of bounds."""
-    worst: Floats = np.maximum(low - power, power - high).max(axis=0, initial=0.0)
-    return worst > rounding
+    out: NDArray[np.bool_] = np.any(np.maximum(low - power, power - high) > rounding, axis=0)
+    return out
 
 
 def unplaced(problem: Bilateral) -> tuple[Floats, Floats]:

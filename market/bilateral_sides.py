@@ -165,13 +165,15 @@ class _Tile:
         self.s = np.array(np.broadcast_to(self.s, (sides.edges.size, self.rho.size)), order="C")
         self._tell()
         self.norms = np.zeros((7, self.rho.size), dtype=kind)
-        self.iterations, self.converged, self.asymmetry = 0, sides.edges.size == 0, 0.0
+        self.iterations, self.balance, self.asymmetry = 0, _EVERY, 0.0
+        self.converged = sides.edges.size == 0
+        self.off = 0.0 if self.converged else np.inf
         self.residuals: list[tuple[float, float, float, float]] = []
 
     def run(self, tolerance: float, max_iterations: int, gap: float | None) -> None:
-        """Iterate."""
-        sides, balance = self.sides, _EVERY
-        while self.sides.edges.size and self.iterations < max_iterations:
+        """Iterate, on from where the last call ended."""
+        sides = self.sides
+        while self.off > tolerance and self.iterations < max_iterations:
             count = min(_EVERY, max_iterations - self.iterations)
             advance(count, sides.seller_starts, sides.buyer_starts, sides.buyer_rows, sides.source, sides.weight, self.s,
                     self.charge, self.inverse, self.sellers, self.buyers, self.theta, self.nu, self.tiny, sides.sold_kw,
@@ -183,12 +185,13 @@ class _Tile:
             self.residuals.append(
                 (float(self.iterations), float(primal.max()), float(dual.max()), float(self.rho.mean()))
             )
-            self.converged = bool(max(primal.max(), dual.max(), norms[5].max()) <= tolerance)
+            self.off = float(max(primal.max(), dual.max(), norms[5].max()))
+            self.converged = self.off <= tolerance
             if self.converged or (gap is not None and self._gap() <= gap):
                 self.converged = True
                 break
-            if self.iterations == balance:
-                balance *= 2
+            if self.iterations == self.balance:
+                self.balance *= 2
                 self._balance(norms)
 
     def _residuals(self, norms: Floats) -> tuple[Floats, Floats]:

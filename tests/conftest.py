@@ -1,4 +1,4 @@
-"""A tiny run that can be checked by hand: three homes, a shared storage, eight hours, one line.
+"""Two cases whose answers are known: New England, at the end, and a tiny run: three homes, a shared storage, eight hours, one line.
 
 What happens is written down below, not simulated.  Anna has the sun and a battery, Ben rents most of the storage, Cleo
 charges her car.  The power flow of one line is a quadratic equation, the states are sums; only the settlement is the
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from market.bills import bills
+from market.curves import Curves
 from market.delivery import Delivery, Handovers, Rents, Sharing
 from market.ledger import Chain
 from market.settlement import settle
@@ -381,3 +382,22 @@ def tiny_run(tmp_path_factory) -> Path:
             "reference": unbroken, "unmanaged": unbroken,
         })  # fmt: skip
     return path
+
+
+@pytest.fixture(scope="session")
+def new_england() -> Curves:
+    """The New England case, whose answers are known: 21 consumers, then 10 producers; examples/market/new_england.yaml."""
+    consumers_kw = [
+        146.4, 483, 750, 350.7, 783, 9.8, 12.8, 480, 493.5, 237, 1020, 411, 371.3, 462.9, 336, 208.5, 421.5, 309, 425.3, 13.8, 1656,
+    ]  # fmt: skip
+    producers_kw = [1040, 646, 725, 652, 508, 687, 580, 564, 865, 1100]
+    cost_1 = [
+        67, 47, 47, 53, 82, 52, 87, 57, 50, 52, 71, 64, 57, 82, 69, 69, 86, 54, 78, 81, 59,
+        89, 67, 55, 82, 88, 76, 84, 77, 51, 87,
+    ]  # fmt: skip
+    cost_2 = [
+        64, 79, 71, 62, 65, 83, 63, 81, 73, 69, 62, 79, 60, 80, 78, 70, 62, 70, 66, 70, 71,
+        18, 21, 37, 25, 17, 38, 28, 36, 38, 19,
+    ]  # fmt: skip
+    low, high = [-p for p in consumers_kw] + [0.0] * 10, [0.0] * 21 + producers_kw
+    return Curves.plain(np.array(cost_1) / 1000, cost_2, low, high)

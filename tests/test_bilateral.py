@@ -10,23 +10,10 @@ import pytest
 from market.bilateral import Bilateral, BilateralError, OwnStores, clear
 from market.curves import Curves, clear_pool
 
-CONSUMERS_KW = [
-    146.4, 483, 750, 350.7, 783, 9.8, 12.8, 480, 493.5, 237, 1020, 411, 371.3, 462.9, 336, 208.5, 421.5, 309, 425.3, 13.8, 1656,
-]  # fmt: skip
-PRODUCERS_KW = [1040, 646, 725, 652, 508, 687, 580, 564, 865, 1100]
-COST_1 = [
-    67, 47, 47, 53, 82, 52, 87, 57, 50, 52, 71, 64, 57, 82, 69, 69, 86, 54, 78, 81, 59,
-    89, 67, 55, 82, 88, 76, 84, 77, 51, 87,
-]  # fmt: skip
-COST_2 = [
-    64, 79, 71, 62, 65, 83, 63, 81, 73, 69, 62, 79, 60, 80, 78, 70, 62, 70, 66, 70, 71,
-    18, 21, 37, 25, 17, 38, 28, 36, 38, 19,
-]  # fmt: skip
 
-
-def new_england(**more):
-    low, high = [-p for p in CONSUMERS_KW] + [0.0] * 10, [0.0] * 21 + PRODUCERS_KW
-    return Bilateral.full(Curves.plain(np.array(COST_1) / 1000, COST_2, low, high), range(21, 31), range(21), **more)
+def pairwise(curves, **more):
+    """New England: each of the ten producers with each of the 21 consumers."""
+    return Bilateral.full(curves, range(21, 31), range(21), **more)
 
 
 def two(**more):
@@ -52,9 +39,12 @@ def assert_exact(problem, found):
     np.subtract.at(power, problem.second, found.trades_kw)
     assert found.power_kw == pytest.approx(power, abs=1e-9)
     own = power + (found.charge_kw - found.discharge_kw).sum(axis=0)
-    size = max(abs(problem.curves.p_min_kw).max(initial=0), abs(problem.curves.p_max_kw).max(initial=0), 1.0)
-    assert (problem.curves.p_min_kw - own - found.unplaced_kw).max(initial=0) <= 1e-9 * size
-    assert (own - problem.curves.p_max_kw - found.unplaced_kw).max(initial=0) <= 1e-9 * size
+    size = np.maximum(abs(problem.curves.p_min_kw), abs(problem.curves.p_max_kw))  # each by its own
+    np.add.at(size, problem.first, 1e-3 * abs(found.trades_kw))
+    np.add.at(size, problem.second, 1e-3 * abs(found.trades_kw))
+    size += 1e-3 if problem.stores is not None else 0.0
+    assert (problem.curves.p_min_kw - own - found.unplaced_kw <= 1e-9 * size).all()
+    assert (own - problem.curves.p_max_kw - found.unplaced_kw <= 1e-9 * size).all()
     least, most = problem.limits_kw()
     assert (found.trades_kw >= least).all()
     assert (found.trades_kw <= most).all()
@@ -104,9 +94,9 @@ def test_two_agents(more, trade, price, cost):
     ("charge", "price", "traded", "cost"),
     [(0.0, 57.234302, 3893.3494, -92547.8749), (1.0, 56.870696, 3706.4621, -84948.0635)],
 )
-def test_new_england(charge, price, traded, cost, limit_kw):
+def test_new_england(new_england, charge, price, traded, cost, limit_kw):
     """Case C: 31 agents, 210 pairs, to the digits that are known, by either kernel."""
-    problem = new_england(charge_eur_per_kwh=charge, trade_max_kw=limit_kw)
+    problem = pairwise(new_england, charge_eur_per_kwh=charge, trade_max_kw=limit_kw)
     found = clear(problem, tolerance=1e-9)
 
     assert found.converged
@@ -120,9 +110,9 @@ def test_new_england(charge, price, traded, cost, limit_kw):
     assert_exact(problem, found)
 
 
-def test_without_charges_it_is_the_pool():
+def test_without_charges_it_is_the_pool(new_england):
     """Where every seller may trade with every buyer free of charge there is one price: the pool's."""
-    problem = new_england()
+    problem = pairwise(new_england)
     pool, found = clear_pool(problem.curves), clear(problem, tolerance=1e-9)
 
     assert found.power_kw == pytest.approx(pool.power_kw, abs=1e-4)
@@ -225,6 +215,25 @@ def test_flat_costs_and_ties():
         assert found.cost_eur == pytest.approx(-24.0, abs=1e-6)
         assert found.price_eur_per_kwh[:, 0] == pytest.approx([3.0] * 3, abs=1e-6)
         assert_exact(problem, found)
+
+
+@pytest.mark.parametrize("limit_kw", [np.inf, 50.0], ids=["sellers and buyers", "any graph"])
+@pytest.mark.parametrize("apart", [1e-1, 1e-3, 1e-4, 1e-6])
+def test_near_ties_are_decided_as_far_as_anybody_minds(apart, limit_kw):
+    """Forty flat offers a little apart: it ends soon, at most the tolerance from the best, and nobody would rather deviate."""
+    rng, half = np.random.default_rng(0), 20
+    sells, size = np.arange(40) < half, rng.uniform(1, 5, 40) * np.where(np.arange(40) < half, 1.0, 0.6)
+    b = np.where(sells, 3.0, 5.0) + apart * rng.random(40)
+    curves = Curves.plain(0.0, b, np.where(sells, 0.0, -size), np.where(sells, size, 0.0))
+    pairs = [(i, half + (i + j) % half) for i in range(half) for j in range(4)]
+    problem = Bilateral.plain(curves, pairs, trade_max_kw=limit_kw)
+    found = clear(problem)
+
+    assert found.status == "converged"
+    assert found.iterations <= 2000
+    assert found.gap <= 1e-4
+    assert found.max_agent_kkt <= 1e-4 * abs(found.payment_eur).max()
+    assert_exact(problem, found)
 
 
 def test_zero_width_bounds():
@@ -402,6 +411,31 @@ def test_stores_are_checked():
         assert told in str(refused.value)
     with pytest.raises(BilateralError, match="no column 'store_colour'"):
         OwnStores.plain(1, 2, 1, store_colour=1.0)
+
+
+def test_shapes_are_told():
+    """Pairs, charges and store columns that do not fit are refused in words."""
+    curves = two().curves
+    for pairs, more, told in (
+        ([(0, 1, 2)], {}, r"pairs have the shape \(1, 3\); give two rows of agents per pair"),
+        ([(0.5, 1)], {}, "first holds float64 values; give the rows of the agents as integers"),
+        ([(0, 1)], {"charge_eur_per_kwh": [1.0, 2.0]}, r"charge_eur_per_kwh has the shape \(2,\); give a number"),
+        ([(0, 1)], {"trade_max_kw": [1.0, 2.0]}, r"trade_max_kw has the shape \(2,\)"),
+    ):
+        with pytest.raises(BilateralError, match=told):
+            Bilateral.plain(curves, pairs, **more)
+    with pytest.raises(BilateralError, match=r"store_charge_max_kw has the shape \(4, 4\); what"):
+        OwnStores.plain(1, 3, 2, store_charge_max_kw=np.zeros((4, 4)))
+
+
+def test_a_roof_for_everybody_gives_nobody_room():
+    """One agent without any limit to speak of does not loosen the limits of the others by a hair."""
+    curves = Curves.plain([0.0, 1.0, 1.0], [9.0, 3.0, 3.0], [-1e12, 0.0, 0.0], [0.0, 2.0, 1e-3])
+    problem = Bilateral.full(curves, [1, 2], [0])
+    found = clear(problem, tolerance=1e-3, max_iterations=10)
+
+    assert (found.power_kw[1:, 0] <= [2.0, 1e-3]).all()
+    assert_exact(problem, found)
 
 
 def test_options_are_checked():

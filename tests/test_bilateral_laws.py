@@ -126,9 +126,49 @@ def test_order_and_units_do_not_matter(seed):
 
 
 @given(SEEDS)
+@settings(QUIET, max_examples=40)
+def test_units_scale_everything(seed):
+    """Money and power in other units, powers of two apart: the same iterations, and every figure of the result scales."""
+    problem = drawn(seed, forced=False)
+    found = clear(problem, tolerance=1e-6)
+    other = clear(rebuilt(problem, np.arange(problem.n), cost=128.0, size=1.0 / 64.0), tolerance=1e-6)
+
+    assert other.iterations == found.iterations
+    assert other.trades_kw == pytest.approx(found.trades_kw / 64.0, rel=1e-9, abs=1e-9)
+    assert other.price_eur_per_kwh == pytest.approx(128.0 * found.price_eur_per_kwh, rel=1e-9, abs=1e-9, nan_ok=True)
+    for name in ("payment_eur", "agent_cost_eur", "cost_eur", "bound_eur", "max_agent_kkt"):
+        assert getattr(other, name) == pytest.approx(2.0 * getattr(found, name), rel=1e-9, abs=1e-9), name
+
+
+@given(SEEDS)
+@settings(QUIET, max_examples=40)
+def test_another_pair_never_costs_more(seed):
+    """Who gets one more partner has one more possibility: the new best is no worse than the old, and bounds agree."""
+    problem, rng = drawn(seed, forced=False), np.random.default_rng(seed)
+    have = set(zip(problem.first.tolist(), problem.second.tolist(), strict=True))
+    new = [(i, j) for i in range(problem.n) for j in range(i) if (i, j) not in have and (j, i) not in have]
+    if not new:
+        return
+    i, j = new[rng.integers(len(new))]
+
+    def more(column, value):
+        return np.concatenate([column, np.full((1, column.shape[1]), value)])
+
+    wider = replace(
+        problem, first=np.append(problem.first, i), second=np.append(problem.second, j),
+        charge_first_eur_per_kwh=more(problem.charge_first_eur_per_kwh, 0.1),
+        charge_second_eur_per_kwh=more(problem.charge_second_eur_per_kwh, 0.2), trade_max_kw=more(problem.trade_max_kw, 3.0),
+    )  # fmt: skip
+    before, after = clear(problem, tolerance=1e-7), clear(wider, tolerance=1e-7)
+
+    assert after.bound_eur <= before.cost_eur + 1e-9
+    assert after.cost_eur <= before.cost_eur + 2e-5 * max(1.0, abs(before.cost_eur))
+
+
+@given(SEEDS)
 @settings(QUIET, max_examples=25)
 def test_more_room_never_costs_more(seed):
-    """Wider bounds, larger limits, one more pair: the optimum does not get worse, within what the gaps leave open."""
+    """Wider bounds and larger limits: the optimum does not get worse, within what the gaps leave open."""
     problem = drawn(seed, forced=False)
     found = clear(problem, tolerance=1e-7)
     curves = problem.curves

@@ -12,25 +12,6 @@ from market.curves import Curves, CurvesError, clear_pool
 
 QUIET = settings(deadline=None, derandomize=True)
 
-CONSUMERS_KW = [
-    146.4, 483, 750, 350.7, 783, 9.8, 12.8, 480, 493.5, 237, 1020, 411, 371.3, 462.9, 336, 208.5, 421.5, 309, 425.3, 13.8, 1656,
-]  # fmt: skip
-PRODUCERS_KW = [1040, 646, 725, 652, 508, 687, 580, 564, 865, 1100]
-COST_1 = [
-    67, 47, 47, 53, 82, 52, 87, 57, 50, 52, 71, 64, 57, 82, 69, 69, 86, 54, 78, 81, 59,
-    89, 67, 55, 82, 88, 76, 84, 77, 51, 87,
-]  # fmt: skip
-COST_2 = [
-    64, 79, 71, 62, 65, 83, 63, 81, 73, 69, 62, 79, 60, 80, 78, 70, 62, 70, 66, 70, 71,
-    18, 21, 37, 25, 17, 38, 28, 36, 38, 19,
-]  # fmt: skip
-
-
-def new_england():
-    low = [-p for p in CONSUMERS_KW] + [0.0] * 10
-    high = [0.0] * 21 + PRODUCERS_KW
-    return Curves.plain(np.array(COST_1) / 1000, COST_2, low, high)
-
 
 def drawn(seed):
     """Draw curves in which anything may happen; the sums of the bounds leave room for zero."""
@@ -45,10 +26,9 @@ def drawn(seed):
     )
 
 
-def test_new_england():
+def test_new_england(new_england):
     """31 agents come out to the digits that are known."""
-    curves = new_england()
-    pool = clear_pool(curves)
+    pool = clear_pool(new_england)
 
     assert pool.status == ("cleared",)
     assert pool.price_eur_per_kwh[0] == pytest.approx(57.234302, abs=5e-7)
@@ -186,9 +166,9 @@ def test_order_and_units_do_not_matter(seed):
     assert cents.price_eur_per_kwh == pytest.approx(100 * pool.price_eur_per_kwh, abs=1e-9)
 
 
-def test_against_a_solver():
+def test_against_a_solver(new_england):
     """A general solver finds no cheaper balance."""
-    curves = new_england()
+    curves = new_england
     scale = 1e-3  # MW: the solver likes numbers near one
     a, b = curves.a_eur_per_kw2h[:, 0] / scale**2, curves.b_eur_per_kwh[:, 0] / scale
     bounds = np.stack([curves.p_min_kw[:, 0], curves.p_max_kw[:, 0]], axis=1) * scale

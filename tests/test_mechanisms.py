@@ -27,19 +27,6 @@ TWO_SLOTS = Problem.plain(
 )  # fmt: skip
 
 
-def new_england() -> Curves:
-    """The 31 agents of the New England case: 21 consumers, 10 producers."""
-    most = [146.4, 483, 750, 350.7, 783, 9.8, 12.8, 480, 493.5, 237, 1020, 411, 371.3, 462.9, 336, 208.5, 421.5, 309,
-            425.3, 13.8, 1656]  # fmt: skip
-    least = [1040, 646, 725, 652, 508, 687, 580, 564, 865, 1100]
-    cost1 = [67, 47, 47, 53, 82, 52, 87, 57, 50, 52, 71, 64, 57, 82, 69, 69, 86, 54, 78, 81, 59,
-             89, 67, 55, 82, 88, 76, 84, 77, 51, 87]  # fmt: skip
-    cost2 = [64, 79, 71, 62, 65, 83, 63, 81, 73, 69, 62, 79, 60, 80, 78, 70, 62, 70, 66, 70, 71,
-             18, 21, 37, 25, 17, 38, 28, 36, 38, 19]  # fmt: skip
-    low, high = [-p for p in most] + [0] * 10, [0] * 21 + least
-    return Curves.plain(np.array(cost1) / 1000, np.array(cost2, dtype=float), low, high)
-
-
 @st.composite
 def homes(draw):
     """A few homes without stores under one tariff of the hour, whose feed-in price may be negative."""
@@ -167,9 +154,9 @@ def test_the_exchange_pays_the_owner_of_the_store_and_balances_with_him():
     assert found.certificate.excess_eur <= 2e-3
 
 
-def test_the_new_england_case():
+def test_the_new_england_case(new_england):
     """31 agents: the exchange finds the known price and cost; the auctions come near, the game stays below."""
-    found = compare(new_england(), coalitions_up_to=0)
+    found = compare(new_england, coalitions_up_to=0)
     best = 92_547.8749
 
     assert found["exchange"].price_eur_per_kwh[0] == pytest.approx(57.234302, abs=1e-6)
@@ -183,9 +170,9 @@ def test_the_new_england_case():
     assert 0.0 < found["order_book"].welfare_eur < best
 
 
-def test_finer_steps_bring_the_auction_to_the_pool():
+def test_finer_steps_bring_the_auction_to_the_pool(new_england):
     """On the New England case, price and welfare with 20 and with 500 steps."""
-    coarse, fine = (MECHANISMS["double_auction_uniform"](new_england(), steps=s, coalitions_up_to=0) for s in (20, 500))
+    coarse, fine = (MECHANISMS["double_auction_uniform"](new_england, steps=s, coalitions_up_to=0) for s in (20, 500))
 
     assert abs(fine.price_eur_per_kwh[0] - 57.234302) < 0.02
     assert abs(fine.welfare_eur - 92_547.8749) < 0.1 * abs(coarse.welfare_eur - 92_547.8749) + 0.01
