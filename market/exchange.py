@@ -213,7 +213,8 @@ def _burns(p: Problem, draft: Draft) -> bool:
     own = burned_kw(*flows, p.store_efficiency_charge, p.store_efficiency_discharge)
     spaces = np.broadcast_to([p.ess_efficiency_charge, p.ess_efficiency_discharge], (p.n, 2, p.shared)).T
     rented = burned_kw(draft.rented_charge_kw, draft.rented_discharge_kw, spaces[:, 0], spaces[:, 1])
-    paid, held = p.sell_eur_per_kwh < 0.0, (np.isfinite(p.ess_net_min_kw) | np.isfinite(p.ess_net_max_kw)).any(axis=1)
+    limited = np.isfinite(p.ess_net_min_kw) | np.isfinite(p.ess_net_max_kw)
+    paid, held = p.sell_eur_per_kwh < 0.0, np.asarray(limited.any(axis=1))
     if (paid & (own > _LEFT_OVER * np.minimum(p.store_charge_max_kw, p.store_discharge_max_kw))).any():
         return True
     if ((paid | held[:, None, None]) & (rented > _LEFT_OVER * p.ess_power_offer_kw[:, None, None])).any():
