@@ -40,11 +40,12 @@ def iterate(
     These parts follow upon each other; the tiles of one part and the intervals of another may be done at the same time.  Of
     w, only what couples is written, unless ``keep``.
     """
-    for _ in range(count):
+    for turn in range(count):
         if rights:
             share_rights(data, s, w, found, weights)
             move_boxes(data, s, w, weights)
-        for k in range(first, last):
+        for place in range(first, last):
+            k = place if turn % 2 == 0 else first + last - 1 - place  # back and forth: the last are still in the cache
             forward(k, data, s, factors, weights, room)
             backward(k, data, s, w, factors, weights, room, keep)
             if data.tiles[k, SLOTS] > data.tiles[k, OWN]:
