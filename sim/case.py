@@ -20,6 +20,7 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from sim.case_agents import CurveAgent, Prosumer, SharedStorage
+from sim.case_flexible import impossible
 from sim.case_series import LARGEST, Floats, Limit, Series, frame_of, series, steady
 from sim.case_understood import contradictions
 from sim.scenario_base import Id, Spec, Switch
@@ -235,6 +236,11 @@ class ProsumersCase(_CaseBase):
                 yield from _known(name, known, ("storage", j, "tenants", k))
             yield from _all_is_lost(storage.self_discharge_per_h, self.dt_h, ("storage", j))
         yield from self._prices_of_agents()
+        for i, k, demand in (
+            (i, k, one) for i, agent in enumerate(self.agents) for k, one in enumerate(agent.flexible)
+        ):
+            for loc, sentence in impossible(demand, self.dt_h):
+                yield ("agents", i, "flexible", k, *loc), sentence
         for i, agent in enumerate(self.agents):
             for k, store in enumerate(agent.stores):
                 for key in ("arrival_hours", "departure_hours"):

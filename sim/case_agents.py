@@ -17,6 +17,7 @@ __all__ = [
     "Battery",
     "Buffer",
     "CurveAgent",
+    "Flexible",
     "Prosumer",
     "SharedStorage",
     "Store",
@@ -173,6 +174,33 @@ class Buffer(Spec):
 Store = Annotated[Battery | Vehicle | Buffer, Field(discriminator="kind")]
 
 
+class Flexible(Spec):
+    """Demand that can wait or be left out: a washing machine, a pump, a workshop. Several of them are the steps of a worth that falls."""
+
+    power_kw: Load
+    """Highest power; 0 where it cannot be taken."""
+    least_kw: Load = steady(0.0)
+    """Power that is taken whatever it costs."""
+    needed_kwh: Kwh = 0.0
+    """Energy that it shall have taken in."""
+    needed_by_hours: Hours | None = None
+    """Until when, in hours after the beginning; null: until the end. The whole interval in which that lies counts."""
+    most_kwh: Kwh | None = None
+    """Energy beyond which nothing is wanted; null: no limit but the power."""
+    utility_eur_per_kwh: Rent = 0.0
+    """What a kWh is worth, beyond what is needed too. Every kWh that it could take and does not, at power_kw all the time, costs that."""
+    each_day: Switch = False
+    """Whether needed_kwh, needed_by_hours and most_kwh are those of every 24 hours of the case."""
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse bounds that leave nothing."""
+        for t in np.flatnonzero(self.least_kw > self.power_kw)[:1].tolist():
+            yield (
+                ("least_kw",),
+                f"is above power_kw in interval {t} ({self.least_kw[t]:g} against {self.power_kw[t]:g}): nothing is left between them",
+            )
+
+
 class Prosumer(Spec):
     """A home, or whoever has a meter of its own."""
 
@@ -192,6 +220,8 @@ class Prosumer(Spec):
     """Retail feed-in price of this agent; null: that of the case."""
     stores: tuple[Store, ...] = ()
     """What it can move energy with: batteries, cars, buffers."""
+    flexible: tuple[Flexible, ...] = ()
+    """Demand that can wait or be left out, beside load_kw."""
 
 
 class SharedStorage(Spec):

@@ -16,6 +16,7 @@ from market.curves import Curves
 from market.problem import Problem
 from sim.case import CurvesCase, ProsumersCase, Trades
 from sim.case_agents import Battery, Buffer, Prosumer, Store, Vehicle
+from sim.case_flexible import left_out
 
 __all__ = ["Graph", "curves_of", "graph_of", "problem_of"]
 
@@ -82,11 +83,12 @@ def problem_of(case: ProsumersCase) -> Problem:
     more: dict[str, Any] = {}
     if case.storage:
         more = _shared(case, ids)
-    stores = max((len(agent.stores) for agent in agents), default=0)
+    owned = [_slots(agent, steps, case.dt_h) for agent in agents]
+    stores = max(map(len, owned), default=0)
     if stores:
-        more |= _own(agents, stores, steps, case.dt_h)
+        more |= _own(owned, stores, steps)
     return Problem.plain(
-        full([agent.load_kw for agent in agents]),
+        full([agent.load_kw + sum((one.power_kw for one in agent.flexible), np.zeros(steps)) for agent in agents]),
         full([agent.pv_kw for agent in agents]),
         full([prices.buy_eur_per_kwh if a.buy_eur_per_kwh is None else a.buy_eur_per_kwh for a in agents]),
         full([prices.sell_eur_per_kwh if a.sell_eur_per_kwh is None else a.sell_eur_per_kwh for a in agents]),
@@ -134,9 +136,15 @@ def _shared(case: ProsumersCase, ids: tuple[str, ...]) -> dict[str, Any]:
     return columns
 
 
-def _own(agents: tuple[Prosumer, ...], stores: int, steps: int, dt_h: float) -> dict[str, Floats]:
+def _slots(agent: Prosumer, steps: int, dt_h: float) -> list[dict[str, Floats | float]]:
+    """Return the columns of an agent's stores in the order of the case, then those of its flexible demand."""
+    own = [_store(store, steps, dt_h) for store in agent.stores]
+    return own + [columns for demand in agent.flexible for columns in left_out(demand, dt_h)]
+
+
+def _own(owned: list[list[dict[str, Floats | float]]], stores: int, steps: int) -> dict[str, Floats]:
     """Return the columns of the agents' own stores, one slot for the first of each agent, one for the second, ..."""
-    shape = (stores, len(agents))
+    shape = (stores, len(owned))
     columns = {name: np.zeros((*shape, steps)) for name in (
         "store_charge_max_kw", "store_discharge_max_kw", "store_energy_min_kwh", "store_energy_max_kwh", "store_drain_kwh",
     )}  # fmt: skip
@@ -144,9 +152,9 @@ def _own(agents: tuple[Prosumer, ...], stores: int, steps: int, dt_h: float) -> 
     columns |= {name: np.ones(shape) for name in (
         "store_efficiency_charge", "store_efficiency_discharge", "store_retention",
     )}  # fmt: skip
-    for i, agent in enumerate(agents):
-        for k, store in enumerate(agent.stores):
-            for name, value in _store(store, steps, dt_h).items():
+    for i, slots in enumerate(owned):
+        for k, slot in enumerate(slots):
+            for name, value in slot.items():
                 columns[f"store_{name}"][k, i] = value
     return columns
 

@@ -43,6 +43,20 @@ load_kw: {{file: street.csv, column: ahorn_load_kw}}       # a column of a CSV f
 There are as many intervals as the lists and files have values, unless `intervals` says so; whoever has more or less is told. A CSV file has a line of names
 and one line per interval, parted by commas or semicolons.
 
+## Demand that is elastic
+
+A curve's `a` and `b` are its elasticity. A home has `flexible` demand beside its load: between two powers, with an energy that it needs by some hour, of the whole
+case or of every day, and a worth of every kWh. Several entries are the steps of a worth that falls:
+
+```yaml
+flexible:
+  - {{power_kw: 2, needed_kwh: 3, needed_by_hours: 8}}    # 3 kWh within eight hours, whenever they are cheapest
+  - {{power_kw: 1, utility_eur_per_kwh: 0.30}}            # a first kW wherever a kWh costs less than 0.30,
+  - {{power_kw: 1, utility_eur_per_kwh: 0.20}}            # a second one where it costs less than 0.20
+```
+
+A worth that falls smoothly or depends on the time is not there.
+
 ## Mechanisms and divisions
 
 {mechanisms}

@@ -10,7 +10,7 @@ reserve rents and wear, is its owner's: it is in the owner's cost, and what the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,10 +21,13 @@ from market.fairness import fairness
 from market.payments import store_cost_eur
 from market.problem import Problem
 from sim.case import ProsumersCase
+from sim.case_agents import Prosumer
 from sim.case_arrays import problem_of
+from sim.case_flexible import windows
 from sim.clear_result import (
     AgentResult,
     Certificate,
+    FlexibleResult,
     Look,
     MarketResult,
     OperatorResult,
@@ -223,9 +226,25 @@ def agents(case: ProsumersCase, found: Clearing, money: Floats) -> tuple[AgentRe
                 )
                 for k in range(len(agent.stores))
             ),
+            flexible=tuple(_flexible(agent, found.discharge_kw[:, i], case.dt_h)),
         )
         for i, agent in enumerate(case.agents)
     )
+
+
+def _flexible(agent: Prosumer, discharge_kw: Floats, dt_h: float) -> Iterator[FlexibleResult]:
+    """Yield what an agent's flexible demands take; the slots behind its stores hold what they leave out (:mod:`sim.case_flexible`)."""
+    slot = len(agent.stores)
+    for demand in agent.flexible:
+        count = len(windows(demand, dt_h))
+        left = discharge_kw[slot : slot + count].sum(axis=0)
+        slot += count
+        taken = demand.power_kw - left
+        yield FlexibleResult(
+            power_kw=figures(taken),
+            energy_kwh=figure(dt_h * taken.sum()),
+            forgone_eur=figure(demand.utility_eur_per_kwh * dt_h * left.sum()),
+        )
 
 
 def _storages(case: ProsumersCase, found: Clearing, owners: Sequence[str], money: Money) -> tuple[StorageResult, ...]:

@@ -19,6 +19,7 @@ __all__ = [
     "AgentResult",
     "Certificate",
     "DivisionResult",
+    "FlexibleResult",
     "Look",
     "MarketResult",
     "OperatorResult",
@@ -54,6 +55,17 @@ class StoreResult(_Part):
     """Content at the start of every interval and at the end."""
 
 
+class FlexibleResult(_Part):
+    """What a flexible demand takes."""
+
+    power_kw: Figures
+    """Per interval."""
+    energy_kwh: Figure
+    """In all."""
+    forgone_eur: Figure
+    """What that which it could have taken and did not would have been worth; in the agent's cost."""
+
+
 class AgentResult(_Part):
     """What an agent does, pays and gains."""
 
@@ -62,7 +74,8 @@ class AgentResult(_Part):
     power_kw: Figures
     """What it brings to the market, sale positive, per interval."""
     cost_eur: Figure
-    """What its plan costs, without payments in the market: retail, charges, wear, what its shared storage costs it; or its curve."""
+    """What its plan costs, without payments in the market: retail, charges, wear, the worth of flexible demand that it leaves out, what its
+    shared storage costs it; or its curve."""
     payment_eur: Figure
     """What it pays (+) or receives (−) in the market, for energy and for space, as a tenant and as an owner."""
     alone_eur: Figure
@@ -83,6 +96,8 @@ class AgentResult(_Part):
     """What the next kWh costs it, or is worth to it, per interval; curves in a pool or in pairs only."""
     stores: tuple[StoreResult, ...] = ()
     """Its own stores, in the order of the case."""
+    flexible: tuple[FlexibleResult, ...] = ()
+    """Its flexible demand, in the order of the case; in the exchange only."""
 
 
 class OperatorResult(_Part):

@@ -114,6 +114,14 @@ def show(result: MarketResult) -> None:
     _show_division(result, currency)
     for note in result.relaxed:
         typer.echo(f"relaxed   {note}")
+    flexible = [
+        f"flexible  {agent.id} takes {_amount(one.energy_kwh)} kWh; what it leaves out is worth {_amount(one.forgone_eur)} {currency} to it"
+        for agent in result.agents
+        for one in agent.flexible
+    ]
+    for line in _first(flexible):
+        typer.echo(line)
+    _more(len(flexible), "flexible demands")
     for line in (*_breaches(result), *_certificate(result, currency), *_verification(result, currency)):
         typer.echo(line)
     for note in result.notes:
