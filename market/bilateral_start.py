@@ -104,10 +104,7 @@ def _sizes(problem: Bilateral, margin: Floats, size: Floats) -> tuple[Floats, Fl
     np.add.at(around, first, each[second])
     np.add.at(around, second, each[first])
     usual = np.maximum(np.minimum(each, around), _LEAST * typical)
-    sell, buy = problem.may()
-    # who may do both may pass on more than its own: a guess between the two, which the iteration mends
-    passed = np.where((sell & buy).any(axis=1), np.sqrt(usual * np.maximum(usual, typical)), usual)
-    weight = np.minimum(np.minimum(passed[first], passed[second]), problem.trade_max_kw.mean(axis=1))
+    weight = np.minimum(np.minimum(usual[first], usual[second]), problem.trade_max_kw.mean(axis=1))
     return usual, np.maximum(weight, _LEAST * typical) / typical
 
 
