@@ -61,8 +61,9 @@ def _understood(model: type[Spec], data: Any, frame: Frame) -> Spec:
     values: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         models = tuple(_models(field.annotation))
-        if models and name in given and given[name] is not None:
-            values[name] = _parts(models, given[name], frame)
+        if models:
+            several = isinstance(_unknown(field.annotation), tuple)
+            values[name] = _sections(models, given.get(name), frame, several=several, needed=field.is_required())
             continue
         value = given[name] if name in given else field.get_default(call_default_factory=True, validated_data=values)
         values[name] = _unknown(field.annotation)
@@ -74,13 +75,18 @@ def _understood(model: type[Spec], data: Any, frame: Frame) -> Spec:
     return model.model_construct(**values)
 
 
-def _parts(models: tuple[type[Spec], ...], data: Any, frame: Frame) -> Any:
-    """Return a section, or the sections of a list; one of an unknown kind is empty."""
-    if isinstance(data, list):
-        return tuple(_parts(models, one, frame) for one in data)
-    kind = data.get("kind") if isinstance(data, dict) else None
+def _sections(models: tuple[type[Spec], ...], data: Any, frame: Frame, *, several: bool, needed: bool) -> Any:
+    """Return a section or the sections of a list; what is no section is one of which nothing is known."""
+    if several:
+        return tuple(_section(models, one, frame) for one in data) if isinstance(data, list) else ()
+    return _section(models, data, frame) if data is not None or needed else None
+
+
+def _section(models: tuple[type[Spec], ...], data: Any, frame: Frame) -> Spec | None:
+    """Return a section; None where it is of no known kind."""
+    kind = data.get("kind") if isinstance(data, dict) and len(models) > 1 else None
     meant = [one for one in models if kind is None or kind in typing.get_args(one.model_fields["kind"].annotation)]
-    return _understood(meant[0], data, frame) if meant else ()
+    return _understood(meant[0], data, frame) if meant else None
 
 
 def _models(annotation: Any) -> Iterator[type[Spec]]:

@@ -165,7 +165,8 @@ def _sentence(item: Any, loc: Loc, name: str, document: str) -> str:
             }[kind],
         )
         hint = next((f" {text}" for ends, text in HINTS if key.endswith(ends)), "")
-        return f"{name}must be {than} {bound:g}; given {given:g}.{hint if 'less' in kind or key.endswith(('_pu', '_percent')) else ''}"
+        number = f"{given:g}" if abs(given) < 1e300 else shown(given)  # a whole number may be longer than any float
+        return f"{name}must be {than} {bound:g}; given {number}.{hint if 'less' in kind or key.endswith(('_pu', '_percent')) else ''}"
     if kind == "literal_error":
         return f"{name}must be {ctx['expected']}; given {shown(given)}.{_near(given, ctx['expected'])}"
     if kind in {"union_tag_invalid", "union_tag_not_found"}:

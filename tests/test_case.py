@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
@@ -237,6 +238,22 @@ def test_no_file_is_a_traceback(name, data):
         assert [one for one in mistakes if not re.match(r"\S+case\.yaml(:\d+:\d+)?: .+[.?]$", one)] == []
         if case is not None:
             problem_of(case) if isinstance(case, ProsumersCase) else curves_of(case)
+
+
+SECTIONS = ("kind", "prices", "agents", "agents.0", "agents.1.id", "agents.0.stores", "agents.0.stores.0", "agents.2.stores.0.kind", "agents.0.flexible",
+            "agents.0.flexible.0", "storage", "storage.0", "storage.0.tenants", "storage.0.owner", "trades", "trades.between", "trades.pairs",
+            "retail", "options", "name", "seed", "intervals")  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from(["street", "two_agents", "shared_storage"]),
+    sets=st.lists(st.tuples(st.sampled_from(SECTIONS), st.sampled_from(ODD)), min_size=1, max_size=3),
+)
+def test_no_section_is_a_traceback(name, sets):
+    """Nor is anything in the place of a whole section."""
+    with contextlib.suppress(ScenarioError):
+        load(EXAMPLES[0].parent / f"{name}.yaml", [f"{path}={value}" for path, value in sets])
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):
