@@ -100,6 +100,58 @@ def _content(constants: Floats, before: Floats, net: Floats, goal: Floats, share
     return total
 
 
+@njit(**EXACT_PART)
+def _planned(
+    t: int, constants: Floats, content: Floats, low: Floats, high: Floats, power: Floats, charge: Floats, discharge: Floats,
+    net: Floats, least: Floats, most: Floats,
+) -> None:  # fmt: skip
+    """Fill what every tenant can do in interval ``t``, from ``least`` to ``most``, and what it plans, ``net``.  Shapes (m,)."""
+    for i in range(net.size):
+        e1, e2 = constants[0, i], constants[1, i]
+        rest = constants[2, i] * content[i]
+        gain = low[i, t + 1] - rest
+        least[i] = max(gain / (e1 if gain > 0.0 else e2), -power[i, t])
+        gain = high[i, t + 1] - rest
+        most[i] = max(min(gain / (e1 if gain > 0.0 else e2), power[i, t]), least[i])
+        plan = min(max(charge[i, t], 0.0), power[i, t]) - min(max(discharge[i, t], 0.0), power[i, t])
+        net[i] = min(max(plan, least[i]), most[i])
+
+
+@njit(**EXACT_PART)
+def _lean(constants: Floats, content: Floats, net: Floats, goal: Floats, sign: float, bound: float) -> None:
+    """Move all nets towards their goals, in place, until sign times the sum of the contents is no more than sign times the bound."""
+    limit = sign * bound
+    if sign * _content(constants, content, net, goal, 0.0) <= limit + 1e-12:
+        return
+    near, far = 0.0, 1.0
+    for _ in range(50):
+        middle = 0.5 * (near + far)
+        if sign * _content(constants, content, net, goal, middle) > limit:
+            near = middle
+        else:
+            far = middle
+    for i in range(net.size):
+        net[i] += far * (goal[i] - net[i])
+
+
+@njit(**EXACT_PART)
+def _into_bounds(net: Floats, least: Floats, most: Floats, lower: float, upper: float) -> float:
+    """Move all nets, in place, until their sum is between the bounds; return by how much it cannot be."""
+    total = to_least = to_most = 0.0
+    for i in range(net.size):
+        total += net[i]
+        to_least += net[i] - least[i]
+        to_most += net[i] - most[i]
+    goal, room = (least, to_least) if total > upper else (most, to_most)
+    off = min(total - lower, 0.0) + max(total - upper, 0.0)
+    if off == 0.0:
+        return 0.0
+    share = min(off / room, 1.0) if room * off > 0.0 else 0.0
+    for i in range(net.size):
+        net[i] += share * (goal[i] - net[i])
+    return abs(off - share * room)
+
+
 @njit(**EXACT)
 def follow_rented(
     constants: Floats, right: Floats, power: Floats, initial: Floats, final: Floats, bounds: Floats, box: Floats,
@@ -142,45 +194,22 @@ def follow_rented(
     content_of_box[0] = inside = box[3]
     worst = 0.0
     for t in range(steps):
-        for i in range(tenants):
-            e1, e2 = constants[0, i], constants[1, i]
-            rest = constants[2, i] * content[i]
-            gain = low[i, t + 1] - rest
-            least[i] = max(gain / (e1 if gain > 0.0 else e2), -power[i, t])
-            gain = high[i, t + 1] - rest
-            most[i] = max(min(gain / (e1 if gain > 0.0 else e2), power[i, t]), least[i])
-            plan = min(max(charge[i, t], 0.0), power[i, t]) - min(max(discharge[i, t], 0.0), power[i, t])
-            net[i] = min(max(plan, least[i]), most[i])
+        _planned(t, constants, content, low, high, power, charge, discharge, net, least, most)
         for side in range(2):  # keep the sum of the contents where the net's later bounds can be met
-            goal, sign = (most, -1.0) if side == 0 else (least, 1.0)
-            limit = sign * total_tube[side, t + 1]
-            if sign * _content(constants, content, net, goal, 0.0) > limit + 1e-12:
-                near, far = 0.0, 1.0
-                for _ in range(50):
-                    middle = 0.5 * (near + far)
-                    if sign * _content(constants, content, net, goal, middle) > limit:
-                        near = middle
-                    else:
-                        far = middle
-                for i in range(tenants):
-                    net[i] += far * (goal[i] - net[i])
+            _lean(
+                constants,
+                content,
+                net,
+                most if side == 0 else least,
+                -1.0 if side == 0 else 1.0,
+                total_tube[side, t + 1],
+            )
         rest = box[2] * inside
         gain = box_tube[0, t + 1] - rest
         lower = max(bounds[0, t], gain / (box[0] if gain > 0.0 else box[1]))
         gain = box_tube[1, t + 1] - rest
         upper = max(min(bounds[1, t], gain / (box[0] if gain > 0.0 else box[1])), lower)
-        total = to_least = to_most = 0.0
-        for i in range(tenants):
-            total += net[i]
-            to_least += net[i] - least[i]
-            to_most += net[i] - most[i]
-        goal, room = (least, to_least) if total > upper else (most, to_most)
-        off = min(total - lower, 0.0) + max(total - upper, 0.0)
-        if off != 0.0:
-            share = min(off / room, 1.0) if room * off > 0.0 else 0.0
-            worst = max(worst, abs(off - share * room))
-            for i in range(tenants):
-                net[i] += share * (goal[i] - net[i])
+        worst = max(worst, _into_bounds(net, least, most, lower, upper))
         total = 0.0
         for i in range(tenants):
             charge[i, t], discharge[i, t] = max(net[i], 0.0), max(-net[i], 0.0)

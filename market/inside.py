@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from market.compiled import EXACT
 from market.follow import follow_own
 from market.problem import Problem
+from market.restore import nearest
 
 __all__ = ["keep_inside"]
 
@@ -123,7 +124,6 @@ def _one_moves(s: _Stores, low: Floats, high: Floats, net: Floats) -> bool:
 def _all_move(s: _Stores, low: Floats, high: Floats, net: Floats) -> Floats:
     """Move all nets, in place; return how far their sum then is below and above its room, shape (2, T). [kW]"""
     from scipy import sparse
-    from scipy.optimize import linprog
 
     m, steps = net.shape
     size = m * steps
@@ -142,21 +142,14 @@ def _all_move(s: _Stores, low: Floats, high: Floats, net: Floats) -> Floats:
     # against the plan's direction is dear, so that to charge and discharge at once is the last thing tried
     against = 10.0 * np.concatenate([net.ravel() <= 0.0, net.ravel() >= 0.0])
     cost = np.concatenate([against, np.zeros(size), np.ones(2 * size), np.full(2 * steps, _OUTSIDE)])
-    lower, upper = np.zeros(cost.size), np.full(cost.size, np.inf)
-    upper[: 2 * size] = s.flows.ravel()
-    lower[2 * size : 3 * size], upper[2 * size : 3 * size] = s.contents[0].ravel(), s.contents[1].ravel()
-    found = linprog(
-        cost,
-        A_ub=below,
-        b_ub=np.concatenate([-low[bounded[0]], high[bounded[1]]]),
-        A_eq=equal,
-        b_eq=np.concatenate([first.ravel(), net.ravel()]),
-        bounds=np.stack([lower, upper], axis=1),
-        method="highs",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-9},
-    )
-    if found.status != 0:  # a need that is short by a rounding: the plan stays as it is
+    bounds = np.zeros((cost.size, 2))
+    bounds[:, 1] = np.inf
+    bounds[: 2 * size, 1] = s.flows.ravel()
+    bounds[2 * size : 3 * size] = s.contents[:2].reshape(2, size).T
+    limits = np.concatenate([-low[bounded[0]], high[bounded[1]]])
+    found = nearest(cost, below, limits, equal, np.concatenate([first.ravel(), net.ravel()]), bounds)
+    if found is None:  # a need that is short by a rounding: the plan stays as it is
         return np.zeros((2, steps))
-    net[:] = (found.x[:size] - found.x[size : 2 * size]).reshape(m, steps)
-    beyond: Floats = found.x[5 * size :].reshape(2, steps)
+    net[:] = (found[:size] - found[size : 2 * size]).reshape(m, steps)
+    beyond: Floats = found[5 * size :].reshape(2, steps)
     return np.where(beyond > 1e-9, beyond, 0.0)

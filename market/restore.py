@@ -7,7 +7,7 @@ those of a netted box.  Rights that are free may change too.  It is slow, second
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from market.feasible import Infeasible
 if TYPE_CHECKING:
     from market.tenants import Tenants
 
-__all__ = ["restore"]
+__all__ = ["nearest", "restore"]
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +36,6 @@ def restore(
         Where there are none.
     """
     from scipy import sparse
-    from scipy.optimize import linprog
 
     m, steps, box = energy.size, charge.shape[1], tenants.box_bounds
     e1, e2, kept = (sparse.diags(np.repeat(column, steps)) for column in tenants.constants)
@@ -65,7 +64,6 @@ def restore(
         row(none, none, every, none, none, -mine, mine),
     ]
     limits = [usable @ power, usable @ power, mine @ energy]
-    lower, upper = np.zeros(5 * size + 4 * m + boxes), np.full(5 * size + 4 * m + boxes, np.inf)
     if box is None:
         low, high = np.isfinite(tenants.net[0]), np.isfinite(tenants.net[1])
         net = row(total, -total)
@@ -80,33 +78,65 @@ def restore(
         equal += [row(total, -total, empty, -step, step),
                   row(sparse.csr_matrix((steps, 5 * size + 4 * m)), -into * step, out * step, behind)]  # fmt: skip
         right_side += [np.zeros(steps), np.concatenate([[left * inside], np.zeros(steps - 1)])]
-        lower[-boxes:], upper[-boxes:] = box[::2].ravel(), box[1::2].ravel()
-    upper[3 * size - 1 : 2 * size - 1 : -steps] = tenants.final[::-1]
-    lower[3 * size - 1 : 2 * size - 1 : -steps] = tenants.final[::-1]
-    grow = [
-        np.where(tenants.may, np.maximum(cap - r, 0.0), 0.0)
-        for cap, r in zip(tenants.offers, (energy, power), strict=True)
-    ]
-    shrink = [np.where(tenants.may, np.maximum(r - least, 0.0), 0.0)
-              for least, r in zip(tenants.least, (energy, power), strict=True)]  # fmt: skip
-    upper[5 * size : 5 * size + 4 * m] = np.concatenate([grow[0], shrink[0], grow[1], shrink[1]])
     # against the plan's direction is dear, so that to charge and discharge at once is the last thing tried
     against = np.concatenate([plan <= 0.0, plan >= 0.0]) * 10.0
-    found = linprog(
-        np.concatenate([against, np.zeros(size), np.ones(2 * size), np.full(4 * m, 1e-2), np.full(boxes, still)]),
-        A_ub=sparse.vstack(below, format="csr"),
-        b_ub=np.concatenate(limits),
-        A_eq=sparse.vstack(equal, format="csr"),
-        b_eq=np.concatenate(right_side),
-        bounds=np.stack([lower, upper], axis=1),
-        method="highs",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-9},
+    cost = np.concatenate([against, np.zeros(size), np.ones(2 * size), np.full(4 * m, 1e-2), np.full(boxes, still)])
+    found = nearest(
+        cost,
+        sparse.vstack(below, format="csr"),
+        np.concatenate(limits),
+        sparse.vstack(equal, format="csr"),
+        np.concatenate(right_side),
+        _bounds(tenants, energy, power, size),
     )
-    if found.status != 0:
+    if found is None:
         raise Infeasible(
             f"{tenants.name}: no tenants' flows keep its net inside its bounds in every interval. Ask for a smaller firm "
             "charge, offer more space, or let the operator's own agent use it."
         )
-    parts = np.split(found.x, np.cumsum([size] * 5 + [m] * 4))
+    parts = np.split(found, np.cumsum([size] * 5 + [m] * 4))
     return (energy + parts[5] - parts[6], power + parts[7] - parts[8], parts[0].reshape(m, steps),
             parts[1].reshape(m, steps))  # fmt: skip
+
+
+def _bounds(tenants: Tenants, energy: Floats, power: Floats, size: int) -> Floats:
+    """Return the least and largest value of every column, shape (columns, 2)."""
+    m, box = energy.size, tenants.box_bounds
+    steps, boxes = size // m, 0 if box is None else box[::2].size
+    lower, upper = np.zeros(5 * size + 4 * m + boxes), np.full(5 * size + 4 * m + boxes, np.inf)
+    last = slice(2 * size + steps - 1, 3 * size, steps)
+    lower[last] = upper[last] = tenants.final
+    grow = [
+        np.where(tenants.may, np.maximum(cap - r, 0.0), 0.0)
+        for cap, r in zip(tenants.offers, (energy, power), strict=True)
+    ]
+    shrink = [
+        np.where(tenants.may, np.maximum(r - least, 0.0), 0.0)
+        for least, r in zip(tenants.least, (energy, power), strict=True)
+    ]
+    upper[5 * size : 5 * size + 4 * m] = np.concatenate([grow[0], shrink[0], grow[1], shrink[1]])
+    if box is not None:
+        lower[-boxes:], upper[-boxes:] = box[::2].ravel(), box[1::2].ravel()
+    return np.stack([lower, upper], axis=1)
+
+
+def nearest(
+    cost: Floats, below: Any, limits: Floats, equal: Any, right_side: Floats, bounds: Floats
+) -> Floats | None:  # fmt: skip
+    """Return the least of ``cost z`` under ``below z <= limits``, ``equal z = right_side`` and bounds, shape (columns, 2), or None.
+
+    As exactly as HiGHS can: what comes out is acted on.
+    """
+    from scipy.optimize import linprog
+
+    found = linprog(
+        cost,
+        A_ub=below,
+        b_ub=limits,
+        A_eq=equal,
+        b_eq=right_side,
+        bounds=bounds,
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-9},
+    )
+    return found.x if found.status == 0 else None
