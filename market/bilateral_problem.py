@@ -17,79 +17,23 @@ Nothing is repaired here: what cannot be meant is refused, all mistakes at once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from market.curves import Curves
+from market.own_stores import OwnStores, check_stores, take_stores
 
 __all__ = ["Bilateral", "BilateralError", "OwnStores"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_STORES = {
-    "store_charge_max_kw": ("KnT", 0.0), "store_discharge_max_kw": ("KnT", 0.0), "store_energy_min_kwh": ("KnT", 0.0),
-    "store_energy_max_kwh": ("KnT", 0.0), "store_initial_kwh": ("Kn", 0.0), "store_efficiency_charge": ("Kn", 1.0),
-    "store_efficiency_discharge": ("Kn", 1.0), "store_retention": ("Kn", 1.0), "store_drain_kwh": ("KnT", 0.0),
-    "store_wear_eur_per_kwh": ("Kn", 0.0),
-}  # fmt: skip
-_FRACTIONS = ("store_efficiency_charge", "store_efficiency_discharge", "store_retention")
-_NOT_NEGATIVE = ("store_charge_max_kw", "store_discharge_max_kw", "store_wear_eur_per_kwh")
-
 
 class BilateralError(ValueError):
     """The bilateral market's problem cannot be meant; the message names every place."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class OwnStores:
-    """Stores that agents own: ``K`` slots each, columns as in :class:`market.problem.Problem`."""
-
-    store_charge_max_kw: Floats
-    """Shape (K, n, T), at the store's AC side. [kW]"""
-    store_discharge_max_kw: Floats
-    """Shape (K, n, T), at the store's AC side. [kW]"""
-    store_energy_min_kwh: Floats
-    """Least content at the END of interval t.  Shape (K, n, T). [kWh]"""
-    store_energy_max_kwh: Floats
-    """Largest content at the END of interval t.  Shape (K, n, T). [kWh]"""
-    store_initial_kwh: Floats
-    """Content at the start of the first interval.  Shape (K, n). [kWh]"""
-    store_efficiency_charge: Floats
-    """In (0, 1].  Shape (K, n)."""
-    store_efficiency_discharge: Floats
-    """In (0, 1].  Shape (K, n)."""
-    store_retention: Floats
-    """Share of the content that is left after one interval, in (0, 1].  Shape (K, n)."""
-    store_drain_kwh: Floats
-    """Taken out of the store in interval t whatever happens.  Shape (K, n, T). [kWh]"""
-    store_wear_eur_per_kwh: Floats
-    """Per kWh charged and per kWh discharged.  Shape (K, n)."""
-
-    @property
-    def stores(self) -> int:
-        """Number of store slots K."""
-        return int(self.store_charge_max_kw.shape[0])
-
-    @classmethod
-    def plain(cls, stores: int, agents: int, steps: int, **columns: ArrayLike) -> OwnStores:
-        """Return stores whose columns broadcast to (K, n, T) or (K, n); what is not named is lossless, free, of no size."""
-        size = {"K": stores, "n": agents, "T": steps}
-        full, mistakes = {}, []
-        for name, (axes, default) in _STORES.items():
-            column, shape = np.asarray(columns.pop(name, default), np.float64), tuple(size[axis] for axis in axes)
-            try:
-                full[name] = np.array(np.broadcast_to(column, shape))
-            except ValueError:
-                mistakes.append(f"{name} has the shape {column.shape}; what broadcasts to {shape} was expected.")
-        if columns:
-            mistakes.append(f"stores have no column {', '.join(map(repr, columns))}; they have {', '.join(_STORES)}.")
-        if mistakes:
-            raise BilateralError("\n  ".join(mistakes))
-        return cls(**full)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -150,7 +94,7 @@ class Bilateral:
         """Turn the columns into arrays and refuse what cannot be meant."""
         mistakes = _take_arrays(self)
         if not mistakes:
-            mistakes = _check_pairs(self) + _check_stores(self)
+            mistakes = _check_pairs(self) + ([] if self.stores is None else check_stores(self.stores, self.curves.name))
         if not mistakes:
             mistakes = _check_charges(self)
         if mistakes:
@@ -229,13 +173,7 @@ def _take_arrays(p: Bilateral) -> list[str]:
             )
         object.__setattr__(p, name, column)
     if p.stores is not None:
-        size = {"K": p.stores.stores, "n": p.n, "T": p.steps}
-        for field in fields(p.stores):
-            array = np.ascontiguousarray(getattr(p.stores, field.name), dtype=np.float64)
-            shape = tuple(size[axis] for axis in _STORES[field.name][0])
-            if array.shape != shape:
-                mistakes.append(f"{field.name} has the shape {array.shape}; {shape} was expected.")
-            object.__setattr__(p.stores, field.name, array)
+        mistakes += take_stores(p.stores, p.n, p.steps)
     return mistakes
 
 
@@ -270,26 +208,4 @@ def _check_charges(p: Bilateral) -> list[str]:
         charge = np.broadcast_to(getattr(p, name), both.shape)
         mistakes += [f"{name} is {charge[e, t]:g} for {p.pair(int(e))}, interval {t}, where either may sell to the other: trading "
                      "to and fro would earn without limit. Give 0 or more." for e, t in np.argwhere(both & (charge < 0))[:3]]  # fmt: skip
-    return mistakes
-
-
-def _check_stores(p: Bilateral) -> list[str]:
-    """Numbers and signs of the stores."""
-    if p.stores is None:
-        return []
-    mistakes = []
-    for field in fields(p.stores):
-        array, axes = getattr(p.stores, field.name), _STORES[field.name][0]
-        wrong, asked = ~np.isfinite(array), "a number"
-        if field.name in _FRACTIONS:
-            wrong, asked = ~((array > 0) & (array <= 1)), "more than 0 and at most 1"
-        elif field.name in _NOT_NEGATIVE:
-            wrong, asked = ~(np.isfinite(array) & (array >= 0)), "0 or more"
-        for where in np.argwhere(wrong)[:3]:
-            at = f", interval {where[2]}" if "T" in axes else ""
-            mistakes.append(f"{field.name} is {array[tuple(where)]:g} for {p.curves.name(int(where[1]))}, store {where[0]}{at}; "
-                            f"give {asked}.")  # fmt: skip
-    lower, upper = p.stores.store_energy_min_kwh, p.stores.store_energy_max_kwh
-    mistakes += [f"store_energy_min_kwh, {lower[k, i, t]:g}, is above store_energy_max_kwh, {upper[k, i, t]:g}, for "
-                 f"{p.curves.name(int(i))}, store {k}, interval {t}." for k, i, t in np.argwhere(lower > upper)[:3]]  # fmt: skip
     return mistakes

@@ -9,6 +9,7 @@ import pytest
 
 from market.bilateral import Bilateral, BilateralError, OwnStores, clear
 from market.curves import Curves, clear_pool
+from market.own_stores import StoresError
 
 
 def pairwise(curves, **more):
@@ -409,7 +410,7 @@ def test_stores_are_checked():
         with pytest.raises(BilateralError) as refused:
             two(stores=OwnStores.plain(1, 2, 1, **{column: value}))
         assert told in str(refused.value)
-    with pytest.raises(BilateralError, match="no column 'store_colour'"):
+    with pytest.raises(StoresError, match="no column 'store_colour'"):
         OwnStores.plain(1, 2, 1, store_colour=1.0)
 
 
@@ -424,7 +425,7 @@ def test_shapes_are_told():
     ):
         with pytest.raises(BilateralError, match=told):
             Bilateral.plain(curves, pairs, **more)
-    with pytest.raises(BilateralError, match=r"store_charge_max_kw has the shape \(4, 4\); what"):
+    with pytest.raises(StoresError, match=r"store_charge_max_kw has the shape \(4, 4\); what"):
         OwnStores.plain(1, 3, 2, store_charge_max_kw=np.zeros((4, 4)))
 
 
