@@ -172,11 +172,12 @@ class _Tile:
             self.converged = self.off <= tolerance
             if self.converged:
                 break
-            if self.iterations == self.balance or self.iterations in range(0, _WEIGHED, 2 * _EVERY):
-                self._weigh()
-            if self.iterations == self.balance:
+            turn = self.iterations == self.balance
+            if turn:
                 self.balance *= 2
                 self._balance()
+            if turn or self.iterations in range(0, _WEIGHED, 2 * _EVERY):
+                self._weigh()
 
     def _residuals(self) -> tuple[Floats, Floats]:
         """Return both residuals, relative to the trades and to the prices, per interval."""
