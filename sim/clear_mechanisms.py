@@ -119,19 +119,24 @@ def _result(case: CurvesCase | ProsumersCase, found: Outcome) -> MarketResult:
 
 def _notes(case: CurvesCase | ProsumersCase, found: Outcome) -> tuple[str, ...]:
     """Return what to know of a mechanism that trades only what is left when each has done its best alone."""
-    if found.mechanism == "retailer":
-        return ()
-    nothing = found.status == "no_trade"
-    if isinstance(case, CurvesCase) and case.retail is not None:
+    notes = []
+    asked = found.mechanism != "retailer" and bool(found.names)
+    nothing = asked and found.status == "no_trade"
+    if isinstance(case, CurvesCase) and case.retail is not None and asked:
         rest = "nothing, so nothing is left to trade" if nothing else "that, and nothing more, is traded here"
-        first = f"First everybody takes and brings what is best at the retailer's prices: {rest}."
-        return (
-            f"{first} What the curves would move at prices between the retailer's is not looked for; the pool does.",
+        notes.append(
+            f"First everybody takes and brings what is best at the retailer's prices: {rest}. What the curves would move at prices between "
+            "the retailer's is not looked for; the pool does."
         )
-    if not nothing or not found.names:
-        return ()
-    if isinstance(case, CurvesCase):
-        return ("Nobody trades: no price that somebody pays is as high as one for which somebody brings something.",)
-    return (
-        "Nobody trades: when each has done its best alone, nobody has something over for which a neighbour would pay more than the retailer.",
-    )
+    elif nothing:
+        notes.append(
+            "Nobody trades: no price that somebody pays is as high as one for which somebody brings something."
+            if isinstance(case, CurvesCase)
+            else "Nobody trades: when each has done its best alone, nobody has anything over for which a neighbour would pay more than the "
+            "retailer."
+        )
+    if isinstance(case, ProsumersCase) and case.storage:
+        notes.append(
+            "The shared storages stand still: only the exchange uses them, and the objection of a group counts none of them."
+        )
+    return tuple(notes)

@@ -762,6 +762,7 @@ def test_what_the_retailer_decides_is_not_traded_again(call, cleared):
     assert result["certificate"]["excess_eur"] == pytest.approx(4.0)
     assert "objection 4 eur: what everybody together would gain more than this way of trading gives them" in text
     assert "note      First everybody takes and brings what is best at the retailer's prices" in text
+    assert "shared storages stand still" in cleared(EXAMPLES / "shared_storage.yaml", "--mechanism", "vcg")["notes"][-1]
     assert "nobody buys from the retailer" in cleared(EXAMPLES / "two_agents.yaml", *retail)["notes"][0]
     assert cleared(EXAMPLES / "two_agents.yaml", "--mechanism", "retailer", *retail)["notes"] == []
 

@@ -229,7 +229,7 @@ def _show_division(result: MarketResult, currency: str) -> None:
         return
     title = (division.rule.replace("_", " "), f"payment [{currency}]", f"gain [{currency}]", "± (standard error)")
     rows = [
-        (share.id, *(summary.number(cell) for cell in (share.payment_eur, share.gain_eur, share.standard_error_eur)))
+        (share.id, _amount(share.payment_eur), _amount(share.gain_eur), summary.number(share.standard_error_eur))
         for share in division.shares
     ]
     sampled = any(share.standard_error_eur is not None for share in division.shares)
