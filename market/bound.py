@@ -28,11 +28,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.chain import slopes, value
-from market.compiled import EXACT, EXACT_PART
+from market.chain import value
+from market.compiled import EXACT
 from market.feasible import least_rights
 from market.problem import Problem
 from market.repair import Plan, plan_cost_eur
+from market.response import Tables, answers
 from market.tenants import box_as_store
 
 __all__ = ["Bound", "Duals", "bound"]
@@ -118,95 +119,29 @@ def _fixed_spaces(
     return least
 
 
-@njit(**EXACT_PART)
-def _plane(
-    e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: float, power: float,
-    available: Floats, initial: float, final: float, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats, marginal: Floats,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Return (constant, per kWh, per kW): a plane below the cost of a space, touching it at (energy, power)."""
-    steps = price_c.shape[0]
-    none, lower, upper, full = np.zeros(steps), np.zeros(steps), np.full(steps, energy), power * available
-    lower[steps - 1] = upper[steps - 1] = final
-    slopes(e1, e2, retention, price_c, price_d, full, full, lower, upper, none, initial, slope, length, ends, left,
-           marginal)  # fmt: skip
-    per_kwh = per_kw = 0.0
-    for t in range(steps):
-        if t + 1 < steps:
-            per_kwh += min(0.0, retention * marginal[t + 1] - marginal[t])
-        into, out = price_c[t] + marginal[t] * e1, price_d[t] - marginal[t] * e2
-        per_kw += available[t] * (min(0.0, into) + min(0.0, out))
-    return retention * marginal[0] * initial - marginal[steps - 1] * final, per_kwh, per_kw
-
-
-@njit(**EXACT_PART)
-def _mix(short: Floats, long: Floats, axis: int, out: Floats) -> None:
-    """Fill ``out`` with the mean of two planes, one falling and one rising along an axis, that does neither."""
-    share = short[axis] / (short[axis] - long[axis]) if short[axis] < 0.0 <= long[axis] else 0.0
-    for q in range(3):
-        out[q] = (1.0 - share) * short[q] + share * long[q]
-
-
 @njit(**EXACT)
-def _free_spaces(
-    e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, energy: Floats, power: Floats,
-    available: Floats, initial: Floats, final: Floats, least_kw: Floats, may: NDArray[np.bool_], rent_kwh: Floats,
-    rent_kw: Floats, size: float, most_kwh: float, most_kw: float,
+def _planes(
+    dt_h: float, e1: float, e2: float, retention: float, theta: Floats, toll_c: float, toll_d: Floats, available: Floats,
+    initial: Floats, final: Floats, may: NDArray[np.bool_], rent_kwh: Floats, rent_kw: Floats, y: Floats,
 ) -> Floats:  # fmt: skip
     """Return (n, 3): constant, cost per kWh and per kW of a plane below each agent's cost of space, rents included.
 
-    A good plane falls in no direction: then nobody earns by renting more.  The first is taken where the agent's rights
-    are; where it falls, others are taken at other powers and larger energies, and mixed until they are level (a mean of
-    planes below a cost is a plane below it).  Where every single right has a limit (``most_kwh``, ``most_kw``, else infinite)
-    a plane may fall up to there.
+    That of the marginal values ``y``, shape (n, T), whatever they are.
     """
-    agents, steps = price_c.shape
+    agents, steps = theta.shape
     planes = np.zeros((agents, 3))
-    slope, length = np.empty((steps, 4 * steps + 8)), np.empty((steps, 4 * steps + 8))
-    ends, left, marginal = np.empty((steps, 2), np.int64), np.empty(steps), np.empty(steps)
-    now, weak, strong, level, short = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     for i in range(agents):
         if not may[i]:
             continue
-        base, least, best = max(energy[i], initial[i], final[i], 1e-3 * size), least_kw[i] * (1.0 + 1e-6), -np.inf
-        for further in (1e-6, 1e-3, 0.03, 0.3, 2.0):  # what is exactly full has a kink there
-            room = base * (1.0 + further)
-            start = power[i] if power[i] > 0.0 and energy[i] == base else 0.2 * base
-            trial, low, high = max(start, least), 0.0, np.inf
-            for _ in range(16):
-                now[0], now[1], now[2] = _plane(e1, e2, retention, price_c[i], price_d[i], room, trial, available,
-                                                initial[i], final[i], slope, length, ends, left, marginal)  # fmt: skip
-                now[1] += rent_kwh[i]
-                now[2] += rent_kw[i]
-                here = weak if now[2] < 0.0 else strong
-                for q in range(3):
-                    here[q] = now[q]
-                if now[2] < 0.0:
-                    low = trial
-                else:
-                    high = trial
-                _mix(weak if low > 0.0 else strong, strong if high < np.inf else weak, 2, level)
-                if low >= most_kw:  # as far as it may fall
-                    break
-                if level[1] >= 0.0 and level[2] >= -1e-15:
-                    break
-                trial = 2.0 * low if high == np.inf else max(0.5 * high, least) if low == 0.0 else np.sqrt(low * high)
-                trial = min(trial, most_kw)
-                if trial > 20.0 * room or trial < 1e-4 * room or trial > 0.9999 * high:
-                    break
-            _mix(short if further > 1e-6 else level, level, 1, now)
-            least_kwh = max(initial[i], final[i])
-            more_kwh, more_kw, worth = size, 0.2 * size, now[0] + now[1] * least_kwh
-            if most_kw < np.inf:
-                more_kwh, more_kw, worth = most_kwh - least_kwh, most_kw - least_kw[i], worth + now[2] * least_kw[i]
-            worth += min(now[1], 0.0) * more_kwh + min(now[2], 0.0) * more_kw
-            better = further == 1e-6 or worth > best
-            best = worth if better else best
-            for q in range(3):
-                planes[i, q] = now[q] if better else planes[i, q]
-                short[q] = level[q]
-            cone = least_kwh == 0.0 and most_kw == np.inf  # then a larger one says nothing new
-            if level[1] >= 0.0 or cone:
-                break
+        plane = planes[i]
+        plane[0] = retention * y[i, 0] * initial[i] - y[i, steps - 1] * final[i]
+        plane[1], plane[2] = rent_kwh[i], rent_kw[i]
+        for t in range(steps):
+            if t + 1 < steps:
+                plane[1] += min(0.0, retention * y[i, t + 1] - y[i, t])
+            into = dt_h * (theta[i, t] + toll_c) + y[i, t] * e1
+            out = dt_h * (toll_d[i, t] - theta[i, t]) - y[i, t] * e2
+            plane[2] += available[t] * (min(0.0, into) + min(0.0, out))
     return planes
 
 
@@ -217,7 +152,12 @@ def bound(problem: Problem, plan: Plan, duals: Duals) -> Bound:
     """
     p = problem
     price = _possible_price(p, duals.price_eur_per_kwh)
-    nu, pi, sigma = _possible_values(p, duals, price)
+    nu, pi, sigma, low, high = _possible_values(p, duals, price)
+    scarcity = np.where(
+        p.ess_netted, 0.0, np.maximum([duals.rent_energy_eur_per_kwh, duals.rent_power_eur_per_kw], 0.0)
+    )
+    bounds, y = _right_bounds(p), np.zeros((p.shared, p.n, p.steps))
+    _answers(p, plan, sigma, low, high, scarcity, bounds, nu, pi, y)
     base = p.load_kw - p.pv_kw
     least = p.dt_h * (pi * base + np.minimum(pi, 0.0) * p.pv_kw - _meter_terms(p, pi - nu)).sum(axis=1)
     costs = plan_cost_eur(p, plan)
@@ -233,12 +173,12 @@ def bound(problem: Problem, plan: Plan, duals: Duals) -> Bound:
     total, agent, income = float(least.sum()), least, np.zeros(p.shared)
     for j in range(p.shared):
         flow = (plan.rented_charge_kw - plan.rented_discharge_kw)[j]
-        extra, alone, scarcity = _rented(p, plan, duals, j, nu - sigma[j])
+        extra, alone, rent = _rented(p, plan, scarcity, bounds, j, nu - sigma[j], y[j])
         if p.ess_netted[j]:
             total += _box(p, j, sigma[j])
         else:
             total += p.dt_h * float(_net_terms(p, j, sigma[j]).sum())
-        paid = scarcity - p.dt_h * (sigma[j] * flow).sum(axis=1)
+        paid = rent - p.dt_h * (sigma[j] * flow).sum(axis=1)
         total, agent, payment, income[j] = total + extra, agent + alone, payment + paid, paid.sum()
     cost = float(costs.sum())
     total -= 1e-10 * (1.0 + abs(total))  # rounding must not lift it above the truth
@@ -271,8 +211,8 @@ def _possible_price(p: Problem, price: Floats) -> Floats:
     return moved
 
 
-def _possible_values(p: Problem, duals: Duals, price: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return nu, pi and sigma, moved where (2) holds."""
+def _possible_values(p: Problem, duals: Duals, price: Floats) -> tuple[Floats, ...]:
+    """Return nu, pi and sigma, moved where (2) holds, and the least and the largest nu for which it does."""
     low, high = p.sell_eur_per_kwh, p.buy_eur_per_kwh
     if p.exchange == "free":
         low, high = np.maximum(low, price), np.minimum(high, price + p.exchange_charge_eur_per_kwh)
@@ -284,7 +224,7 @@ def _possible_values(p: Problem, duals: Duals, price: Floats) -> tuple[Floats, F
     sigma = duals.net_eur_per_kwh[p.ess_box]  # one price for a box; its content bounds it where it is netted
     bounded = p.ess_netted[:, None] | np.isfinite([p.ess_net_min_kw, p.ess_net_max_kw])
     sigma = np.where(np.where(sigma > 0, bounded[0], bounded[1]), sigma, 0.0)
-    return nu, pi, sigma
+    return nu, pi, sigma, low, high
 
 
 def _meter_terms(p: Problem, above: Floats) -> Floats:
@@ -316,7 +256,9 @@ def _box(p: Problem, b: int, sigma: Floats) -> float:
     return float(above + p.dt_h * (sigma * (least[0] - least[1])).sum())
 
 
-def _rented(p: Problem, plan: Plan, duals: Duals, j: int, theta: Floats) -> tuple[float, Floats, Floats]:
+def _rented(
+    p: Problem, plan: Plan, scarcity: Floats, bounds: Floats, j: int, theta: Floats, y: Floats
+) -> tuple[float, Floats, Floats]:
     """Return what the spaces in shared store j cost at least: all together, each alone, and the scarcity rents paid."""
     e1, e2 = p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j]
     price_c = p.dt_h * (theta + p.ess_wear_eur_per_kwh[j])
@@ -328,23 +270,49 @@ def _rented(p: Problem, plan: Plan, duals: Duals, j: int, theta: Floats) -> tupl
                               p.rented_initial_kwh[j], p.rented_final_kwh[j])  # fmt: skip
         least = least + rent_kwh * energy + rent_kw * power
         return float(least.sum()), least, np.zeros(p.n)
-    offer_kwh, offer_kw = float(p.ess_energy_offer_kwh[j]), float(p.ess_power_offer_kw[j])
-    netted = bool(p.ess_netted[j])
-    scarcity_kwh = 0.0 if netted else max(float(duals.rent_energy_eur_per_kwh[j]), 0.0)
-    scarcity_kw = 0.0 if netted else max(float(duals.rent_power_eur_per_kw[j]), 0.0)
     may = p.access[j]
-    least_kwh, least_kw = (column[j] for column in least_rights(p))
-    planes = _free_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.ess_available[j],
-                          p.rented_initial_kwh[j], p.rented_final_kwh[j], least_kw, may, rent_kwh + scarcity_kwh,
-                          rent_kw + scarcity_kw, max(offer_kwh, 1e-6), *((offer_kwh, offer_kw) if netted else (np.inf, np.inf)))  # fmt: skip
+    (scarcity_kwh, scarcity_kw), (least_kwh, most_kwh, least_kw, most_kw) = scarcity[:, j], bounds[:, j]
+    planes = _planes(p.dt_h, e1, e2, p.ess_retention[j], theta, p.ess_wear_eur_per_kwh[j], p.ess_wear_eur_per_kwh[j]
+                     + p.rented_charge_eur_per_kwh, p.ess_available[j], p.rented_initial_kwh[j], p.rented_final_kwh[j],
+                     may, rent_kwh + scarcity_kwh, rent_kw + scarcity_kw, y)  # fmt: skip
     at_least = planes[:, 0] + planes[:, 1] * least_kwh + planes[:, 2] * least_kw
-    used_kwh, used_kw = (least_kwh, least_kw) if netted else (least_kwh.sum(), least_kw.sum())
-    free_kwh, free_kw = np.maximum(offer_kwh - used_kwh, 0.0), np.maximum(offer_kw - used_kw, 0.0)
-    alone = at_least + np.minimum(planes[:, 1], 0.0) * free_kwh + np.minimum(planes[:, 2], 0.0) * free_kw
-    if netted:
+    alone = at_least + np.minimum(planes[:, 1], 0.0) * (most_kwh - least_kwh)
+    alone += np.minimum(planes[:, 2], 0.0) * (most_kw - least_kw)
+    if p.ess_netted[j]:
         return float(alone.sum()), alone, np.zeros(p.n)
     together = float(at_least.sum()) - scarcity_kwh * least_kwh.sum() - scarcity_kw * least_kw.sum()
     if may.any():  # the offers go to the agent to whom they are worth most, which is the least of a linear function
-        together += float(free_kwh) * min(0.0, float(planes[may, 1].min()) - scarcity_kwh)
-        together += float(free_kw) * min(0.0, float(planes[may, 2].min()) - scarcity_kw)
+        together += float((most_kwh - least_kwh).max()) * min(0.0, float(planes[may, 1].min()) - scarcity_kwh)
+        together += float((most_kw - least_kw).max()) * min(0.0, float(planes[may, 2].min()) - scarcity_kw)
     return together, alone, scarcity_kwh * energy + scarcity_kw * power
+
+
+def _right_bounds(p: Problem) -> Floats:
+    """Return the least and the largest energy, and the least and the largest power of every right.  Shape (4, M, n)."""
+    least_kwh, least_kw = least_rights(p)
+    bounds = []
+    for least, offer in ((least_kwh, p.ess_energy_offer_kwh), (least_kw, p.ess_power_offer_kw)):
+        used = np.where(p.ess_netted[:, None], least, least.sum(axis=1, keepdims=True))
+        bounds += [least, least + np.maximum(offer[:, None] - used, 0.0)]
+    return np.stack(bounds)
+
+
+def _answers(
+    p: Problem, plan: Plan, sigma: Floats, low: Floats, high: Floats, scarcity: Floats, bounds: Floats, nu: Floats, pi: Floats,
+    y: Floats,
+) -> None:  # fmt: skip
+    """Improve ``nu`` and ``pi``, and fill ``y``: what the spaces' contents are worth."""
+    fixed = p.rights_fixed
+    given = np.zeros_like(nu) if p.exchange == "free" else plan.exchange_kw
+    tables = Tables(
+        p.dt_h, p.breach_penalty_eur_per_kwh,
+        np.stack([p.load_kw, p.pv_kw, p.import_limit_kw, p.export_limit_kw, given, low, high]),
+        p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh, p.store_drain_kwh,
+        np.stack([p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention, p.store_initial_kwh,
+                  p.store_wear_eur_per_kwh]),
+        np.stack([p.ess_efficiency_charge, p.ess_efficiency_discharge, p.ess_retention, p.ess_wear_eur_per_kwh]),
+        np.stack([p.rented_initial_kwh, p.rented_final_kwh]), p.ess_available, sigma, p.rented_charge_eur_per_kwh,
+        p.access | fixed, fixed, np.stack([plan.right_energy_kwh, plan.right_power_kw]), bounds,
+        np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw]) + scarcity[:, :, None],
+    )  # fmt: skip
+    answers(tables, nu, pi, y)

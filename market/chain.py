@@ -13,6 +13,8 @@ A store is the chain ``e[t] = retention e[t-1] + e1 c[t] - e2 d[t] - drain[t]`` 
 ``slopes``
     The same, and the slope of the cost to go along an optimal path: the marginal value of content, from which the bound of
     :mod:`market.bound` prices the space and the power that the store occupies.
+``marginals``
+    The same where an interval's cost has any number of segments: own surplus is worth less than what must be bought.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from market.compiled import EXACT, EXACT_PART
 
-__all__ = ["slopes", "tube", "value"]
+__all__ = ["insert", "marginals", "slopes", "tube", "value"]
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +50,7 @@ def tube(
 
 
 @njit(**EXACT_PART)
-def _insert(slope: Floats, length: Floats, head: int, tail: int, new: float, size: float) -> int:
+def insert(slope: Floats, length: Floats, head: int, tail: int, new: float, size: float) -> int:
     """Put a segment into the sorted list [head, tail); return the new tail."""
     place = tail
     while place > head and slope[place - 1] > new:
@@ -61,64 +63,101 @@ def _insert(slope: Floats, length: Floats, head: int, tail: int, new: float, siz
 
 
 @njit(**EXACT_PART)
+def _merge(slope: Floats, length: Floats, head: int, tail: int, new: Floats, size: Floats, t: int, count: int) -> float:
+    """Put row t of segments, nearly sorted, into the sorted list [head, tail); return what they are long together."""
+    total = 0.0
+    for i in range(count):
+        here, long, place = new[t, i], size[t, i], i
+        while place > 0 and new[t, place - 1] > here:
+            new[t, place], size[t, place] = new[t, place - 1], size[t, place - 1]
+            place -= 1
+        new[t, place], size[t, place] = here, long
+        total += long
+    i, place, q = tail - 1, tail + count - 1, count - 1
+    while q >= 0:
+        if i >= head and slope[i] > new[t, q]:
+            slope[place], length[place] = slope[i], length[i]
+            i -= 1
+        else:
+            slope[place], length[place] = new[t, q], size[t, q]
+            q -= 1
+        place -= 1
+    return total
+
+
+@njit(**EXACT_PART)
 def _backward(
-    e1: float, e2: float, retention: float, price_c: Floats, price_d: Floats, charge_max: Floats, discharge_max: Floats,
+    retention: float, worth: Floats, size: Floats, count: NDArray[np.int64], most: Floats, dearest: Floats,
     lower: Floats, upper: Floats, drain: Floats, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats,
     keep: bool,
 ) -> float:  # fmt: skip
     """Build the cost to go from the end; return its value at the left end of its domain.
 
-    ``slope`` and ``length``, shape (T or 1, 4 T + 8), hold the segments of the cost to go as a function of the content
-    BEFORE interval t (row t, or row 0 if not ``keep``), ``ends`` (T, 2) their place and ``left`` (T,) where they begin.
+    In interval t the content may rise by ``most[t]`` at most, which costs ``dearest[t]``, or by less: each of ``count[t]``
+    pieces ``size[t]`` of it saves ``worth[t]`` per kWh; they are put in order.  ``slope`` and ``length`` hold the segments of
+    the cost to go as a function of the content BEFORE interval t, ``ends`` (T or 1, 2) their place and ``left`` where they
+    begin; one list behind the other if ``keep``, else that of the first interval alone.
     """
-    steps = price_c.shape[0]
-    row = steps - 1 if keep else 0
-    head = tail = 2 * steps + 2
-    start, cost = lower[steps - 1], 0.0
-    if upper[steps - 1] > start:
-        tail = _insert(slope[row], length[row], head, tail, 0.0, upper[steps - 1] - start)
+    steps = most.shape[0]
+    head, tail, start, cost = 0, 0, lower[steps - 1], 0.0
+    span = max(upper[steps - 1] - start, 0.0)
+    if span > 0.0:
+        slope[0], length[0], tail = 0.0, span, 1
     for t in range(steps - 1, -1, -1):
-        s, z = slope[row], length[row]
-        start -= e1 * charge_max[t]
-        cost += price_c[t] * charge_max[t]
-        if charge_max[t] > 0.0:
-            tail = _insert(s, z, head, tail, -price_c[t] / e1, e1 * charge_max[t])
-        if discharge_max[t] > 0.0:
-            tail = _insert(s, z, head, tail, price_d[t] / e2, e2 * discharge_max[t])
-        start = (start + drain[t]) / retention
+        cost += dearest[t]
+        span += _merge(slope, length, head, tail, worth, size, t, count[t])
+        tail += count[t]
+        start = (start - most[t] + drain[t]) / retention
         if retention != 1.0:
+            span /= retention
             for i in range(head, tail):
-                s[i] *= retention
-                z[i] /= retention
+                slope[i] *= retention
+                length[i] /= retention
+        here = t if keep else 0
+        ends[here, 0], ends[here, 1], left[here] = head, tail, start
+        if t == 0:
+            break
         if keep:
-            ends[t, 0], ends[t, 1], left[t] = head, tail, start
-        else:
-            ends[0, 0], ends[0, 1], left[0] = head, tail, start
-        if t > 0:
-            if keep:
-                row -= 1
-                for i in range(head, tail):
-                    slope[row, i], length[row, i] = s[i], z[i]
-                s, z = slope[row], length[row]
-            while tail > head and start < lower[t - 1]:  # cut off what lies below the least content
-                part = min(z[head], lower[t - 1] - start)
-                cost += s[head] * part
-                start += part
-                z[head] -= part
-                if z[head] > 1e-12:  # a shorter piece is rounding
-                    break
-                head += 1
-            end = start
+            many = tail - head
+            if tail + many + count[t - 1] > slope.shape[0]:
+                raise MemoryError("too many intervals and pieces for the lists of a chain; take a shorter horizon")
             for i in range(head, tail):
-                end += z[i]
-            while tail > head and end > upper[t - 1]:  # and what lies above the largest
-                part = min(z[tail - 1], end - upper[t - 1])
-                end -= part
-                z[tail - 1] -= part
-                if z[tail - 1] > 1e-12:
-                    break
-                tail -= 1
+                slope[i + many], length[i + many] = slope[i], length[i]
+            head, tail = tail, tail + many
+        while tail > head and start < lower[t - 1]:  # cut off what lies below the least content
+            part = min(length[head], lower[t - 1] - start)
+            cost += slope[head] * part
+            start += part
+            span -= part
+            length[head] -= part
+            if length[head] > 1e-12:  # a shorter piece is rounding
+                break
+            head += 1
+        while tail > head and start + span > upper[t - 1]:  # and what lies above the largest
+            part = min(length[tail - 1], start + span - upper[t - 1])
+            span -= part
+            length[tail - 1] -= part
+            if length[tail - 1] > 1e-12:
+                break
+            tail -= 1
     return cost
+
+
+@njit(**EXACT_PART)
+def _pieces(
+    e1: float, e2: float, price_c: Floats, price_d: Floats, charge_max: Floats, discharge_max: Floats, worth: Floats,
+    size: Floats, count: NDArray[np.int64], most: Floats, dearest: Floats,
+) -> None:  # fmt: skip
+    """Fill in the pieces of a store whose charges and discharges have one price each."""
+    for t in range(price_c.shape[0]):
+        n = 0
+        if charge_max[t] > 0.0:
+            worth[t, n], size[t, n] = -price_c[t] / e1, e1 * charge_max[t]
+            n += 1
+        if discharge_max[t] > 0.0:
+            worth[t, n], size[t, n] = price_d[t] / e2, e2 * discharge_max[t]
+            n += 1
+        count[t], most[t], dearest[t] = n, e1 * charge_max[t], price_c[t] * charge_max[t]
 
 
 @njit(**EXACT)
@@ -131,16 +170,18 @@ def value(
     Prices are per kW and interval, shape (T,); ``slope`` and ``length``, shape (1, 4 T + 8), are scratch.  ``initial`` is
     taken to lie in the tube.
     """
-    ends = np.empty((1, 2), np.int64)
-    left = np.empty(1)
-    cost: float = _backward(e1, e2, retention, price_c, price_d, charge_max, discharge_max, lower, upper, drain, slope, length,
-                     ends, left, False)  # fmt: skip
+    steps = price_c.shape[0]
+    ends, left, pieces = np.empty((1, 2), np.int64), np.empty(1), np.empty((2, steps, 2))
+    count, flows = np.empty(steps, np.int64), np.empty((2, steps))
+    _pieces(e1, e2, price_c, price_d, charge_max, discharge_max, pieces[0], pieces[1], count, flows[0], flows[1])
+    cost: float = _backward(retention, pieces[0], pieces[1], count, flows[0], flows[1], lower, upper, drain,
+                            slope.reshape(-1), length.reshape(-1), ends, left, False)  # fmt: skip
     way = initial - left[0]
     for i in range(ends[0, 0], ends[0, 1]):
-        part = min(length[0, i], way)
+        part = min(length.reshape(-1)[i], way)
         if part <= 0.0:
             break
-        cost += slope[0, i] * part
+        cost += slope.reshape(-1)[i] * part
         way -= part
     return cost
 
@@ -157,20 +198,38 @@ def slopes(
     with any other it is a lower bound.  ``slope`` and ``length`` have shape (T, 4 T + 8).
     """
     steps = price_c.shape[0]
-    _backward(e1, e2, retention, price_c, price_d, charge_max, discharge_max, lower, upper, drain, slope, length, ends,
-              left, True)  # fmt: skip
+    pieces, count, flows = np.empty((2, steps, 2)), np.empty(steps, np.int64), np.empty((2, steps))
+    _pieces(e1, e2, price_c, price_d, charge_max, discharge_max, pieces[0], pieces[1], count, flows[0], flows[1])
+    marginals(retention, pieces[0], pieces[1], count, flows[0], lower, upper, drain, initial, slope.reshape(-1),
+              length.reshape(-1), ends, left, marginal)  # fmt: skip
+
+
+@njit(**EXACT)
+def marginals(
+    retention: float, worth: Floats, size: Floats, count: NDArray[np.int64], most: Floats, lower: Floats, upper: Floats,
+    drain: Floats, initial: float, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats, marginal: Floats,
+) -> None:  # fmt: skip
+    """Fill ``marginal`` as :func:`slopes` does, where interval t's rise of content costs what its pieces say.
+
+    ``slope`` and ``length`` have room for all segments of all lists, (T + 1) (count.sum() + 1) at most.  At a rise of
+    ``most[t]`` every kWh less saves ``worth[t]``, for the piece ``size[t]`` in which it is worth least first.
+    """
+    steps = most.shape[0]
+    _backward(
+        retention, worth, size, count, most, np.zeros(steps), lower, upper, drain, slope, length, ends, left, True
+    )
     content, price = initial, 0.0
     for t in range(steps):
         # the slopes left and right of the content; at an end of the domain the outer one is without bound
         below, above, place = -np.inf, np.inf, left[t]
         for i in range(ends[t, 0], ends[t, 1]):
-            if place + length[t, i] <= content + 1e-10:
-                below = slope[t, i]
-                place += length[t, i]
+            if place + length[i] <= content + 1e-10:
+                below = slope[i]
+                place += length[i]
                 continue
             if place < content - 1e-10:
-                below = slope[t, i]
-            above = slope[t, i]
+                below = slope[i]
+            above = slope[i]
             break
         price = min(max(price, below), above)
         if not np.isfinite(price):
@@ -178,27 +237,23 @@ def slopes(
         marginal[t] = price / retention
         price = marginal[t]
         # the step that this slope asks for; of ties, the one that moves least
-        gain_low = gain_high = 0.0
-        into, out = price_c[t] + price * e1, price_d[t] - price * e2
+        gain_low = gain_high = most[t]
         tie = 1e-12 * (1.0 + abs(price))
-        if into < -tie:
-            gain_low += e1 * charge_max[t]
-        if into < tie:
-            gain_high += e1 * charge_max[t]
-        if out < tie:
-            gain_low -= e2 * discharge_max[t]
-        if out < -tie:
-            gain_high -= e2 * discharge_max[t]
+        for i in range(count[t]):
+            if worth[t, i] < price - tie:
+                gain_high -= size[t, i]
+            if worth[t, i] < price + tie:
+                gain_low -= size[t, i]
         rest = retention * content - drain[t]
         # among tied steps the content must stay where the cost to go has this slope
         lo, hi = lower[t], upper[t]
         if t + 1 < steps:
             first = last = left[t + 1]
             for i in range(ends[t + 1, 0], ends[t + 1, 1]):
-                if slope[t + 1, i] > price + tie:
+                if slope[i] > price + tie:
                     break
-                last += length[t + 1, i]
-                if slope[t + 1, i] < price - tie:
+                last += length[i]
+                if slope[i] < price - tie:
                     first = last
             lo, hi = max(lo, min(first, upper[t])), min(hi, max(last, lower[t]))
         content = min(max(rest + min(max(0.0, gain_low), gain_high), lo), hi)

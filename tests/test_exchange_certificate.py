@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
-from market.central import solve, verify
+from market.bound import bound
+from market.central import CentralProblem, solve, verify
 from market.exchange import Infeasible, Problem, ProblemError, attainable, clear
 from market.feasible import broken_needs
 from market.follow import follow_rented
 from market.laws import broken_laws
+from market.planes import means
+from market.repair import repair
 from market.sample import sample
+from market.splitting import Splitting
 
 QUIET = settings(
     deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
@@ -177,6 +182,94 @@ def test_verify_compares_with_the_central_optimum():
     assert checked.central.cost_eur == checked.central_cost_eur
     assert not verify(case, replace(found, bound_eur=checked.central_cost_eur + 0.1)).certified
     assert not verify(case, replace(found, cost_eur=checked.central_cost_eur - 0.1)).certified
+
+
+# the bound -----------------------------------------------------------------------------------------------------------
+
+
+def odd(seed):
+    """Draw a community in which any of the kinds may meet: netted, alone, rights given, negative prices, tight envelopes."""
+    rng = np.random.default_rng(seed)
+    case = sample(int(rng.integers(2, 7)), 12, seed=seed, firm_charge_kw_per_home=0.05 * (rng.random() < 0.5))
+    cheaper, narrower = (
+        0.35 * (rng.random() < 0.4),
+        0.4 if rng.random() < 0.4 else np.inf if rng.random() < 0.3 else 1.0,
+    )
+    case = replace(
+        case,
+        ess_netted=np.array([rng.random() < 0.5]),
+        exchange="zero" if rng.random() < 0.2 else "free",
+        buy_eur_per_kwh=case.buy_eur_per_kwh - cheaper,
+        sell_eur_per_kwh=case.sell_eur_per_kwh - cheaper,
+        import_limit_kw=np.maximum(case.import_limit_kw, 0.1) * narrower,
+        export_limit_kw=np.maximum(case.export_limit_kw, 0.1) * narrower,
+    )
+    if rng.random() < 0.3:
+        each = np.ones((1, case.n)) / case.n
+        offers = case.ess_energy_offer_kwh * each, case.ess_power_offer_kw * each
+        case = replace(case, right_energy_kwh=offers[0], right_power_kw=offers[1])
+    return attainable(case)[0]
+
+
+def least_cost(case):
+    """What the solver's optimum costs before anything is repaired."""
+    central = CentralProblem(case)
+    central.solve()
+    return float(central.flows_eur().value + central.rents_eur().value)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_prices_lift_the_bound_above_the_optimum(seed):
+    """At the clearing's prices the bound meets the solver's optimum; at early and at made-up ones it is below."""
+    case, rng = odd(seed), np.random.default_rng(seed)
+    optimum, found = least_cost(case), clear(case, tolerance=1e-5)
+    above = 1e-7 * (1.0 + abs(optimum))
+
+    assert -1e-4 * found.turnover_eur <= found.bound_eur - optimum <= above
+    for iterations in (1, 30):
+        outcome = Splitting(case, None, 1).run(1e-9, iterations)
+        plan = repair(case, outcome.draft, outcome.duals.price_eur_per_kwh)
+        for noise in (0.0, 0.1, 1.0):
+            wrong = {f.name: getattr(outcome.duals, f.name) for f in fields(outcome.duals)}
+            wrong = {name: value + noise * rng.normal(size=value.shape) for name, value in wrong.items()}
+            assert bound(case, plan, replace(outcome.duals, **wrong)).bound_eur <= optimum + above
+
+
+def test_the_bound_is_sharp_where_rights_are_bounded_one_by_one():
+    """In netted operation a right has two limits of its own; what a plan could still gain is known to 0.2 cents."""
+    case = replace(sample(4, 12, seed=2), ess_netted=np.array([True]))
+    found = clear(case, tolerance=1e-5)
+
+    assert found.gap <= 3e-5
+    assert found.max_deviation_gain_eur <= 2e-4
+
+
+def test_the_bound_needs_fewer_iterations_than_the_plan():
+    """After 160 the plan costs a little too much, and the bound lies nearer to the optimum than the plan."""
+    case = sample(79, 24)
+    best, early = clear(case, gap=1e-4), clear(case, tolerance=1e-9, max_iterations=160)
+
+    assert early.bound_eur >= best.cost_eur - 3e-4 * best.turnover_eur
+    assert best.cost_eur - early.bound_eur <= early.cost_eur - best.bound_eur
+
+
+@given(st.integers(0, 100_000))
+@settings(QUIET, max_examples=60)
+def test_the_best_mean_of_planes_is_a_linear_programs(seed):
+    """Singles, level pairs and level triples: no other mean of planes is worth more in a box."""
+    rng = np.random.default_rng(seed)
+    planes, low = rng.normal(size=(int(rng.integers(1, 9)), 3)).round(1), rng.uniform(0, 1, 2)
+    box = np.stack([low, low + rng.uniform(0, 3, 2)], axis=1).ravel()
+    mix = np.full(11, -np.inf)
+    for p in range(len(planes)):
+        means(planes, p, box, mix)
+    rows = np.column_stack([planes[:, 1:], -np.ones(len(planes))])
+    best = linprog([0, 0, 1], A_ub=rows, b_ub=-planes[:, 0], bounds=[tuple(box[:2]), tuple(box[2:]), (None, None)])
+
+    assert mix[0] == pytest.approx(best.fun, abs=1e-9)
+    shares, members = mix[7:10], planes[mix[4:7].astype(int)]
+    np.testing.assert_allclose(shares @ members, mix[1:4], atol=1e-12)
+    assert shares.min() >= 0.0
 
 
 # needs that nothing can meet -----------------------------------------------------------------------------------------
