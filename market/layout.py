@@ -199,6 +199,11 @@ class Layout:
         flat = rows_like(sum(sizes), self.precision)
         return flat, self.parts(flat)
 
+    def coupled(self) -> State:
+        """Return room for the part of w that couples agents, all that an iteration needs of it."""
+        return State(*(rows_like(0 if part in ("agent", "store") else self.rows_of(part), self.precision)
+                       for part in State._fields))  # fmt: skip
+
     def parts(self, flat: Rows) -> State:
         """Return the parts of a state that is one array."""
         cuts = np.cumsum([self.rows_of(part) for part in State._fields])

@@ -29,8 +29,8 @@ __all__ = ["Outcome", "Splitting", "Warm", "cold_start"]
 Floats = NDArray[np.float64]
 
 # Weights relative to the penalty, found by trying on the sample community; factors of two hardly matter.  In the order of
-# market.tiles: retail, exchange, meter, curtailment, flows, contents, net.
-_RELATIVE = np.array([1.0, 1.0, 0.25, 1.0, 1.0, 0.3, 1.0])
+# market.tiles: retail, exchange, meter, curtailment, flows, contents (times an hour^(1/2) over the interval's), net.
+_RELATIVE = np.array([1.0, 1.0, 0.0625, 1.0, 1.0, 0.14, 2.0])
 _RIGHT_ENERGY, _RIGHT_POWER = 0.02, 0.25  # times T: a right meets every interval at once
 _FIRST = 0.35  # penalty at the beginning, times price over power
 _RELAXATION = 1.6
@@ -110,7 +110,9 @@ class Splitting:
         self.factors = self.layout.factors()
         self.rooms = [self.layout.room() for _ in range(max(1, threads))]
         self.penalty = warm.penalty / self.units.penalty_eur_per_kw2h
-        self.state, self.work, self.mean = (self.layout.state()[0] for _ in range(3))
+        self.state, self.mean, self.work = self.layout.state()[0], self.layout.state()[0], self.layout.coupled()
+        self.lent: Warm | None = None  # which has the mean's memory, and nobody the state's
+        self.look: tuple[Rows, Rows] | None = None  # w and s after one step from the mean
         self.found = self._begin(warm)
         self.weights = self._weighted()
         self.looks: list[tuple[float, float, float, float]] = []
@@ -171,6 +173,7 @@ class Splitting:
         p = self.problem
         rights = np.array([_RIGHT_ENERGY, _RIGHT_POWER]) * p.steps
         scaled = np.concatenate([_RELATIVE, rights]) * self.penalty * p.dt_h
+        scaled[CONTENT] /= np.sqrt(p.dt_h)
         curvature = p.tie_eur_per_kw2h / self.units.penalty_eur_per_kw2h
         weights = np.concatenate([scaled, [curvature * p.dt_h, _RELAXATION]])
         factor(self.data, weights, self.factors, self.rooms[0])
@@ -178,13 +181,15 @@ class Splitting:
 
     def _iterate(
         self, state: Rows, found: Found, weights: Floats, count: int, rights: bool, tiles: tuple[int, int],
-        intervals: tuple[int, int], room: Room, keep: bool = False,
+        intervals: tuple[int, int], room: Room, kept: Rows | None = None,
     ) -> None:  # fmt: skip
-        iterate(self.data, self.layout.parts(state), self.layout.parts(self.work), found, self.factors, weights, room, count,
-                rights, *tiles, *intervals, keep)  # fmt: skip
+        work = self.work if kept is None else self.layout.parts(kept)
+        iterate(self.data, self.layout.parts(state), work, found, self.factors, weights, room, count, rights, *tiles,
+                *intervals, kept is not None)  # fmt: skip
 
     def advance(self, count: int) -> None:
         """Do some iterations, without looking."""
+        self._resume()
         tiles, steps, many = len(self.layout.tiles), self.problem.steps, len(self.rooms)
         if many == 1:
             self._iterate(self.state, self.found, self.weights, count, True, (0, tiles), (0, steps), self.rooms[0])
@@ -211,6 +216,20 @@ class Splitting:
             self.terms += 1
             blend(self.mean, self.state, (_FORGET + 1.0) / (_FORGET + self.terms))
 
+    def _resume(self) -> None:
+        """Go on from the mean that was lent."""
+        if self.lent is not None and self.lent.state is not None:
+            self.mean = _copy(self.lent.state)
+            self._contents(self.mean, -1.0)
+            self.mean *= self.mean.dtype.type(1.0 / self.units.power_kw)
+            self.state, self.lent = _copy(self.mean), None
+
+    def _contents(self, state: Rows, sign: float) -> None:
+        """Add to a state in kW and kWh, or take from it, the contents that there are if nothing flows."""
+        parts = self.layout.parts(state)
+        self.layout.by_slot(3).spread(sign * self._idle(), parts.store, 2)
+        parts.box[:] += sign * self._idle_boxes()
+
     def run(self, tolerance: float, max_iterations: int) -> Outcome:
         """Iterate until the mean's residuals are below the tolerance, or until the iterations are used up.
 
@@ -219,28 +238,31 @@ class Splitting:
         while True:
             often = _EVERY << sum(self.done >= later for later in _LATER)
             self.skip(min(self.done + often, max(max_iterations, self.done + 1)))
-            moved, found = self._look()
-            primal, dual, ratio = self._residuals(moved)
+            found = self._look()
+            primal, dual, ratio = self._residuals()
             self.looks.append((self.done, primal, dual, self.penalty * self.units.penalty_eur_per_kw2h))
             converged = max(primal, dual) <= tolerance
             if converged or self.done >= max_iterations:
-                return self._outcome(converged, moved, found)
+                return self._outcome(converged, found)
             if self.done in _BALANCE and not 0.5 < ratio < 2.0:
                 self._balance(min(max(ratio, 0.2), 5.0))
             if self.done == _EVERY:  # the way from nowhere is no part of the mean
                 self.terms = 0
 
-    def _look(self) -> tuple[Rows, Found]:
-        """Return where one step without relaxation moves the mean; its projection is left in ``work``."""
+    def _look(self) -> Found:
+        """Take one step without relaxation from the mean; keep its projection and where it ends in ``look``."""
         price, net_price, scarcity, held = self.found
-        moved, found = _copy(self.mean), Found(price.copy(), net_price.copy(), scarcity.copy(), _copy(held))
+        found = Found(price.copy(), net_price.copy(), scarcity.copy(), _copy(held))
+        w, moved = self.look or (self.layout.state()[0], self.layout.state()[0])
+        self.look = w, moved
+        moved[:] = self.mean
         plain = self.weights.copy()
         plain[RELAX] = 1.0
         sizes = (0, len(self.layout.tiles)), (0, self.problem.steps)
-        self._iterate(moved, found, plain, 1, True, *sizes, self.rooms[0], True)
-        return moved, found
+        self._iterate(moved, found, plain, 1, True, *sizes, self.rooms[0], w)
+        return found
 
-    def _residuals(self, moved: Rows) -> tuple[float, float, float]:
+    def _residuals(self) -> tuple[float, float, float]:
         """Return primal and dual residual, relative, and the size of the dual part of the state by that of the primal."""
         data, weights, sums = self.data, self.weights, np.zeros(4)
         tiles, shared = len(self.layout.tiles), self.problem.shared
@@ -253,9 +275,9 @@ class Splitting:
             (rights, tiles),
             (self._box_metric(), 1),
         )
-        parts = (self.layout.parts(rows) for rows in (self.mean, self.work, moved))
-        for s, w, after, (rho, repeat) in zip(*parts, metric, strict=True):
-            squares(s, w, after, rho, repeat, sums)
+        parts = (self.layout.parts(rows) for rows in (self.mean, *(self.look or ())))
+        for s, here, after, (rho, repeat) in zip(*parts, metric, strict=True):
+            squares(s, here, after, rho, repeat, sums)
         change, w_size, z_size, dual = np.sqrt(sums)
         size = max(w_size, z_size, 1e-9)
         return float(change / size), float(change / max(dual, 1e-2 * size)), float(dual / size)
@@ -279,38 +301,44 @@ class Splitting:
         """Change the penalty and start again from the mean, its dual part rescaled."""
         self.penalty *= factor_
         self.weights = self._weighted()
-        self.state[:] = self.work
+        if self.look is not None:
+            self.state[:] = self.look[0]
         blend(self.state, self.mean, 1.0 / factor_)
         self.terms = 0
 
-    def _outcome(self, converged: bool, moved: Rows, found: Found) -> Outcome:
-        """Return plan and prices as columns."""
+    def _outcome(self, converged: bool, found: Found) -> Outcome:
+        """Return plan and prices as columns; what the look kept is used up."""
         p, lay, kw = self.problem, self.layout, self.units.power_kw
         price = self.units.price_eur_per_kwh
-        s, w, after = (lay.parts(rows) for rows in (self.mean, self.work, moved))
+        (w, moved), self.look = self.look or (self.mean, self.mean), None
+        here, after = lay.parts(w), lay.parts(moved)
         shape, agent, slot = (p.n, p.steps), lay.by_tile(3), lay.by_slot(3)
-        priced = w.agent - s.agent
-        nu = agent.collect(priced, np.zeros(shape), 0, price * self.weights[RETAIL] / p.dt_h)
-        limited = np.isfinite(p.import_limit_kw) | np.isfinite(p.export_limit_kw)
-        mu = agent.collect(priced, np.zeros(shape), 1, price * self.weights[METER] / p.dt_h) * limited
+        w -= self.mean  # minus the prices, in units
+        moved += w  # z
+        curtailed = agent.collect(after.agent, np.zeros(shape), 2, kw)
+        charge, discharge = (
+            slot.collect(after.store, np.zeros((p.stores + p.shared, *shape)), q, kw) for q in range(2)
+        )
+        nu = agent.collect(here.agent, np.zeros(shape), 0, price * self.weights[RETAIL] / p.dt_h)
+        mu = agent.collect(here.agent, np.zeros(shape), 1, price * self.weights[METER] / p.dt_h)
+        del here, after, w, moved  # memory for who makes a plan of it
+        mu *= np.isfinite(p.import_limit_kw) | np.isfinite(p.export_limit_kw)
+        mu += nu
         clearing, net = -price / p.dt_h * found.price, -price / p.dt_h * found.net_price
-        duals = Duals(clearing, nu, nu + mu, net, *(price * found.scarcity))
-        curtailed = agent.collect(w.agent + (after.agent - s.agent), np.zeros(shape), 2, kw)
-        z = w.store + (after.store - s.store)
-        charge, discharge = (slot.collect(z, np.zeros((p.stores + p.shared, *shape)), q, kw) for q in range(2))
+        duals = Duals(clearing, nu, mu, net, *(price * found.scarcity))
         held, k = kw * lay.once_back(found.held).reshape(2, p.shared, p.n), p.stores
         draft = Draft(curtailed, charge[:k], discharge[:k], charge[k:], discharge[k:], held[0], held[1])
         return Outcome(converged, self.done, np.array(self.looks), draft, duals, self._warm(found, clearing))
 
     def _warm(self, found: Found, price: Floats) -> Warm:
-        """Return where the mean stands, with contents as they are."""
-        p, lay = self.problem, self.layout
-        state, kw = _copy(self.mean), self.units.power_kw
-        state *= state.dtype.type(kw)
-        lay.by_slot(3).spread(self._idle(), lay.parts(state).store, 2)
-        lay.parts(state).box[:] += self._idle_boxes()
+        """Return where the mean stands, with contents as they are; the mean itself, of which nobody needs two."""
+        p, kw = self.problem, self.units.power_kw
+        self.mean *= self.mean.dtype.type(kw)
+        self._contents(self.mean, 1.0)
         penalty = self.penalty * self.units.penalty_eur_per_kw2h
-        return Warm(penalty, (p.n, p.steps, p.stores, p.shared), price, lay, state, kw * found.held)
+        size = (p.n, p.steps, p.stores, p.shared)
+        self.state, self.lent = self.mean, Warm(penalty, size, price, self.layout, self.mean, kw * found.held)
+        return self.lent
 
 
 def _copy(rows: Rows) -> Rows:
