@@ -217,16 +217,13 @@ def nucleolus(
     >>> np.abs(nucleolus(gloves).gain_eur).round(6).tolist()
     [1.0, 0.0, 0.0]
     """
-    coalitions = coalitions.recount()
-    if coalitions.k <= 1:
-        return _division("nucleolus", coalitions, _everything(coalitions), seed, samples, excess)
-    single = coalitions.values([1 << i for i in range(coalitions.k)])
-    masks, note = _coalitions_that_matter(coalitions, seed, samples, rounds)
-    total, k = coalitions.surplus_eur, coalitions.k
-    gain = _nucleolus(bits(masks, k), coalitions.values(masks), total, single)
-    if single.sum() > total + _ROUNDING_EUR:
-        note = f"Alone the players get {single.sum():.6g}, more than together, {total:.6g}: this is the prenucleolus. {note}"
-    return _division("nucleolus", coalitions, gain, seed, samples, excess, note.strip())
+
+    def gains(members: Floats, value: Floats, total: float, single: Floats) -> tuple[Floats, str]:
+        alone = float(single.sum())
+        short = f"Alone the players get {alone:.6g}, more than together, {total:.6g}: this is the prenucleolus. "
+        return _nucleolus(members, value, total, single), short if alone > total + _ROUNDING_EUR else ""
+
+    return _by_objections("nucleolus", coalitions, gains, seed, samples, rounds, excess)
 
 
 def least_core(
@@ -240,14 +237,11 @@ def least_core(
     >>> np.abs(least_core(gloves).gain_eur).round(6).tolist()
     [1.0, 0.0, 0.0]
     """
-    coalitions = coalitions.recount()
-    if coalitions.k <= 1:
-        return _division("least_core", coalitions, _everything(coalitions), seed, samples, excess)
-    masks, note = _coalitions_that_matter(coalitions, seed, samples, rounds)
-    members, value = bits(masks, coalitions.k), coalitions.values(masks)
-    level = least_excess(members, value, coalitions.surplus_eur)
-    gain = most_equal(members, value, coalitions.surplus_eur, level.epsilon)
-    return _division("least_core", coalitions, gain, seed, samples, excess, note)
+
+    def gains(members: Floats, value: Floats, total: float, _: Floats) -> tuple[Floats, str]:
+        return most_equal(members, value, total, least_excess(members, value, total).epsilon), ""
+
+    return _by_objections("least_core", coalitions, gains, seed, samples, rounds, excess)
 
 
 DIVISIONS: dict[str, Callable[..., Division]] = {
@@ -282,9 +276,19 @@ def _division(
     return Division(rule, coalitions.players, gain, payment, certificate, standard_error, accuracy, note)
 
 
-def _everything(coalitions: Coalitions) -> Floats:
-    """Return the division among one player, or among none."""
-    return np.full(coalitions.k, coalitions.surplus_eur)
+def _by_objections(
+    rule: str, coalitions: Coalitions, gains: Callable[[Floats, Floats, float, Floats], tuple[Floats, str]], seed: int,
+    samples: int, rounds: int, excess: bool,
+) -> Division:  # fmt: skip
+    """Return the division that a rule chooses of members, their values, the value of all and those of the singles."""
+    coalitions = coalitions.recount()
+    if coalitions.k <= 1:
+        return _division(rule, coalitions, np.full(coalitions.k, coalitions.surplus_eur), seed, samples, excess)
+    single = coalitions.values([1 << i for i in range(coalitions.k)])
+    masks, note = _coalitions_that_matter(coalitions, seed, samples, rounds)
+    members, value = bits(masks, coalitions.k), coalitions.values(masks)
+    gain, before = gains(members, value, coalitions.surplus_eur, single)
+    return _division(rule, coalitions, gain, seed, samples, excess, (before + note).strip())
 
 
 def _weights(coalitions: Coalitions, weights: ArrayLike | None) -> Floats:

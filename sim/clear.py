@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sim.case import CurvesCase, ProsumersCase
-from sim.clear_result import Certificate, MarketResult
+from sim.clear_result import Certificate, MarketResult, heading
 from sim.scenario_mistakes import nearest
 
 if TYPE_CHECKING:
@@ -201,12 +201,9 @@ def _alone(curves: Curves, case: CurvesCase) -> Floats:
 def without_a_plan(case: CurvesCase | ProsumersCase, mechanism: str, why: list[str]) -> MarketResult:
     """Return the result of a market of which nothing can be cleared: the reasons, and no figures."""
     return MarketResult(
-        case=case.name,
-        kind=case.kind,
+        **heading(case),
         mechanism=mechanism,
         status="infeasible",
-        currency=case.currency,
-        interval_hours=case.dt_h,
         cost_eur=None,
         alone_eur=None,
         price_eur_per_kwh=(),

@@ -15,7 +15,7 @@ from market.curves import Curves, Pool, clear_pool
 from market.fairness import fairness
 from sim.case import CurvesCase, Retail
 from sim.case_arrays import curves_of
-from sim.clear_result import AgentResult, Certificate, MarketResult, Verification, figure, figures
+from sim.clear_result import AgentResult, Certificate, MarketResult, Verification, accepted, figure, figures, heading
 
 __all__ = ["alone_eur", "by_pool", "curve_agents", "least_eur", "outside", "pool_verified", "verification"]
 
@@ -80,12 +80,9 @@ def by_pool(case: CurvesCase) -> tuple[MarketResult, Curves, Pool]:
         [agent.id for agent in case.agents], gain, pool.payment_eur, tolerance_eur=1e-6 * max(1.0, abs(cost))
     )
     result = MarketResult(
-        case=case.name,
-        kind=case.kind,
+        **heading(case),
         mechanism="pool",
         status="infeasible" if stuck else "cleared",
-        currency=case.currency,
-        interval_hours=case.dt_h,
         cost_eur=figure(cost),
         alone_eur=figure(alone.sum()),
         price_eur_per_kwh=figures(pool.price_eur_per_kwh),
@@ -104,11 +101,7 @@ def by_pool(case: CurvesCase) -> tuple[MarketResult, Curves, Pool]:
             gap_eur=figure(cost - bound),
             max_agent_kkt_eur=None if stuck else figure(deviation.max(initial=0.0)),
             dual_asymmetry_eur_per_kwh=None,
-            rational=fair.rational if np.isfinite(gain).all() else None,
-            worst_gain_eur=figure(fair.worst_gain_eur),
-            worst_agent=fair.worst_agent,
-            balanced=fair.balanced,
-            imbalance_eur=figure(fair.imbalance_eur),
+            **accepted(fair, gain),
         ),
         infeasible=stuck,
         notes=outside(case),

@@ -35,8 +35,10 @@ from sim.clear_result import (
     StoreResult,
     Tenant,
     Verification,
+    accepted,
     figure,
     figures,
+    heading,
 )
 
 __all__ = ["Alone", "Owners", "alone_of", "by_exchange", "owners_of", "verified"]
@@ -160,22 +162,15 @@ def by_exchange(case: ProsumersCase, tolerance: float) -> tuple[MarketResult, Pr
         gap_eur=figure(found.gap_eur),
         max_agent_kkt_eur=figure(found.max_agent_kkt),
         dual_asymmetry_eur_per_kwh=figure(found.dual_asymmetry_eur_per_kwh),
-        rational=fair.rational,
-        worst_gain_eur=figure(fair.worst_gain_eur),
-        worst_agent=fair.worst_agent,
-        balanced=fair.balanced,
-        imbalance_eur=figure(fair.imbalance_eur),
+        **accepted(fair),
         alone_gap_eur=figure(alone.off_eur),
         netting_cost_eur=figure(found.netting_cost_eur),
     )
     price, allowed = figures(found.price_eur_per_kwh), case.infeasible == "relax"
     result = MarketResult(
-        case=case.name,
-        kind=case.kind,
+        **heading(case),
         mechanism="exchange",
         status=found.status if allowed or not found.relaxed else "infeasible",
-        currency=case.currency,
-        interval_hours=case.dt_h,
         cost_eur=figure(found.cost_eur),
         alone_eur=figure(alone.cost_eur.sum()),
         price_eur_per_kwh=price,

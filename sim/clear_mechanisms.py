@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from market.mechanisms import MECHANISMS, Outcome
 from sim.case import CurvesCase, ProsumersCase
 from sim.case_arrays import curves_of, problem_of
-from sim.clear_result import AgentResult, Certificate, MarketResult, OperatorResult, figure, figures
+from sim.clear_result import AgentResult, Certificate, MarketResult, OperatorResult, accepted, figure, figures, heading
 
 __all__ = ["OptionsError", "by_mechanism"]
 
@@ -69,12 +69,9 @@ def _result(case: CurvesCase | ProsumersCase, found: Outcome) -> MarketResult:
             OperatorResult(id=name, cost_eur=0.0, payment_eur=0.0, gain_eur=0.0) for name in names if name not in agents
         )
     return MarketResult(
-        case=case.name,
-        kind=case.kind,
+        **heading(case),
         mechanism=found.mechanism,
         status=found.status if allowed or not found.relaxed else "infeasible",
-        currency=case.currency,
-        interval_hours=case.dt_h,
         cost_eur=figure(cost.sum()),
         alone_eur=figure(found.alone_eur.sum()),
         price_eur_per_kwh=figures(found.price_eur_per_kwh),
@@ -103,11 +100,7 @@ def _result(case: CurvesCase | ProsumersCase, found: Outcome) -> MarketResult:
             gap_eur=None,
             max_agent_kkt_eur=figure(found.deviation_gain_eur),
             dual_asymmetry_eur_per_kwh=None,
-            rational=fair.rational,
-            worst_gain_eur=figure(fair.worst_gain_eur),
-            worst_agent=fair.worst_agent,
-            balanced=fair.balanced,
-            imbalance_eur=figure(fair.imbalance_eur),
+            **accepted(fair),
             excess_eur=figure(fair.excess_eur),
             excess_coalition=fair.excess_coalition,
         ),

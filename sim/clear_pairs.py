@@ -11,7 +11,7 @@ from sim.case import CurvesCase, Trades
 from sim.case_arrays import curves_of, graph_of
 from sim.clear_curves import alone_eur, curve_agents, outside, verification
 from sim.clear_exchange import looks
-from sim.clear_result import Certificate, MarketResult, Trade, Verification, figure, figures
+from sim.clear_result import Certificate, MarketResult, Trade, Verification, accepted, figure, figures, heading
 
 __all__ = ["by_pairs", "pairs_verified"]
 
@@ -43,12 +43,9 @@ def by_pairs(case: CurvesCase, trades: Trades, tolerance: float) -> tuple[Market
     money = np.stack([found.agent_cost_eur, found.payment_eur, alone, gain, np.full(len(names), np.nan)])
     ends = zip(problem.first.tolist(), problem.second.tolist(), strict=True)
     result = MarketResult(
-        case=case.name,
-        kind=case.kind,
+        **heading(case),
         mechanism="bilateral",
         status=found.status,
-        currency=case.currency,
-        interval_hours=case.dt_h,
         cost_eur=figure(found.cost_eur),
         alone_eur=figure(alone.sum()),
         price_eur_per_kwh=figures(none),
@@ -74,11 +71,7 @@ def by_pairs(case: CurvesCase, trades: Trades, tolerance: float) -> tuple[Market
             gap_eur=figure(found.cost_eur - found.bound_eur),
             max_agent_kkt_eur=figure(found.max_agent_kkt),
             dual_asymmetry_eur_per_kwh=figure(found.dual_asymmetry_eur_per_kwh),
-            rational=fair.rational if np.isfinite(gain).all() else None,
-            worst_gain_eur=figure(fair.worst_gain_eur),
-            worst_agent=fair.worst_agent,
-            balanced=fair.balanced,
-            imbalance_eur=figure(fair.imbalance_eur),
+            **accepted(fair, gain),
         ),
         infeasible=found.trouble,
         notes=outside(case),

@@ -7,13 +7,17 @@ positive where the agent pays.  Costs are better where they are smaller; a gain 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from sim.scenario_mistakes import with_units
+
+if TYPE_CHECKING:
+    from market.fairness import Fairness
+    from sim.case import CurvesCase, ProsumersCase
 
 __all__ = [
     "AgentResult",
@@ -29,8 +33,10 @@ __all__ = [
     "Tenant",
     "Trade",
     "Verification",
+    "accepted",
     "figure",
     "figures",
+    "heading",
     "json_schema",
 ]
 
@@ -339,6 +345,23 @@ class MarketResult(_Part):
     """Where one was asked for."""
     verification: Verification | None = None
     """Where one was asked for."""
+
+
+def heading(case: CurvesCase | ProsumersCase) -> dict[str, Any]:
+    """Return what every result says of its case."""
+    return {"case": case.name, "kind": case.kind, "currency": case.currency, "interval_hours": case.dt_h}
+
+
+def accepted(fair: Fairness, gain_eur: NDArray[np.float64] | None = None) -> dict[str, Any]:
+    """Return what a certificate says of gains and payments; whether nobody loses is not known where a gain is not."""
+    known = gain_eur is None or bool(np.isfinite(gain_eur).all())
+    return {
+        "rational": fair.rational if known else None,
+        "worst_gain_eur": figure(fair.worst_gain_eur),
+        "worst_agent": fair.worst_agent,
+        "balanced": fair.balanced,
+        "imbalance_eur": figure(fair.imbalance_eur),
+    }
 
 
 def figure(value: Any) -> Figure:

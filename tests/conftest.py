@@ -401,3 +401,18 @@ def new_england() -> Curves:
     ]  # fmt: skip
     low, high = [-p for p in consumers_kw] + [0.0] * 10, [0.0] * 21 + producers_kw
     return Curves.plain(np.array(cost_1) / 1000, cost_2, low, high)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command line in this process; gives exit code, standard output and standard error."""
+    import cli
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["commonwatt", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return run

@@ -53,20 +53,6 @@ for _one in (GridInfeasible, FeederBroken):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command line in this process; gives exit code, standard output and standard error."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["commonwatt", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
 def simulated(monkeypatch, tmp_path):
     """Put a simulation of one moment in the place of the real one; gives what it is to do and what it was told."""
     told = {}

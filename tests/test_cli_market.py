@@ -19,20 +19,6 @@ EXAMPLES = ROOT / "examples" / "market"
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command line in this process; gives exit code, standard output and standard error."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["commonwatt", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
 def cleared(call):
     """Clear a case and give its result as programs see it."""
 
