@@ -74,7 +74,7 @@ def clear(
     Parameters
     ----------
     case
-        What :func:`sim.case.load` read.
+        What :func:`sim.case_file.load` read.
     mechanism
         Instead of the case's.
     divide

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.case import CurvesCase, ProsumersCase, json_schema, load
+from sim.case import CurvesCase, ProsumersCase, json_schema
 from sim.case_arrays import curves_of, graph_of, problem_of
+from sim.case_file import load
 from sim.case_page import markdown
 from sim.clear_result import json_schema as result_schema
 from sim.scenario_file import ScenarioError

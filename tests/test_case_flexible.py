@@ -156,7 +156,7 @@ def test_a_need_of_every_day_is_met_every_day():
 )  # fmt: skip
 def test_a_demand_that_cannot_be_met_is_told_with_its_place(tmp_path, demand, said):
     """At the door, with what could be had."""
-    from sim.case import load
+    from sim.case_file import load
 
     path = tmp_path / "case.yaml"
     path.write_text(HEAD + f"agents:\n  - {{id: a, flexible: [{{{demand}}}]}}\n", encoding="utf-8")

@@ -58,7 +58,7 @@ def clear(
     quiet: Annotated[bool, typer.Option("--quiet", help="No tables.")] = False,
 ) -> None:
     """Clear the market of one file: prices, positions, rents, payments, and how far they can be trusted."""
-    from sim import case as cases
+    from sim import case_file as cases
     from sim import clear as clearing
 
     _check_out(out, case)
