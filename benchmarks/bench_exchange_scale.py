@@ -120,8 +120,8 @@ def test_memory(benchmark, told):
     alone, before, peak, cpu_s, iterations, gap = json.loads(done.stdout)
     benchmark.extra_info |= {"alone_mb": alone, "problem_mb": before - alone, "peak_mb": peak, "cpu_s": cpu_s}
     told(
-        f"exchange: 10 000 x 96 to a gap of {gap:.1e} in {cpu_s:.1f} s of CPU, {iterations} iterations; {peak - before:.0f} MB beyond "
-        f"the problem's {before - alone:.0f} MB and the interpreter's {alone:.0f} MB, {peak:.0f} MB at the peak"
+        f"exchange: 10 000 x 96 to a gap of {gap:.1e} in {cpu_s:.1f} s of CPU, {iterations} iterations; {peak:.0f} MB at the peak: "
+        f"{alone:.0f} MB of the interpreter, {before - alone:.0f} MB of the problem, {peak - before:.0f} MB of the clearing"
     )
     assert gap <= 1e-3
     assert peak - before <= 500.0
@@ -254,5 +254,5 @@ def test_one_agent(benchmark, told):
             f"{osqp_s[1e-5] / agent_s:.0f} times; CVXPY, rebuilt: {cvxpy_s * 1e3:.0f} ms, {cvxpy_s / agent_s:.0f} times"
         )
     assert osqp_s[1e-4] >= 1000 * kernel_s[120]
-    assert osqp_s[1e-4] >= 600 * kernel_s[1000]
+    assert osqp_s[1e-4] >= 1000 * kernel_s[1000]
     assert cvxpy_s >= 20_000 * kernel_s[1000]
