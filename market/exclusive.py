@@ -14,7 +14,8 @@ the retailer or by the exchange ::
 whose inverse is the slope of the community's cost in D: a step function with a step wherever some neighbour stops buying or
 begins to sell.  What may be curtailed is, as long as drawing more costs less.
 
-The result is a local optimum, on random cases within a per cent of the best plan (``tests/test_exchange_netting.py``).
+The result is a local optimum, on random cases within a per cent of the best plan (``tests/test_exchange_netting.py``).  Two
+things stay as the iteration had them and can cost more than that: rights, and the tenants of a netted box.
 """
 
 from __future__ import annotations

@@ -5,9 +5,11 @@ nobody can be billed by it.  The repair keeps what was decided and makes every e
 
 1. rights are scaled into the offers;
 2. stores follow the planned flows inside what they can do (:mod:`market.follow`), tenants inside the shared store's net;
-3. what the envelope does not let out is curtailed, what nothing can help is a breach;
+3. what the envelope does not let out is curtailed, stores move until their meter is inside (:mod:`market.inside`), and what
+   nothing can help is a breach;
 4. given what everybody then needs, the exchange is cleared once more, exactly: in every interval the cheapest surplus
-   covers the dearest need, and what remains is the retailer's.
+   covers the dearest need, and what remains is the retailer's;
+5. where the iteration would burn energy at negative prices, stores are run again without (:mod:`market.exclusive`).
 
 Step 4 is a sum of convex piecewise functions of one price per interval; it is why a loose tolerance costs so little.
 """
@@ -149,7 +151,7 @@ def _clear_needs(
 
 
 def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
-    """Return the exact plan nearest to what was drafted, in the sense of the module's four steps.
+    """Return the exact plan nearest to what was drafted, in the sense of the module's steps.
 
     Raises
     ------
