@@ -10,11 +10,12 @@ is at most the cost of any plan.  Retail and exchange stay bounded only if
 
     max(sell, lambda) <= nu <= min(buy, lambda + exchange charge),   |pi - nu| <= penalty                          (2)
 
-so the numbers are moved there first; that (2) can be met is checked when the problem is made.  Own stores and rented
-spaces with fixed rights are minimised exactly (:mod:`market.chain`).  Where rights are free, a space is a cone in its
-energy and power; a supporting plane (a, b) per agent says that its best use earns at most a kWh + b kW, and the best
-planes decide what the offers can earn.  In netted operation every right has an offer of its own, and sigma earns what the
-box can: a store run at least cost at the prices sigma.  The curvature term, which no cost contains, is not in the bound either.
+so the numbers are moved there first; that (2) can be met is checked when the problem is made.  Then they are improved agent by
+agent (:mod:`market.response`): near the end of an iteration they, and not the exchange's price, are what a bound falls short by.
+Own stores and rented spaces with fixed rights are minimised exactly (:mod:`market.chain`).  Where rights are free, the
+marginal values of a space's content make a plane: its best use earns at most a kWh + b kW, and the best planes decide what the
+offers can earn.  In netted operation every right has an offer of its own, and sigma earns what the box can: a store run at
+least cost at the prices sigma.  The curvature term, which no cost contains, is not in the bound either.
 
 Per agent the same numbers say what it could gain at most by deviating alone at the prices: its cost in the plan less the
 least cost of (1) for that agent.
@@ -39,6 +40,8 @@ from market.tenants import box_as_store
 __all__ = ["Bound", "Duals", "bound"]
 
 Floats = NDArray[np.float64]
+
+_DOUBTFUL = 1e-3  # of the mean turnover: who seems to gain more by deviating is looked at twice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,37 +159,58 @@ def bound(problem: Problem, plan: Plan, duals: Duals) -> Bound:
     scarcity = np.where(
         p.ess_netted, 0.0, np.maximum([duals.rent_energy_eur_per_kwh, duals.rent_power_eur_per_kw], 0.0)
     )
-    bounds, y = _right_bounds(p), np.zeros((p.shared, p.n, p.steps))
-    _answers(p, plan, sigma, low, high, scarcity, bounds, nu, pi, y)
-    base = p.load_kw - p.pv_kw
-    least = p.dt_h * (pi * base + np.minimum(pi, 0.0) * p.pv_kw - _meter_terms(p, pi - nu)).sum(axis=1)
-    costs = plan_cost_eur(p, plan)
-    payment = np.zeros(p.n)
+    costs, payment, income = plan_cost_eur(p, plan), np.zeros(p.n), np.zeros(p.shared)
     if p.exchange == "free":
         payment -= p.dt_h * (price * plan.exchange_kw).sum(axis=1)
-    else:  # what was sold is a given, its charge too
-        given = plan.exchange_kw
-        least += p.dt_h * (nu * given + p.exchange_charge_eur_per_kwh * np.maximum(-given, 0.0)).sum(axis=1)
-    least += _own_stores(p.dt_h, pi, p.store_wear_eur_per_kwh, p.store_charge_max_kw, p.store_discharge_max_kw,
-                         p.store_energy_min_kwh, p.store_energy_max_kwh, p.store_drain_kwh, p.store_initial_kwh,
-                         p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention)  # fmt: skip
-    total, agent, income = float(least.sum()), least, np.zeros(p.shared)
     for j in range(p.shared):
         flow = (plan.rented_charge_kw - plan.rented_discharge_kw)[j]
-        extra, alone, rent = _rented(p, plan, scarcity, bounds, j, nu - sigma[j], y[j])
-        if p.ess_netted[j]:
-            total += _box(p, j, sigma[j])
-        else:
-            total += p.dt_h * float(_net_terms(p, j, sigma[j]).sum())
-        paid = rent - p.dt_h * (sigma[j] * flow).sum(axis=1)
-        total, agent, payment, income[j] = total + extra, agent + alone, payment + paid, paid.sum()
+        paid = scarcity[0, j] * plan.right_energy_kwh[j] + scarcity[1, j] * plan.right_power_kw[j]
+        if p.rights_fixed:
+            paid = np.zeros(p.n)
+        paid -= p.dt_h * (sigma[j] * flow).sum(axis=1)
+        payment, income[j] = payment + paid, paid.sum()
+    turnover = _turnover_eur(p, plan, price)
+    bounds, y = _right_bounds(p), np.zeros((p.shared, p.n, p.steps))
+    tables = _tables(p, plan, sigma, low, high, scarcity, bounds)
+    better = nu.copy(), pi.copy(), y
+    answers(tables, np.ones(p.n, np.bool_), False, *better)
+    total, agent = _least_eur(p, plan, better, sigma, scarcity, bounds)
+    doubtful = costs + payment - agent > _DOUBTFUL * turnover / max(p.n, 1)
+    if (
+        doubtful.any()
+    ):  # improving several stores in turn may end beside the best: perhaps the values were better as they were
+        plain = tuple(np.where(doubtful[:, None], *pair) for pair in zip((nu, pi, y), better, strict=True))
+        answers(tables, doubtful, True, *plain)
+        worse = agent >= _least_eur(p, plan, plain, sigma, scarcity, bounds)[1]
+        best = tuple(np.where(worse[:, None], *pair) for pair in zip(better, plain, strict=True))
+        total, agent = _least_eur(p, plan, best, sigma, scarcity, bounds)
     cost = float(costs.sum())
     total -= 1e-10 * (1.0 + abs(total))  # rounding must not lift it above the truth
     gain = np.maximum(costs + payment - agent, 0.0)
-    turnover = _turnover_eur(p, plan, price)
     return Bound(
         cost, total, (cost - total) / max(1.0, abs(cost)), turnover, gain, costs, payment, income, price, sigma
     )
+
+
+def _least_eur(
+    p: Problem, plan: Plan, values: tuple[Floats, ...], sigma: Floats, scarcity: Floats, bounds: Floats
+) -> tuple[float, Floats]:
+    """Return the bound (1) of all together, and of each agent alone at the prices.  Shapes (), (n,)."""
+    nu, pi, y = values
+    base = p.load_kw - p.pv_kw
+    agent: Floats = p.dt_h * (pi * base + np.minimum(pi, 0.0) * p.pv_kw - _meter_terms(p, pi - nu)).sum(axis=1)
+    if p.exchange != "free":  # what was sold is a given, its charge too
+        given = plan.exchange_kw
+        agent += p.dt_h * (nu * given + p.exchange_charge_eur_per_kwh * np.maximum(-given, 0.0)).sum(axis=1)
+    agent += _own_stores(p.dt_h, pi, p.store_wear_eur_per_kwh, p.store_charge_max_kw, p.store_discharge_max_kw,
+                         p.store_energy_min_kwh, p.store_energy_max_kwh, p.store_drain_kwh, p.store_initial_kwh,
+                         p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention)  # fmt: skip
+    total = float(agent.sum())
+    for j in range(p.shared):
+        extra, alone = _rented(p, plan, scarcity, bounds, j, nu - sigma[j], y[j])
+        total += _box(p, j, sigma[j]) if p.ess_netted[j] else p.dt_h * float(_net_terms(p, j, sigma[j]).sum())
+        total, agent = total + extra, agent + alone
+    return total, agent
 
 
 def _turnover_eur(p: Problem, plan: Plan, price: Floats) -> float:
@@ -258,8 +282,8 @@ def _box(p: Problem, b: int, sigma: Floats) -> float:
 
 def _rented(
     p: Problem, plan: Plan, scarcity: Floats, bounds: Floats, j: int, theta: Floats, y: Floats
-) -> tuple[float, Floats, Floats]:
-    """Return what the spaces in shared store j cost at least: all together, each alone, and the scarcity rents paid."""
+) -> tuple[float, Floats]:
+    """Return what the spaces in shared store j cost at least: all together, and each alone."""
     e1, e2 = p.dt_h * p.ess_efficiency_charge[j], p.dt_h / p.ess_efficiency_discharge[j]
     price_c = p.dt_h * (theta + p.ess_wear_eur_per_kwh[j])
     price_d = p.dt_h * (p.ess_wear_eur_per_kwh[j] + p.rented_charge_eur_per_kwh - theta)
@@ -269,7 +293,7 @@ def _rented(
         least = _fixed_spaces(e1, e2, p.ess_retention[j], price_c, price_d, energy, power, p.ess_available[j],
                               p.rented_initial_kwh[j], p.rented_final_kwh[j])  # fmt: skip
         least = least + rent_kwh * energy + rent_kw * power
-        return float(least.sum()), least, np.zeros(p.n)
+        return float(least.sum()), least
     may = p.access[j]
     (scarcity_kwh, scarcity_kw), (least_kwh, most_kwh, least_kw, most_kw) = scarcity[:, j], bounds[:, j]
     planes = _planes(p.dt_h, e1, e2, p.ess_retention[j], theta, p.ess_wear_eur_per_kwh[j], p.ess_wear_eur_per_kwh[j]
@@ -279,12 +303,12 @@ def _rented(
     alone = at_least + np.minimum(planes[:, 1], 0.0) * (most_kwh - least_kwh)
     alone += np.minimum(planes[:, 2], 0.0) * (most_kw - least_kw)
     if p.ess_netted[j]:
-        return float(alone.sum()), alone, np.zeros(p.n)
+        return float(alone.sum()), alone
     together = float(at_least.sum()) - scarcity_kwh * least_kwh.sum() - scarcity_kw * least_kw.sum()
     if may.any():  # the offers go to the agent to whom they are worth most, which is the least of a linear function
         together += float((most_kwh - least_kwh).max()) * min(0.0, float(planes[may, 1].min()) - scarcity_kwh)
         together += float((most_kw - least_kw).max()) * min(0.0, float(planes[may, 2].min()) - scarcity_kw)
-    return together, alone, scarcity_kwh * energy + scarcity_kw * power
+    return together, alone
 
 
 def _right_bounds(p: Problem) -> Floats:
@@ -297,14 +321,13 @@ def _right_bounds(p: Problem) -> Floats:
     return np.stack(bounds)
 
 
-def _answers(
-    p: Problem, plan: Plan, sigma: Floats, low: Floats, high: Floats, scarcity: Floats, bounds: Floats, nu: Floats, pi: Floats,
-    y: Floats,
-) -> None:  # fmt: skip
-    """Improve ``nu`` and ``pi``, and fill ``y``: what the spaces' contents are worth."""
+def _tables(
+    p: Problem, plan: Plan, sigma: Floats, low: Floats, high: Floats, scarcity: Floats, bounds: Floats
+) -> Tables:
+    """Return what the agents' answers depend on."""
     fixed = p.rights_fixed
-    given = np.zeros_like(nu) if p.exchange == "free" else plan.exchange_kw
-    tables = Tables(
+    given = np.zeros_like(low) if p.exchange == "free" else plan.exchange_kw
+    return Tables(
         p.dt_h, p.breach_penalty_eur_per_kwh,
         np.stack([p.load_kw, p.pv_kw, p.import_limit_kw, p.export_limit_kw, given, low, high]),
         p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh, p.store_drain_kwh,
@@ -315,4 +338,3 @@ def _answers(
         p.access | fixed, fixed, np.stack([plan.right_energy_kwh, plan.right_power_kw]), bounds,
         np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw]) + scarcity[:, :, None],
     )  # fmt: skip
-    answers(tables, nu, pi, y)

@@ -239,8 +239,11 @@ def _spaces(
 
 
 @njit(**EXACT)
-def answers(p: Tables, nu: Floats, pi: Floats, y: Floats) -> None:
-    """Improve the values ``nu`` and ``pi``, shape (n, T), and fill the spaces' marginal values ``y``, shape (M, n, T)."""
+def answers(p: Tables, who: NDArray[np.bool_], still: bool, nu: Floats, pi: Floats, y: Floats) -> None:
+    """Improve the values ``nu`` and ``pi``, shape (n, T), and fill the spaces' marginal values ``y``, shape (M, n, T).
+
+    Of the agents in ``who``; with ``still`` the values stay as they are and only ``y`` is found.
+    """
     (agents, steps), own, many = nu.shape, p.charge.shape[0], p.charge.shape[0] + p.may.shape[0]
     width = 2 * many + 9
     stores, constants, home = np.zeros((10, many, steps)), np.zeros((4, many)), np.empty((7, steps))
@@ -255,6 +258,8 @@ def answers(p: Tables, nu: Floats, pi: Floats, y: Floats) -> None:
     active, awake = np.zeros(many, np.bool_), np.zeros(many, np.bool_)
     planes, nus, ys = np.empty((_LOOKS, 3)), np.empty((_LOOKS, steps)), np.empty((_LOOKS, steps))
     for i in range(agents):
+        if not who[i]:
+            continue
         home[:] = p.homes[:, i]
         _own_stores(p, i, stores, constants, active)
         awake[:] = active
@@ -265,15 +270,18 @@ def answers(p: Tables, nu: Floats, pi: Floats, y: Floats) -> None:
         exact = _EXACT * p.dt_h * size * np.abs(home[HIGH]).max()
         begun = False  # the first begins where the others are, and spaces that are not rented wait for their turn
         for s in range(many):
-            if begun and awake[s]:
+            if begun and awake[s] and not still:
                 flat(cost, n, pi[i] if s < own else nu[i])
                 _chain(p.dt_h, constants, s, stores, cost, pieces, n, rise, count, most, lists, ends, left)
             begun |= active[s]
         for _ in range(_SWEEPS if turns > 1 else 1):
             for s in range(many):
-                if not active[s]:
+                if not active[s] or (still and s < own):
                     continue
-                describe(home, stores, p.penalty, s, own, cost, pieces, n, short)
+                if still:
+                    flat(cost, n, nu[i])
+                else:
+                    describe(home, stores, p.penalty, s, own, cost, pieces, n, short)
                 searched = s >= own and not p.fixed
                 if searched:
                     j = s - own
@@ -282,9 +290,10 @@ def answers(p: Tables, nu: Floats, pi: Floats, y: Floats) -> None:
                            ys, nu[i])  # fmt: skip
                 else:
                     _chain(p.dt_h, constants, s, stores, cost, pieces, n, rise, count, most, lists, ends, left)
-        if not searched:
+        if not (searched or still):
             describe(home, stores, p.penalty, -1, own, cost, pieces, n, short)
             values(-1, stores, cost, pieces, n, nu[i], short, nu[i])
-        at_meter(home, stores, p.penalty, own, short, nu[i], pi[i])
+        if not still:
+            at_meter(home, stores, p.penalty, own, short, nu[i], pi[i])
         for j in range(many - own):
             y[j, i] = stores[Y, own + j]
