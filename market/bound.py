@@ -41,7 +41,7 @@ __all__ = ["Bound", "Duals", "bound"]
 
 Floats = NDArray[np.float64]
 
-_DOUBTFUL = 1e-3  # of the mean turnover: who seems to gain more by deviating is looked at twice
+_DOUBTFUL = 5e-3  # of the mean turnover: who seems to gain more by deviating is looked at twice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
