@@ -153,8 +153,11 @@ def clear(
         problem, missing, excess = attainable(problem)
         moved = np.stack([missing, excess])
     check_feasible(problem)
-    if gap is not None:  # residuals are some three times smaller than gaps
-        tolerance = min(tolerance, max(0.35 * gap * max(1.0, 1e-3 / gap) ** 0.25, 1e-9))
+    if (
+        gap is not None
+    ):  # gaps near 1e-3 are as large as residuals for a day in hours, half as large again in quarter-hours
+        wanted = 0.9 * gap * (24.0 / max(problem.steps, 24)) ** 0.27 * max(1.0, 1e-3 / gap) ** 0.25
+        tolerance = min(tolerance, max(wanted, 1e-9))
     splitting = Splitting(problem, warm, threads, double=tolerance < _SINGLE_REACHES)
     while True:
         outcome = splitting.run(tolerance, max_iterations)
