@@ -21,6 +21,7 @@ from market.bilateral_repair import links, placed, unplaced
 from market.bilateral_sides import Draft, Sides, of_two_sides
 from market.bilateral_start import Start, Warm, start
 from market.exchange import Problem, attainable
+from market.own_stores import StoreColumns
 
 __all__ = ["Bilateral", "BilateralClearing", "BilateralError", "OwnStores", "Warm", "clear", "clearing", "possible"]
 
@@ -172,11 +173,11 @@ def possible(problem: Bilateral) -> tuple[Bilateral, tuple[str, ...], Floats]:
     """
     trouble: list[str] = []
     if problem.stores is not None:
-        columns = {name: getattr(problem.stores, name) for name in OwnStores.__slots__}
+        columns = {name: getattr(problem.stores, name) for name in StoreColumns.__slots__}
         none = np.zeros((problem.n, problem.steps))
         alone = Problem.plain(none, none, 0.0, 0.0, dt_h=problem.curves.dt_h, stores=problem.stores.stores, **columns)
         able, missing, excess = attainable(alone)
-        problem = replace(problem, stores=OwnStores(**{name: getattr(able, name) for name in OwnStores.__slots__}))
+        problem = replace(problem, stores=OwnStores(**{name: getattr(able, name) for name in StoreColumns.__slots__}))
         for off, word in ((missing, "short of its least content"), (excess, "above its largest content")):
             for k, i in np.argwhere(off.max(axis=2, initial=0.0) > 1e-9).tolist():
                 trouble.append(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["OwnStores", "StoresError", "check_stores", "take_stores"]
+__all__ = ["OwnStores", "StoreColumns", "StoresError", "check_stores", "take_stores"]
 
 Floats = NDArray[np.float64]
 
@@ -34,8 +34,8 @@ class StoresError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class OwnStores:
-    """Stores that agents own: ``K`` slots each, ``n`` agents, ``T`` intervals."""
+class StoreColumns:
+    """The columns of stores that agents own: ``K`` slots each, ``n`` agents, ``T`` intervals."""
 
     store_charge_max_kw: Floats
     """Shape (K, n, T), at the store's AC side. [kW]"""
@@ -54,7 +54,7 @@ class OwnStores:
     store_retention: Floats
     """Share of the content that is left after one interval, in (0, 1].  Shape (K, n)."""
     store_drain_kwh: Floats
-    """Taken out of the store in interval t whatever happens.  Shape (K, n, T). [kWh]"""
+    """Taken out of the store in interval t whatever happens (driving, showers).  Shape (K, n, T). [kWh]"""
     store_wear_eur_per_kwh: Floats
     """Per kWh charged and per kWh discharged.  Shape (K, n)."""
 
@@ -62,6 +62,11 @@ class OwnStores:
     def stores(self) -> int:
         """Number of store slots K."""
         return int(self.store_charge_max_kw.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class OwnStores(StoreColumns):
+    """The stores by themselves."""
 
     @classmethod
     def plain(cls, stores: int, agents: int, steps: int, **columns: ArrayLike) -> OwnStores:

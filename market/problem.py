@@ -35,6 +35,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from market.own_stores import StoreColumns
 from market.penalty import enough_penalty_eur_per_kwh
 from market.problem_checks import (
     FRACTIONS,
@@ -60,8 +61,10 @@ class ProblemError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Problem:
+class Problem(StoreColumns):
     """One clearing: ``n`` agents, ``T`` intervals, ``K`` own stores per agent, ``M`` shared stores.
+
+    The columns of the own stores are those of :class:`~market.own_stores.StoreColumns`.
 
     Meter sign: import positive.  All prices are per kWh of the currency that the scenario speaks.
     """
@@ -84,26 +87,6 @@ class Problem:
     """Envelope of the meter, import side; infinite where there is none.  Shape (n, T). [kW]"""
     export_limit_kw: Floats
     """Envelope of the meter, export side; infinite where there is none.  Shape (n, T). [kW]"""
-    store_charge_max_kw: Floats
-    """Shape (K, n, T), at the store's AC side. [kW]"""
-    store_discharge_max_kw: Floats
-    """Shape (K, n, T), at the store's AC side. [kW]"""
-    store_energy_min_kwh: Floats
-    """Least content at the END of interval t.  Shape (K, n, T). [kWh]"""
-    store_energy_max_kwh: Floats
-    """Largest content at the END of interval t.  Shape (K, n, T). [kWh]"""
-    store_initial_kwh: Floats
-    """Content at the start of the first interval.  Shape (K, n). [kWh]"""
-    store_efficiency_charge: Floats
-    """In (0, 1].  Shape (K, n)."""
-    store_efficiency_discharge: Floats
-    """In (0, 1].  Shape (K, n)."""
-    store_retention: Floats
-    """Share of the content that is left after one interval, in (0, 1].  Shape (K, n)."""
-    store_drain_kwh: Floats
-    """Taken out of the store in interval t whatever happens (driving, showers).  Shape (K, n, T). [kWh]"""
-    store_wear_eur_per_kwh: Floats
-    """Per kWh charged and per kWh discharged.  Shape (K, n)."""
     access: NDArray[np.bool_]
     """Who may rent space in which shared store.  Shape (M, n)."""
     ess_energy_offer_kwh: Floats
@@ -173,11 +156,6 @@ class Problem:
     def steps(self) -> int:
         """Number of intervals T."""
         return int(self.load_kw.shape[1])
-
-    @property
-    def stores(self) -> int:
-        """Number of store slots K."""
-        return int(self.store_charge_max_kw.shape[0])
 
     @property
     def shared(self) -> int:
