@@ -212,16 +212,19 @@ def clearing(
 
 def _burns(p: Problem, draft: Draft) -> bool:
     """Return whether a store, a tenant, or a netted box to stay below its ceiling, charges and discharges at once in the draft."""
-    flows = np.minimum(draft.charge_kw, p.store_charge_max_kw), np.minimum(draft.discharge_kw, p.store_discharge_max_kw)
-    own = burned_kw(*flows, p.store_efficiency_charge, p.store_efficiency_discharge)
-    spaces = np.broadcast_to([p.ess_efficiency_charge, p.ess_efficiency_discharge], (p.n, 2, p.shared)).T
-    rented = burned_kw(draft.rented_charge_kw, draft.rented_discharge_kw, spaces[:, 0], spaces[:, 1])
     limited = np.isfinite(p.ess_net_min_kw) | np.isfinite(p.ess_net_max_kw)
     paid, held = p.sell_eur_per_kwh < 0.0, np.asarray(limited.any(axis=1))
-    if (paid & (own > _LEFT_OVER * np.minimum(p.store_charge_max_kw, p.store_discharge_max_kw))).any():
-        return True
-    if ((paid | held[:, None, None]) & (rented > _LEFT_OVER * p.ess_power_offer_kw[:, None, None])).any():
-        return True
+    if paid.any():
+        most = p.store_charge_max_kw, p.store_discharge_max_kw
+        flows = np.minimum(draft.charge_kw, most[0]), np.minimum(draft.discharge_kw, most[1])
+        own = burned_kw(*flows, p.store_efficiency_charge, p.store_efficiency_discharge)
+        if (paid & (own > _LEFT_OVER * np.minimum(*most))).any():
+            return True
+    if paid.any() or held.any():
+        spaces = np.broadcast_to([p.ess_efficiency_charge, p.ess_efficiency_discharge], (p.n, 2, p.shared)).T
+        rented = burned_kw(draft.rented_charge_kw, draft.rented_discharge_kw, spaces[:, 0], spaces[:, 1])
+        if ((paid | held[:, None, None]) & (rented > _LEFT_OVER * p.ess_power_offer_kw[:, None, None])).any():
+            return True
     net = p.in_boxes((draft.rented_charge_kw - draft.rented_discharge_kw).sum(axis=1))
     into, out = p.dt_h * p.ess_efficiency_charge, p.dt_h / p.ess_efficiency_discharge
     content, room = p.box_initial_kwh(), (p.ess_ceiling - p.ess_floor + _LEFT_OVER) * p.ess_energy_offer_kwh
