@@ -150,7 +150,7 @@ def schema(
     if out is None:
         typer.echo(text)
     else:
-        out.write_text(text + "\n", encoding="utf-8")
+        summary.write(out, text + "\n")
 
 
 @app.command()

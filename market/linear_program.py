@@ -262,6 +262,8 @@ class LinearProgram:
         from scipy.optimize import linprog
 
         equal, b = self.equal.count, self.b + move
+        if not self.cost.size:  # nobody, who can be asked for nothing
+            return (0.0, np.zeros(len(b)), np.zeros(0)) if not b[:equal].any() and (b[equal:] >= 0.0).all() else None
         found = linprog(self.cost, A_ub=self.a_below, b_ub=b[equal:], A_eq=self.a_equal, b_eq=b[:equal],
                         bounds=np.stack([self.lower, self.upper], axis=1), method="highs-ds")  # fmt: skip
         if found.status != 0:

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from sim.case_agents import CurveAgent, Prosumer, SharedStorage
 from sim.case_flexible import impossible
-from sim.case_series import LARGEST, Floats, Limit, Series, series, steady
+from sim.case_series import LARGEST, MOST_INTERVALS, Floats, Limit, Series, series, steady
 from sim.scenario_base import Id, Spec, Switch
 from sim.scenario_file import Loc
 from sim.scenario_mistakes import nearest, with_units
@@ -133,7 +133,7 @@ class _CaseBase(Spec):
     """Three small letters; every key that says eur means this currency."""
     interval_minutes: Annotated[float, Field(strict=True, ge=1e-3, le=525_600)] = 60.0
     """Length of an interval."""
-    intervals: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
+    intervals: Annotated[int, Field(strict=True, ge=1, le=MOST_INTERVALS)] | None = None
     """How many intervals there are; null: as many as the lists and files have values, 1 where there are only numbers."""
     mechanism: Annotated[str, Field(min_length=1)] | None = None
     """How it is cleared; null: the exchange for prosumers, pairs for curves with trades, one pool for curves without."""

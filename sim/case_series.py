@@ -26,12 +26,26 @@ from sim.scenario_base import CONTRADICTION, FileName, Spec
 from sim.scenario_file import Loc
 from sim.scenario_mistakes import nearest, shown
 
-__all__ = ["LARGEST", "Floats", "Frame", "Limit", "Series", "SeriesFile", "frame_of", "series", "steady"]
+__all__ = [
+    "LARGEST",
+    "MOST_INTERVALS",
+    "Floats",
+    "Frame",
+    "Limit",
+    "Series",
+    "SeriesFile",
+    "frame_of",
+    "series",
+    "steady",
+]
 
 Floats = NDArray[np.float64]
 
 LARGEST = 1e9
 """Largest power, energy or price: a terawatt, and far beyond any money; what is larger was written in another unit."""
+
+MOST_INTERVALS = 1_000_000
+"""More are a slip of the keyboard."""
 
 MOST_TOLD = 3
 """Wrong values told of one list or column; further ones are counted."""
@@ -100,7 +114,7 @@ def frame_of(data: Any, folder: Path) -> Frame:
     frame = Frame(folder)
     lengths = [length for value in _values(data) if (length := _length(value, frame)) > 0]
     asked = data.get("intervals") if isinstance(data, dict) else None
-    if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 1:
+    if isinstance(asked, int) and not isinstance(asked, bool) and 1 <= asked <= MOST_INTERVALS:
         frame.steps, frame.told_by = asked, '"intervals" says'
     elif lengths:
         frame.steps, count = Counter(lengths).most_common(1)[0]

@@ -57,7 +57,7 @@ TOLERANCE = {"exchange": 1e-4, "bilateral": 1e-9, "pool": 1e-7, **dict.fromkeys(
 """Relative residuals at which an iteration stops, where nobody says otherwise; the pool iterates nothing."""
 
 FEW, FEW_TOLERANCE = 10_000, 1e-5
-"""An exchange of so few agents times intervals is cleared to this: it costs nothing, and gains are exact to what is shown."""
+"""An exchange of so few agents times intervals is cleared to this: it costs nothing."""
 
 
 class ClearError(ValueError):
@@ -114,7 +114,7 @@ def clear(
     if case.options:
         raise ClearError(f"options are given ({', '.join(case.options)}), and {name} has none.")
     way = {"exchange": _exchange, "pool": _pool, "bilateral": _pairs}[name]
-    return way(case, _Asked(divide, verify, stop))
+    return way(case, _Asked(divide, verify, stop, TOLERANCE[name] if tolerance is None else 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,8 @@ class _Asked:
     divide: str | None
     verify: bool
     tolerance: float
+    enough: float
+    """Residuals that count as converged too, where the tolerance, more than anybody asked for, is not reached."""
 
 
 def _exchange(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
@@ -133,7 +135,7 @@ def _exchange(case: CurvesCase | ProsumersCase, asked: _Asked) -> MarketResult:
 
     assert isinstance(case, ProsumersCase)
     try:
-        result, problem, found = by_exchange(case, asked.tolerance)
+        result, problem, found = by_exchange(case, asked.tolerance, asked.enough)
     except Infeasible as error:
         return without_a_plan(case, "exchange", str(error).splitlines())
     if asked.divide is not None:
@@ -245,5 +247,7 @@ def mechanism_of(case: CurvesCase | ProsumersCase, asked: str | None) -> str:
     usual = "bilateral" if isinstance(case, CurvesCase) and case.trades is not None else known[0]
     name = asked or case.mechanism or usual
     if name not in known:
-        raise ClearError(f'"{name}" is no mechanism for {case.kind}; {nearest(name, known)}')
+        others = [kind for kind, names in MECHANISMS.items() if name in names]
+        said = f"it is one for {others[0]}; known are {', '.join(known)}." if others else nearest(name, known)
+        raise ClearError(f'"{name}" is no mechanism for {case.kind}; {said}')
     return name

@@ -132,8 +132,10 @@ def money_of(problem: Problem, found: Clearing, owners: Owners) -> Money:
     return Money(cost, payment, operators, reserve, scarcity)
 
 
-def by_exchange(case: ProsumersCase, tolerance: float) -> tuple[MarketResult, Problem, Clearing]:
+def by_exchange(case: ProsumersCase, tolerance: float, enough: float = 0.0) -> tuple[MarketResult, Problem, Clearing]:
     """Clear a case by the exchange; returns the result, the problem and the clearing.
+
+    Where the tolerance is not reached, residuals up to ``enough`` count as converged too.
 
     Needs of stores that nothing can meet are lowered to what can be had, in the problem too; the result says whose they are.
 
@@ -144,6 +146,8 @@ def by_exchange(case: ProsumersCase, tolerance: float) -> tuple[MarketResult, Pr
     """
     problem, owners = problem_of(case), owners_of(case)
     found = clear(problem, tolerance=tolerance, max_iterations=MOST, infeasible="relax")
+    if not found.converged and len(found.residuals) and found.residuals[-1, 1:3].max() <= enough:
+        found = replace(found, converged=True, status="converged")
     problem = attainable(problem)[0]
     alone = alone_of(problem, owners, tolerance)
     money = money_of(problem, found, owners)

@@ -72,7 +72,7 @@ def clear(
     if out is not None or as_json:
         text = summary.as_json(result.model_dump(mode="json"))
         if out is not None:
-            Path(out).write_text(text + "\n", encoding="utf-8")
+            summary.write(Path(out), text + "\n")
         if as_json:
             typer.echo(text)
     if not quiet and not as_json:

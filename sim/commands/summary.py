@@ -6,9 +6,10 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["SHOWN", "as_json", "figure_lines", "figures", "table"]
+__all__ = ["SHOWN", "as_json", "figure_lines", "figures", "table", "write"]
 
 SHOWN = {
     "community_cost_eur": "bills of all members together",
@@ -92,6 +93,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequen
     for row in rows:
         drawn.add_row(*row)
     Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _ENDLESS).print(drawn)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all: under another name first, beside it."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _plain(value: Any) -> Any:
