@@ -20,6 +20,20 @@ __all__ = ["OptionsError", "by_mechanism"]
 Floats = NDArray[np.float64]
 
 
+SAID_ELSEWHERE = frozenset(
+    {
+        "buy_eur_per_kwh",
+        "sell_eur_per_kwh",
+        "exchange_charge_eur_per_kwh",
+        "tolerance",
+        "infeasible",
+        "coalitions_up_to",
+        "seed",
+    }
+)
+"""Options that functions of :mod:`market.mechanisms` have and a case does not: it has keys for them."""
+
+
 class OptionsError(ValueError):
     """An option of a mechanism is of no kind that it can use."""
 
@@ -33,6 +47,11 @@ def by_mechanism(case: CurvesCase | ProsumersCase, name: str, tolerance: float) 
         Of the package ``market``, where the mechanism needs retail prices that are not there, or an option is unknown.
     """
     options: dict[str, Any] = dict(case.options)
+    if ours := sorted(SAID_ELSEWHERE & set(options)):
+        raise OptionsError(
+            f"options: {', '.join(ours)} {'are' if len(ours) > 1 else 'is'} no option of {name}; the case says prices, charges and "
+            f"needs in keys of their own, and the command line the tolerance."
+        )
     problem: Any
     if isinstance(case, ProsumersCase):
         problem = problem_of(case)
