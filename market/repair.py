@@ -5,8 +5,8 @@ nobody can be billed by it.  The repair keeps what was decided and makes every e
 
 1. rights are scaled into the offers;
 2. stores follow the planned flows inside what they can do (:mod:`market.follow`), tenants inside the shared store's net;
-3. what the envelope does not let out is curtailed, stores move until their meter is inside (:mod:`market.inside`), and what
-   nothing can help is a breach;
+3. what the envelope does not let out is curtailed, stores move until their meter is inside (:mod:`market.inside`), and where
+   nothing can help what is outside is a breach, at its penalty;
 4. given what everybody then needs, the exchange is cleared once more, exactly: in every interval the cheapest surplus
    covers the dearest need, and what remains is the retailer's;
 5. where the iteration would burn energy at negative prices, stores are run again without (:mod:`market.exclusive`).
@@ -161,8 +161,9 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
     p = problem
     own = _Own(draft.charge_kw.copy(), draft.discharge_kw.copy(), np.empty((p.stores, p.n, p.steps + 1)))
     _follow(p, own)
-    keep_inside(p, own.charge_kw, own.discharge_kw, own.energy_kwh)
     rented = _rented(p, draft)
+    into = (rented.charge_kw - rented.discharge_kw).sum(axis=0)
+    keep_inside(p, own.charge_kw, own.discharge_kw, own.energy_kwh, into, draft.curtailed_kw)
     plan = _completed(p, own, rented, draft.curtailed_kw, price_eur_per_kwh)
     if p.sell_eur_per_kwh.min(initial=0.0) >= 0.0:  # nothing is paid for what it draws
         return plan
