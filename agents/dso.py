@@ -183,16 +183,17 @@ def breaches(
     found: list[Breach] = []
     failed = ~flow.converged
     found += [Breach(int(t), feeder.name, "not_converged", float("nan"), float("nan")) for t in np.flatnonzero(failed)]
+    buses, wires = model.nodes.element, model.wires.element
     seen = np.ones(feeder.n_bus, dtype=bool) if limits.monitored is None else limits.monitored
-    v = np.where(seen[:, None] & ~failed, flow.v_pu, np.nan)
-    v_max, v_min = (np.broadcast_to(limit, feeder.n_bus) for limit in (limits.v_max_pu, limits.v_min_pu))
-    most = np.broadcast_to(limits.loading_max_percent, feeder.n_branch)
+    v = np.where(seen[buses, None] & ~failed, flow.v_pu, np.nan)
+    v_max, v_min = (np.broadcast_to(limit, feeder.n_bus)[buses] for limit in (limits.v_max_pu, limits.v_min_pu))
+    most = np.broadcast_to(limits.loading_max_percent, feeder.n_branch)[wires]
     loading = flow.loading_percent
     with np.errstate(invalid="ignore"):
         high = np.argwhere(v > v_max[:, None] + VOLTAGE_TOLERANCE_PU)
         low = np.argwhere(v < v_min[:, None] - VOLTAGE_TOLERANCE_PU)
         over = np.argwhere(loading > most[:, None] + LOADING_TOLERANCE_PERCENT)
-    bus, branch = feeder.buses.ids, feeder.branches.ids
+    bus, branch = [feeder.buses.ids[k] for k in buses], [feeder.branches.ids[k] for k in wires]
     found += [Breach(int(t), bus[b], "over_voltage", float(v[b, t]), float(v_max[b])) for b, t in high]
     found += [Breach(int(t), bus[b], "under_voltage", float(v[b, t]), float(v_min[b])) for b, t in low]
     found += [Breach(int(t), branch[b], "overload", float(loading[b, t]), float(most[b])) for b, t in over]

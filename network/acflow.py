@@ -13,10 +13,13 @@ branch.  Everything runs in one thread.  This is the full power flow, not an app
 ``tests/test_acflow.py`` holds it to 1e-8 pu against power-grid-model, with taps, shunts, a source impedance and a
 phase shift.
 
+With customers on single phases, or a feeder whose phases differ, (1) runs over nodes (a bus and a phase) instead of buses
+(:mod:`network.threephase`); everything else is the same.
+
 Every operating point converges for itself.  One that does not (beyond the nose of its PV curve, or so near to it that
 (1) no longer contracts) is NaN in every array and False in ``converged``; it disturbs no other.
 
-Limits: symmetric loads of constant power, one source, 50 Hz.
+Limits: loads of constant power between phase and neutral (or alike in all three), one source, 50 Hz.
 
 References
 ----------
@@ -28,6 +31,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +39,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from network.feeder import Feeder
 from network.ladder import Answer, ladder
+from network.threephase import PhaseAnswer, PhaseEnds, PhaseLadder, Wires
 from network.twoport import Ends, two_ports
 
-__all__ = ["Flow", "FlowError", "Model"]
+__all__ = ["Flow", "FlowError", "Labels", "Model"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -54,26 +59,30 @@ class FlowError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flow:
-    """What a feeder does at S operating points.  Columns that did not converge are NaN."""
+    """What a feeder does at S operating points.  Columns that did not converge are NaN.
+
+    There are N rows of voltages and M rows of flows: one for each bus and branch of a balanced model (``Model.nodes`` and
+    ``Model.wires`` say whose they are), one for each of their phases of a three-phase one.
+    """
 
     v_pu: Vector
-    """Voltage of every bus, on its nominal voltage.  Shape (n_bus, S). [p.u.]"""
+    """Voltages on the nominal voltage (of a phase: against neutral).  Shape (N, S). [p.u.]"""
 
     p_kw: Vector
-    """Active power into each branch at its from end; 0 out of service.  Shape (n_branch, S). [kW]"""
+    """Active power into each branch at its from end; 0 out of service.  Shape (M, S). [kW]"""
 
     q_kvar: Vector
-    """Reactive power likewise.  Shape (n_branch, S). [kvar]"""
+    """Reactive power likewise.  Shape (M, S). [kvar]"""
 
     current_a: Vector
-    """Current of each branch at its from end.  Shape (n_branch, S). [A]"""
+    """Current of each branch at its from end.  Shape (M, S). [A]"""
 
     loading_percent: Vector
     """Of a line: the larger of its two end currents over its rating; of a transformer: the larger apparent power of its
-    two ends over its rated power.  Shape (n_branch, S). [%]"""
+    two ends over its rated power (of a phase: over a third of it).  Shape (M, S). [%]"""
 
     loss_kw: Vector
-    """Active power that enters a branch and does not leave it.  Shape (n_branch, S). [kW]"""
+    """Active power that enters a branch and does not leave it.  Shape (M, S). [kW]"""
 
     source_kw: Vector
     """Power the feeder takes from the grid above.  Shape (S,). [kW]"""
@@ -88,6 +97,17 @@ class Flow:
     """Steps of the slowest operating point."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Whose a row of voltages or flows is."""
+
+    element: Index
+    """Index of the bus or branch.  Shape (N,)."""
+
+    phase: tuple[str, ...]
+    """"abc" in a balanced model, else "a", "b" or "c"."""
+
+
 class Model:
     """A feeder made ready for many power flows: w and Z are found once.
 
@@ -97,6 +117,9 @@ class Model:
         A checked feeder.
     connection_bus : shape (c,)
         Index of the bus of each connection; several may share a bus.
+    connection_phase
+        "a", "b", "c" or "abc" (a third of its power in each) for each connection; None: all of them "abc".  If all are
+        and the feeder's phases are alike, one phase is calculated with for the three.
 
     Examples
     --------
@@ -109,7 +132,9 @@ class Model:
     (0.98733971724, 0.98733971724)
     """
 
-    def __init__(self, feeder: Feeder, connection_bus: ArrayLike) -> None:
+    def __init__(
+        self, feeder: Feeder, connection_bus: ArrayLike, connection_phase: Sequence[str] | None = None
+    ) -> None:
         self.feeder = feeder
         self.connection_bus: Index = np.array(connection_bus, dtype=np.intp).reshape(-1)
         unknown = np.flatnonzero((self.connection_bus < 0) | (self.connection_bus >= feeder.n_bus))
@@ -118,21 +143,83 @@ class Model:
                 f"connection {unknown[0]} stands at bus number {self.connection_bus[unknown[0]]}, but the buses of "
                 f"feeder {feeder.name!r} are numbered 0 to {feeder.n_bus - 1} ({unknown.size} such connection(s))."
             )
-        self.load_bus, self.load_of_connection = np.unique(self.connection_bus, return_inverse=True)
-        self.ports = two_ports(feeder)
-        found = ladder(feeder, self.ports)
-        self.w = found.w
-        self._w_load = found.w[self.load_bus]
-        self._at_loads = Answer(found, self.load_bus, self.load_bus)
-        self._at_all = Answer(found, self.load_bus, np.arange(feeder.n_bus))
-        self._one_each = bool(np.array_equal(self.load_bus, self.connection_bus))
-        self.ends = Ends(feeder, self.ports)
-        self.chunk = int(np.clip(_CHUNK_ENTRIES // max(feeder.n_bus, 1), 16, 4096))
+        phases = ("abc",) * self.n_connection if connection_phase is None else tuple(connection_phase)
+        self.connection_phase = phases
+        self._refuse_phases(phases)
+        self.three_phase = feeder.unbalanced or any(phase != "abc" for phase in phases)
+        self.kva_per_pu = 1.0 / 3.0 if self.three_phase else 1.0
+        """Apparent power of 1 pu in one row. [kVA]"""
+
+        self._owner, node = self._places(phases)
+        self.load_bus, self._at = np.unique(node, return_inverse=True)
+        """Nodes at which something is connected (buses of a balanced model, else 3 · bus + phase).  Shape (l,)."""
+        self._share = np.where([phase == "abc" for phase in phases], 1.0, 3.0)[self._owner]
+        self._one_each = not self.three_phase and bool(np.array_equal(self.load_bus, self.connection_bus))
+        self.ends: Ends
+        fold = 3 if self.three_phase else 1
+        self.node_bus: Index = np.repeat(np.arange(feeder.n_bus), fold)
+        """The bus of each node that is calculated with, those of no conductor too (``node_there``).  Shape (n or 3 n,)."""
+        self.wire_branch: Index = np.repeat(np.arange(feeder.n_branch), fold)
+        """The branch of each row of ``ends``, those of no conductor too (``wire_there``).  Shape (m or 3 m,)."""
+        self.node_there: Mask = feeder.conductors.ravel() if self.three_phase else np.ones(feeder.n_bus, dtype=bool)
+        self.wire_there: Mask = (
+            feeder.branches.conductors.ravel() if self.three_phase else np.ones(feeder.n_branch, dtype=bool)
+        )
+        if self.three_phase:
+            wires = Wires(feeder)
+            found = PhaseLadder(feeder, wires)
+            nodes = np.arange(3 * feeder.n_bus)
+            self._at_loads: Answer | PhaseAnswer = PhaseAnswer(found, self.load_bus, self.load_bus)
+            self._at_all: Answer | PhaseAnswer = PhaseAnswer(found, self.load_bus, nodes)
+            self.w, self.ends = found.w, PhaseEnds(feeder, wires)
+            self.nodes, self.wires = _labels(self.node_there), _labels(self.wire_there)
+        else:
+            ports = two_ports(feeder)
+            ladder_found = ladder(feeder, ports)
+            self._at_loads = Answer(ladder_found, self.load_bus, self.load_bus)
+            self._at_all = Answer(ladder_found, self.load_bus, np.arange(feeder.n_bus))
+            self.w, self.ends = ladder_found.w, Ends(feeder, ports)
+            self.nodes = Labels(np.arange(feeder.n_bus), ("abc",) * feeder.n_bus)
+            self.wires = Labels(np.arange(feeder.n_branch), ("abc",) * feeder.n_branch)
+        self._seen = slice(None) if self.node_there.all() else np.flatnonzero(self.node_there)
+        self._carrying = slice(None) if self.wire_there.all() else np.flatnonzero(self.wire_there)
+        self._w_load = self.w[self.load_bus]
+        self.chunk = int(np.clip(_CHUNK_ENTRIES // max(len(self.w), 1), 16, 4096))
+
+    def _refuse_phases(self, phases: tuple[str, ...]) -> None:
+        if len(phases) != self.n_connection:
+            raise FlowError(f"connection_phase has {len(phases)} entries for {self.n_connection} connections.")
+        arrives = self.feeder.conductors
+        for k, (bus, phase) in enumerate(zip(self.connection_bus, phases, strict=True)):
+            name = self.feeder.buses.ids[bus]
+            if phase not in {"a", "b", "c", "abc"}:
+                raise FlowError(f"connection {k} (bus {name!r}) has the phase {phase!r}; expected a, b, c or abc.")
+            if not all(arrives[bus, "abc".index(one)] for one in phase):
+                raise FlowError(f"connection {k} is on phase {phase!r}, which does not arrive at its bus {name!r}.")
+
+    def _places(self, phases: tuple[str, ...]) -> tuple[Index, Index]:
+        """Return which connection injects at which node, a pair for each conductor it uses.  Shape (k,) each."""
+        if not self.three_phase:
+            return np.arange(self.n_connection), self.connection_bus
+        pairs = [
+            (k, 3 * bus + "abc".index(one))
+            for k, (bus, phase) in enumerate(zip(self.connection_bus, phases, strict=True))
+            for one in phase
+        ]
+        owner, node = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+        return owner, node
 
     @property
     def z(self) -> Complex:
-        """Z: voltage at each bus for a current of 1 pu at each bus with connections.  Shape (n, l). [p.u.]"""
+        """Z: voltage at each node for a current of 1 pu at each node with connections.  Shape (n or 3 n, l). [p.u.]"""
         return self._at_all.matrix
+
+    @property
+    def incidence(self) -> Vector:
+        """What 1 kVA of each connection injects at the nodes with connections.  Shape (l, c). [p.u.]"""
+        found = np.zeros((len(self.load_bus), self.n_connection))
+        found[self._at, self._owner] = self._share
+        return found
 
     @property
     def n_connection(self) -> int:
@@ -160,9 +247,10 @@ class Model:
         power = self.bus_power(injection_kw, injection_kvar)
         points = power.shape[1]
         source = self.source_voltage(source_v_pu, points)
-        v_pu, source_power = np.empty((self.feeder.n_bus, points)), np.empty(points, dtype=np.complex128)
-        p, q, current, loading, loss = np.empty((5, self.feeder.n_branch, points))
+        v_pu, source_power = np.empty((len(self.nodes.phase), points)), np.empty(points, dtype=np.complex128)
+        p, q, current, loading, loss = np.empty((5, len(self.wires.phase), points))
         converged = np.empty(points, dtype=bool)
+        seen, carrying, ends, kva = self._seen, self._carrying, self.ends, self.kva_per_pu
 
         most = 0
         for begin in range(0, points, self.chunk):
@@ -172,21 +260,28 @@ class Model:
             load_v[:, ~converged[part]] = complex(np.nan, np.nan)
             with np.errstate(invalid="ignore"):
                 voltage = self.voltages(np.conj(power[:, part] / load_v), source[part])
-            into_from, into_to = self.ends.currents(voltage)
-            v_pu[:, part] = np.abs(voltage)
+            into_from, into_to = ends.currents(voltage)
+            size = np.abs(voltage)
+            v_pu[:, part] = size[seen]
             size_from, size_to = np.abs(into_from), np.abs(into_to)
-            loading[:, part] = self.ends.loading_percent(v_pu[:, part], size_from, size_to)
-            np.multiply(size_from, self.ends.base_from_a[:, None], out=current[:, part])
-            power_from, power_to = self.ends.powers(voltage, into_from, into_to)
-            p[:, part], q[:, part] = power_from.real, power_from.imag
-            np.add(power_from.real, power_to.real, out=loss[:, part])
-            source_power[part] = self.ends.leaving_source(power_from, power_to)
-            source_power[part] -= power[self.load_bus == self.feeder.source_bus, part].sum(axis=0)
+            current[:, part] = (size_from * ends.base_from_a[:, None])[carrying]
+            loading[:, part] = ends.loading_percent(size, size_from, size_to)[carrying]
+            power_from, power_to = ends.powers(voltage, into_from, into_to)
+            p[:, part], q[:, part] = kva * power_from.real[carrying], kva * power_from.imag[carrying]
+            loss[:, part] = kva * (power_from.real + power_to.real)[carrying]
+            source_power[part] = ends.leaving_source(power_from, power_to)
+            source_power[part] -= power[self._of_source, part].sum(axis=0)
+        source_power *= kva
         source_power[~converged] = complex(np.nan, np.nan)
         return Flow(v_pu, p, q, current, loading, loss, source_power.real, source_power.imag, converged, most)
 
+    @property
+    def _of_source(self) -> Mask:
+        """Which of the nodes with connections stand at the source bus.  Shape (l,)."""
+        return np.asarray(self.node_bus[self.load_bus] == self.feeder.source_bus)
+
     def bus_power(self, injection_kw: ArrayLike, injection_kvar: ArrayLike) -> Complex:
-        """Return the power injected at each bus with connections.  Shape (l, S). [p.u.]"""
+        """Return the power injected at each node with connections.  Shape (l, S). [p.u.]"""
         active, reactive = np.asarray(injection_kw, dtype=np.float64), np.asarray(injection_kvar, dtype=np.float64)
         for name, given in (("injection_kw", active), ("injection_kvar", reactive)):
             if given.ndim != 2 or given.shape[0] != self.n_connection or given.shape != active.shape:
@@ -202,19 +297,20 @@ class Model:
                     f"Fill the gap before the power flow."
                 )
         power: Complex = np.empty(active.shape, dtype=np.complex128)
-        power.real, power.imag = active, reactive  # the base is 1 kVA
+        power.real, power.imag = active, reactive
         return self.gather(power)
 
     def gather(self, of_connections: Complex) -> Complex:
-        """Add up what connections inject at the same bus: shape (c, S) to shape (l, S)."""
+        """Add up what connections inject at the same node: (c, S) in kVA to (l, S) in pu."""
         if self._one_each:
             return of_connections
-        by_bus = np.zeros((len(self.load_bus), of_connections.shape[1]), dtype=np.complex128)
-        if len(self.load_bus) == self.n_connection:
-            by_bus[self.load_of_connection] = of_connections
+        shares = of_connections if not self.three_phase else of_connections[self._owner] * self._share[:, None]
+        by_node = np.zeros((len(self.load_bus), of_connections.shape[1]), dtype=np.complex128)
+        if len(self.load_bus) == len(self._at):
+            by_node[self._at] = shares
         else:
-            np.add.at(by_bus, self.load_of_connection, of_connections)
-        return by_bus
+            np.add.at(by_node, self._at, shares)
+        return by_node
 
     def source_voltage(self, source_v_pu: ArrayLike | None, points: int) -> Vector:
         """Return the voltage behind the source impedance for each operating point.  Shape (S,). [p.u.]"""
@@ -308,3 +404,9 @@ class Model:
     def answer(self, current: Complex) -> Complex:
         """Return Z I, what currents at the buses with connections do to all voltages: (l, S) to (n, S). [p.u.]"""
         return self._at_all.to(current)
+
+
+def _labels(there: Mask) -> Labels:
+    """Return whose the rows 3 · element + phase are that exist."""
+    places = np.flatnonzero(there)
+    return Labels(places // 3, tuple("abc"[k] for k in places % 3))

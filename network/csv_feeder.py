@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,7 @@ BRANCHES = (
 CONNECTIONS = (
     Column("agent_id", "text", "Name of the connection", required="yes"),
     Column("bus_id", "text", "Bus at which it is", required="yes"),
+    Column("phase", "word", "Phase it is connected to; empty: all three", default="abc", words=("a", "b", "c", "abc")),
     Column("base_kw", "number", "Load that nobody controls; multiplied by its profile", "kW", default=0.0, low=0, high=1e5, hint=_NO_W),
     Column("base_kvar", "number", "Its reactive power, drawn positive", "kvar", default=0.0, low=-1e5, high=1e5),
     Column("load_profile", "text", "Profile of base_kw; empty: constant", default=""),
@@ -265,7 +267,7 @@ def _placed(sentence: str, places: dict[str, str]) -> str:
 
 def _branches(rows: Sequence[Row], index: dict[str, int]) -> Branches:
     kind = tuple(row.text("kind") for row in rows)
-    columns: dict[str, NDArray[np.float64]] = {}
+    columns: dict[str, Any] = {}
     for names, of_kind in ((_LINE_ONLY, "line"), (_TRANSFORMER_ONLY, "transformer")):
         concerned = np.array([one == of_kind for one in kind], dtype=bool)
         columns |= {name: np.where(concerned, _numbers(rows, name), math.nan) for name in names}
@@ -291,7 +293,7 @@ def _connections(rows: Sequence[Row], index: dict[str, int]) -> Connections:
                 row.number("ev_count") if row.cells["ev_count"] is not None else row.number("ev_kw") > 0 for row in rows
             ]
             columns["ev_count"] = np.array(counts, dtype=np.intp)
-        elif field.name == "id" or field.name.endswith("profile"):
+        elif field.name in ("id", "phase") or field.name.endswith("profile"):
             columns[field.name] = tuple(row.text(column) for row in rows)
         else:
             columns[field.name] = _numbers(rows, column)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,15 @@ from numpy.typing import NDArray
 __all__ = ["Branches", "Buses", "Line", "Transformer", "branches_of"]
 
 Vector = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
+
+_BLANK = np.full((3, 3), np.nan)
+
+
+def _none() -> NDArray[Any]:
+    """Return no matrix at all: every line is as its sequences say."""
+    return np.empty((0, 3, 3))
 
 
 def _read_only(values: object, dtype: type) -> NDArray[np.generic]:
@@ -44,6 +53,9 @@ class Line:
     c0_nf: float = math.nan
     length_m: float = math.nan
     in_service: bool = True
+    phases: str = "abc"
+    z_abc_ohm: tuple[tuple[complex, ...], ...] | None = None
+    c_abc_nf: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +175,22 @@ class Branches:
     length_m: Vector
     """Length of a line, NaN where unknown: drawn, never calculated with.  Shape (m,). [m]"""
 
+    phases: tuple[str, ...] = ()
+    """Conductors of each branch, such as "abc" or "b"; left out: all three everywhere."""
+
+    z_abc_ohm: Complex = field(default_factory=_none)
+    """Series impedance of a line between its conductors, where it is not transposed; NaN: as the sequences say.
+    Shape (m, 3, 3). [ohm]"""
+
+    c_abc_nf: Vector = field(default_factory=_none)
+    """Capacitance likewise, as the nodal matrix (negative beside the diagonal).  Shape (m, 3, 3). [nF]"""
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "phases", tuple(self.phases) or ("abc",) * len(self.ids))
+        blank = (len(self.ids), 3, 3)
+        for name, dtype in (("z_abc_ohm", np.complex128), ("c_abc_nf", np.float64)):
+            given = getattr(self, name)
+            object.__setattr__(self, name, _read_only(given if len(given) else np.full(blank, np.nan), dtype))
         for name in ("ids", "kind", "tap_side"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("from_bus", "to_bus"):
@@ -176,6 +203,17 @@ class Branches:
     def is_line(self) -> NDArray[np.bool_]:
         """Which rows are lines.  Shape (m,)."""
         return np.array([kind == "line" for kind in self.kind], dtype=bool)
+
+    @property
+    def conductors(self) -> NDArray[np.bool_]:
+        """Which of the phases a, b, c each branch has.  Shape (m, 3)."""
+        return np.array([[phase in phases for phase in "abc"] for phases in self.phases], dtype=bool).reshape(-1, 3)
+
+    @property
+    def untransposed(self) -> NDArray[np.bool_]:
+        """Lines whose conductors are told one by one (``z_abc_ohm``).  Shape (m,)."""
+        told: NDArray[np.bool_] = np.asarray(~np.isnan(self.z_abc_ohm).all(axis=(1, 2)))
+        return told
 
 
 LINE_NUMBERS = ("r1_ohm", "x1_ohm", "c1_nf", "r0_ohm", "x0_ohm", "c0_nf", "rating_a", "length_m")
@@ -198,5 +236,13 @@ def branches_of(records: Sequence[Line | Transformer], bus_index: dict[str, int]
         to_bus=np.array([bus_index[record.to_bus] for record in records], dtype=np.intp),
         in_service=np.array([record.in_service for record in records], dtype=bool),
         tap_side=tuple(getattr(record, "tap_side", "") for record in records),
+        phases=tuple(getattr(record, "phases", "abc") for record in records),
+        z_abc_ohm=_matrices(records, "z_abc_ohm", np.complex128),
+        c_abc_nf=_matrices(records, "c_abc_nf", np.float64),
         **numbers,
     )
+
+
+def _matrices(records: Sequence[Line | Transformer], name: str, dtype: type) -> NDArray[Any]:
+    given = [getattr(record, name, None) for record in records]
+    return np.array([_BLANK if matrix is None else matrix for matrix in given], dtype=dtype).reshape(-1, 3, 3)

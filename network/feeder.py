@@ -8,8 +8,11 @@ The check at construction collects every mistake and raises once.  It also refus
 line of 1000 ohm in a 230 V network, a source of 230 "per unit", a rating of 0.27 "ampere"): such data calculates
 without a complaint and gives nonsense.
 
-Limits: symmetric components 1 and 0 are carried, but only the positive sequence is calculated with here; phase
-shifting taps, voltage dependent impedances of taps and three-winding transformers are not described.
+A feeder may be unbalanced: lines with some of the phases or with an impedance of their own between each pair of
+conductors, customers on one phase.  The symmetric components 1 and 0 of all other branches are carried for that.
+
+Limits: phase shifting taps, voltage dependent impedances of taps and three-winding transformers are not described;
+transformers have all three phases.
 """
 
 from __future__ import annotations
@@ -22,7 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from network.elements import Branches, Buses, Line, Transformer, branches_of
-from network.plausible import branches_mistakes, buses_mistakes, named, source_mistakes, tree_mistakes
+from network.plausible import (
+    branches_mistakes,
+    buses_mistakes,
+    named,
+    phase_mistakes,
+    source_mistakes,
+    tree_mistakes,
+)
 from network.radial import Tree, span
 
 __all__ = ["IDEAL_SOURCE_VA", "Branches", "Buses", "Feeder", "FeederError", "Line", "Transformer"]
@@ -90,6 +100,7 @@ class Feeder:
             branches = self.branches
             tree = span(self.n_bus, branches.from_bus, branches.to_bus, branches.in_service, self.source_bus)
             mistakes = tree_mistakes(tree, self.buses, branches, self.source_bus)
+            mistakes += [] if mistakes else phase_mistakes(tree, self.buses, branches)
             object.__setattr__(self, "tree", tree)
             object.__setattr__(self, "_bus_index", {bus: k for k, bus in enumerate(self.buses.ids)})
         if mistakes:
@@ -153,6 +164,20 @@ class Feeder:
     def n_branch(self) -> int:
         """Number of branches, in service or not, m."""
         return len(self.branches.ids)
+
+    @property
+    def unbalanced(self) -> bool:
+        """Whether some branch lacks a phase or treats its phases differently."""
+        return not self.branches.conductors.all() or bool(self.branches.untransposed.any())
+
+    @property
+    def conductors(self) -> NDArray[np.bool_]:
+        """Which of the phases a, b, c arrive at each bus.  Shape (n, 3)."""
+        arrives = np.ones((self.n_bus, 3), dtype=bool)
+        through = self.branches.conductors
+        for bus in self.order[1:]:
+            arrives[bus] = through[self.parent_branch[bus]]
+        return arrives
 
     @property
     def parent(self) -> Index:

@@ -115,7 +115,11 @@ class Connections:
     battery_kwh: Floats
     """Its usable energy. Shape (c,). [kWh]"""
 
+    phase: tuple[str, ...] = ()
+    """"a", "b", "c" or "abc"; left out: all "abc"."""
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "phase", tuple(self.phase) or ("abc",) * len(self.id))
         lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
         if set(lengths.values()) != {len(self.id)}:
             raise ValueError(f"connections need columns of one length, given {lengths}.")
@@ -165,6 +169,7 @@ class Device:
     kwh: float = 0.0
     profile: str = ""
     reactive_profile: str = ""
+    phase: str = "abc"
 
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {  # in the order kw, kvar, kwh, profile, reactive_profile; "" has no column
@@ -206,14 +211,14 @@ def connect(devices: Iterable[Device]) -> Connections:
         here = at_bus.setdefault(device.bus, [])
         row = None if device.kind == "base" else _home_of(device, here)
         if row is None:
-            row = {"id": device.id, "bus": device.bus}
+            row = {"id": device.id, "bus": device.bus, "phase": device.phase}
             rows.append(row)
             here.append(row)
         _attach(row, device)
 
     columns: dict[str, object] = {}
     for field in fields(Connections):
-        if field.name == "id" or field.name.endswith("profile"):
+        if field.name in ("id", "phase") or field.name.endswith("profile"):
             columns[field.name] = tuple(str(row.get(field.name, "")) for row in rows)
         else:
             kind = np.intp if field.name in ("bus", "ev_count") else np.float64
@@ -224,6 +229,7 @@ def connect(devices: Iterable[Device]) -> Connections:
 def _home_of(device: Device, candidates: list[dict[str, str | float]]) -> dict[str, str | float] | None:
     """Return the connection that a device belongs to, or None where it needs one of its own."""
     kw, profile = _COLUMNS[device.kind][0], _COLUMNS[device.kind][3]
+    candidates = [row for row in candidates if row["phase"] == device.phase]
     free = (row for row in candidates if kw not in row)
     same = (row for row in candidates if device.kind == "ev" or row.get(profile, "") == device.profile)
     return next(free, None) or next(same, None)

@@ -74,24 +74,25 @@ class Headroom:
     ----------
     model
         The feeder with its connections.
-    v_min_pu, v_max_pu : shape (n,)
+    v_min_pu, v_max_pu : shape (n_bus,)
         Bounds of the voltages; 0 and inf where there is none. [p.u.]
-    loading_max_percent : shape (m,)
+    loading_max_percent : shape (n_branch,)
         Bound of the loadings; inf where there is none. [%]
     """
 
     def __init__(self, model: Model, v_min_pu: Vector, v_max_pu: Vector, loading_max_percent: Vector) -> None:
         self.model = model
         ends = model.ends
-        ids, branches = model.feeder.buses.ids, model.feeder.branches
-        self.above, self.below = np.flatnonzero(v_max_pu < np.inf), np.flatnonzero(v_min_pu > 0)
-        self.rated = np.flatnonzero((loading_max_percent < np.inf) & (ends.from_percent > 0) & branches.in_service)
-        self.highest, self.lowest = v_max_pu[self.above, None] ** 2, v_min_pu[self.below, None] ** 2
-        self.most = loading_max_percent[self.rated, None]
+        bus, branch = model.node_bus, model.wire_branch
+        highest, lowest, most = v_max_pu[bus], v_min_pu[bus], loading_max_percent[branch]
+        self.above = np.flatnonzero((highest < np.inf) & model.node_there)
+        self.below = np.flatnonzero((lowest > 0) & model.node_there)
+        self.rated = np.flatnonzero((most < np.inf) & (ends.from_percent > 0) & ends.in_service & model.wire_there)
+        self.highest, self.lowest = highest[self.above, None] ** 2, lowest[self.below, None] ** 2
+        self.most = most[self.rated, None]
         self.elements: tuple[str, ...] = (
-            *(ids[k] for k in self.above),
-            *(ids[k] for k in self.below),
-            *(branches.ids[k] for k in self.rated),
+            *(model.feeder.buses.ids[bus[k]] for k in (*self.above, *self.below)),
+            *(model.feeder.branches.ids[branch[k]] for k in self.rated),
         )
 
     def at(self, injection: Complex, source: Vector, start: Complex | None = None) -> Point:

@@ -8,7 +8,8 @@ linear in the injections::
     s    = s_0 v_source² + K (p + jq),     K = w[from] conj(dI[from] / dI[j]) / w[j]                   (2)
 
 with s the apparent power into the from end of a branch.  Without taps and shunts w = 1, A = 2R, B = 2X (the resistance
-and reactance common to two paths) and K = −1 for everything behind a branch: linear DistFlow as it stands in textbooks.
+and reactance common to two paths) and K = −1 for everything behind a branch: linear DistFlow as it stands in textbooks.  In a three-phase model i and j are nodes (a bus and a phase),
+w turns by 120° from phase to phase, and some entries of A are negative: what one phase feeds in lowers another.
 
 It leaves the losses out, so it is one-sided: voltages come out too high, and flows too low where power is drawn.  Limits
 of export are safe in it, limits of import are NOT; :mod:`network.envelope` corrects both by the AC power flow.
@@ -36,34 +37,36 @@ Complex = NDArray[np.complex128]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear:
-    """The coefficients of equations (1) and (2) for c connections."""
+    """The coefficients of equations (1) and (2) for c connections, N nodes and M wires: buses and branches of a balanced
+    model, else one for each phase (``Model.node_bus``, ``Model.wire_branch``), those of no conductor included.
+    """
 
     squared_v_free: Vector
-    """|w|²: squared voltages without injections, for a source of 1 pu.  Shape (n,). [p.u.²]"""
+    """|w|²: squared voltages without injections, for a source of 1 pu.  Shape (N,). [p.u.²]"""
 
     squared_v_per_kw: Vector
-    """A.  Shape (n, c). [p.u.²/kW]"""
+    """A.  Shape (N, c). [p.u.²/kW]"""
 
     squared_v_per_kvar: Vector
-    """B.  Shape (n, c). [p.u.²/kvar]"""
+    """B.  Shape (N, c). [p.u.²/kvar]"""
 
     flow_free_kva: Complex
-    """s_0: what flows into each branch without injections, for a source of 1 pu.  Shape (m,). [kVA]"""
+    """s_0: what flows into each branch without injections, for a source of 1 pu.  Shape (M,). [kVA]"""
 
     flow_per_kva: Complex
-    """K.  Shape (m, c). [kVA/kVA]"""
+    """K.  Shape (M, c). [kVA/kVA]"""
 
     rated_kva: Vector
     """Flow at 100 % loading, at the voltage without injections and for a source of 1 pu (a line's grows with the source
-    voltage, a transformer's does not); inf without a rating or out of service.  Shape (m,). [kVA]"""
+    voltage, a transformer's does not); inf without a rating or out of service.  Shape (M,). [kVA]"""
 
     def squared_v(self, injection_kw: Vector, injection_kvar: Vector, source_v_pu: Vector) -> Vector:
-        """Return the squared voltages of (1) for injections of shape (c, T).  Shape (n, T). [p.u.²]"""
+        """Return the squared voltages of (1) for injections of shape (c, T).  Shape (N, T). [p.u.²]"""
         lifted = self.squared_v_per_kw @ injection_kw + self.squared_v_per_kvar @ injection_kvar
         return np.asarray(self.squared_v_free[:, None] * source_v_pu**2 + lifted)
 
     def flow_kva(self, injection_kw: Vector, injection_kvar: Vector, source_v_pu: Vector) -> Complex:
-        """Return the flows of (2) for injections of shape (c, T).  Shape (m, T). [kVA]"""
+        """Return the flows of (2) for injections of shape (c, T).  Shape (M, T). [kVA]"""
         return np.asarray(
             self.flow_free_kva[:, None] * source_v_pu**2 + self.flow_per_kva @ (injection_kw + 1j * injection_kvar)
         )
@@ -71,23 +74,22 @@ class Linear:
 
 def linear(model: Model) -> Linear:
     """Return the linear DistFlow of a feeder."""
-    w, w_load, branches = model.w, model.w[model.load_bus], model.feeder.branches
+    w, w_load, ends = model.w, model.w[model.load_bus], model.ends
     voltage = 2.0 * w.conj()[:, None] * model.z / w_load.conj()
-    current, _ = model.ends.currents(model.z)
-    idle_current, _ = model.ends.currents(w[:, None])
-    at_from = w[branches.from_bus]
+    current, _ = ends.currents(model.z)
+    idle_current, _ = ends.currents(w[:, None])
+    at_from = w[ends.from_bus]
     flow = at_from[:, None] * current.conj() / w_load
-    each = model.load_of_connection
-    line = branches.is_line
+    per_kva = model.incidence
     with np.errstate(divide="ignore", invalid="ignore"):
-        rated = np.where(line, np.abs(at_from), 1.0) * 100.0 / model.ends.from_percent
+        rated = np.where(ends.is_line, np.abs(at_from), 1.0) * 100.0 / ends.from_percent * model.kva_per_pu
     return Linear(
         squared_v_free=np.abs(w) ** 2,
-        squared_v_per_kw=np.ascontiguousarray(voltage.real[:, each]),
-        squared_v_per_kvar=np.ascontiguousarray(voltage.imag[:, each]),
-        flow_free_kva=at_from * idle_current[:, 0].conj(),
-        flow_per_kva=flow[:, each],
-        rated_kva=np.where(branches.in_service, rated, np.inf),
+        squared_v_per_kw=np.ascontiguousarray(voltage.real @ per_kva),
+        squared_v_per_kvar=np.ascontiguousarray(voltage.imag @ per_kva),
+        flow_free_kva=at_from * idle_current[:, 0].conj() * model.kva_per_pu,
+        flow_per_kva=flow @ per_kva * model.kva_per_pu,
+        rated_kva=np.where(ends.in_service, rated, np.inf),
     )
 
 
@@ -143,15 +145,17 @@ def rows(
     squared_v = found.squared_v(nothing, reactive, source)
     flow = found.flow_kva(nothing, reactive, source)
 
+    bus, branch = model.node_bus, model.wire_branch
     watched = np.ones(len(buses.ids), dtype=bool) if monitored is None else np.asarray(monitored, dtype=bool)
-    highest, lowest = (np.broadcast_to(bound, watched.shape).astype(float) for bound in (v_max_pu, v_min_pu))
+    highest, lowest = (np.broadcast_to(bound, watched.shape).astype(float)[bus] for bound in (v_max_pu, v_min_pu))
+    watched = watched[bus] & model.node_there
     above = np.flatnonzero(watched & (highest < np.inf))
     below = np.flatnonzero(watched & (lowest > 0))
 
-    most = np.broadcast_to(loading_max_percent, found.rated_kva.shape) / 100.0 * found.rated_kva
-    rated = np.flatnonzero(most < np.inf)
+    most = np.broadcast_to(loading_max_percent, len(branches.ids))[branch] / 100.0 * found.rated_kva
+    rated = np.flatnonzero((most < np.inf) & model.wire_there)
     # a line's rating is a current: at a higher voltage it carries more
-    limit = most[rated, None] * np.where(branches.is_line[rated, None], source, 1.0)
+    limit = most[rated, None] * np.where(model.ends.is_line[rated, None], source, 1.0)
     # |s| <= limit with q given: |Re s| <= room.  Where q alone is too much, room is negative and no p satisfies both rows
     room = limit**2 - flow.imag[rated] ** 2
     room = np.where(room >= 0, np.sqrt(np.abs(room)), limit - np.abs(flow.imag[rated]))
@@ -168,6 +172,8 @@ def rows(
         ),
         kind=("over_voltage",) * len(above) + ("under_voltage",) * len(below) + ("overload",) * (2 * len(rated)),
         element=tuple(
-            [buses.ids[k] for k in above] + [buses.ids[k] for k in below] + 2 * [branches.ids[k] for k in rated]
+            [buses.ids[bus[k]] for k in above]
+            + [buses.ids[bus[k]] for k in below]
+            + 2 * [branches.ids[branch[k]] for k in rated]
         ),
     )

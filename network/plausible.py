@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from network.elements import Branches, Buses
 from network.radial import Tree, loop_through
 
-__all__ = ["branches_mistakes", "buses_mistakes", "named", "source_mistakes", "tree_mistakes"]
+__all__ = ["branches_mistakes", "buses_mistakes", "named", "phase_mistakes", "source_mistakes", "tree_mistakes"]
 
 Mask = NDArray[np.bool_]
 Vector = NDArray[np.float64]
@@ -131,11 +131,41 @@ def branches_mistakes(branches: Branches, buses: Buses) -> list[str]:
             )
     for k in np.flatnonzero(ends_known & (branches.from_bus == branches.to_bus)):
         mistakes.append(f"branch {branches.ids[k]!r} begins and ends at bus {buses.ids[branches.from_bus[k]]!r}.")
+    mistakes += _conductor_mistakes(branches)
     v_from, v_to = (
         np.where(ends_known, buses.v_nominal_v[np.where(ends_known, ends, 0)] if n_bus else np.nan, np.nan)
         for ends in (branches.from_bus, branches.to_bus)
     )
     return [*mistakes, *_line_mistakes(branches, v_from, v_to), *_transformer_mistakes(branches, v_from, v_to)]
+
+
+def _conductor_mistakes(branches: Branches) -> list[str]:
+    """Return what is wrong with phases, and with matrices between conductors."""
+    known = {"abc", "ab", "ac", "bc", "a", "b", "c"}
+    mistakes = [
+        f"branch {name!r} has the phases {phases!r}; expected one of {', '.join(sorted(known))}."
+        for name, phases in zip(branches.ids, branches.phases, strict=True)
+        if phases not in known
+    ]
+    mistakes += [
+        f"transformer {branches.ids[k]!r} has the phases {branches.phases[k]!r}; only transformers of all three are calculated with."
+        for k in np.flatnonzero(~branches.is_line)
+        if branches.phases[k] != "abc"
+    ]
+    for k in np.flatnonzero(branches.untransposed):
+        there = np.ix_(branches.conductors[k], branches.conductors[k])
+        z, c = branches.z_abc_ohm[k][there], np.nan_to_num(branches.c_abc_nf[k][there])
+        own = np.diag(z)
+        if branches.kind[k] != "line" or not (
+            np.isfinite(z).all() and (own.real >= 0).all() and (np.abs(own) > 0).all()
+        ):
+            mistakes.append(
+                f"branch {branches.ids[k]!r}: the impedances between its conductors must be finite, with a positive diagonal, "
+                f"and belong to a line."
+            )
+        elif not (np.allclose(z, z.T, rtol=1e-6) and np.allclose(c, c.T, rtol=1e-6)):
+            mistakes.append(f"line {branches.ids[k]!r}: its matrix between conductors is not symmetric.")
+    return mistakes
 
 
 def _each(branches: Branches, wrong: Mask, sentence: str, **columns: Vector | tuple[str, ...]) -> list[str]:
@@ -292,4 +322,19 @@ def tree_mistakes(tree: Tree, buses: Buses, branches: Branches, source: int) -> 
             f"bus{'es' * (verb == 'are')} {named(unreached)} {verb} not connected to the source bus {buses.ids[source]!r}. "
             f"Give {them} a branch in service, or leave {them} out."
         )
+    return mistakes
+
+
+def phase_mistakes(tree: Tree, buses: Buses, branches: Branches) -> list[str]:
+    """Return where a branch continues a conductor that does not arrive."""
+    arrives = np.ones((len(buses.ids), 3), dtype=bool)
+    conductors, mistakes = branches.conductors, []
+    for bus in tree.order[1:]:
+        branch, above = tree.parent_branch[bus], tree.parent[bus]
+        lacking = "".join(np.array(list("abc"))[conductors[branch] & ~arrives[above]])
+        if lacking:
+            mistakes.append(
+                f"branch {branches.ids[branch]!r} has phase {lacking!r}, which does not arrive at bus {buses.ids[above]!r}."
+            )
+        arrives[bus] = conductors[branch] & arrives[above]
     return mistakes

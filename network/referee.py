@@ -4,6 +4,9 @@
 confirm it.  power-grid-model [1]_ shares no code with us, reads the same data (ohm, nanofarad, uk, pk, i0, p0, tap,
 clock, short-circuit power) and answers in the same definitions of current, loading and loss.
 
+With customers on single phases, or a feeder whose phases differ, it calculates all three phases; its rows are then those
+of :class:`~network.acflow.Model` for the same connections.  A transformer's loading in a phase is measured as ours is.
+
 Newton-Raphson, constant power, to ``error_tolerance`` 1e-11 in the voltages.  An operating point that it cannot solve
 is NaN and False in ``converged``, as with us.
 
@@ -14,7 +17,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,10 +39,10 @@ class RefereeError(ValueError):
     """The meters as given cannot be calculated by the referee."""
 
 
-def pgm_input(feeder: Feeder, connection_bus: ArrayLike) -> dict[str, NDArray[Any]]:
+def pgm_input(feeder: Feeder, connection_bus: ArrayLike, load: str = "sym_load") -> dict[str, NDArray[Any]]:
     """Return the feeder as the input data of a ``power_grid_model.PowerGridModel``.
 
-    Ids: buses 0…n−1, branches n…n+m−1, then the source, then one ``sym_load`` for each connection, without power.
+    Ids: buses 0…n−1, branches n…n+m−1, then the source, then one load for each connection, without power.
 
     Parameters
     ----------
@@ -47,6 +50,8 @@ def pgm_input(feeder: Feeder, connection_bus: ArrayLike) -> dict[str, NDArray[An
         Of n buses and m branches.
     connection_bus : shape (c,)
         Index of the bus of each connection.
+    load
+        "sym_load", or "asym_load" where phases are told apart.
     """
     import power_grid_model as pgm
 
@@ -55,11 +60,16 @@ def pgm_input(feeder: Feeder, connection_bus: ArrayLike) -> dict[str, NDArray[An
     node = pgm.initialize_array("input", "node", n)
     node["id"], node["u_rated"] = np.arange(n), feeder.buses.v_nominal_v
 
-    rows = np.flatnonzero(branches.is_line)
+    by_matrix = branches.untransposed | ~branches.conductors.all(axis=1) if load == "asym_load" else ~branches.is_line
+    rows = np.flatnonzero(branches.is_line & ~by_matrix)
     line = pgm.initialize_array("input", "line", rows.size)
     _ends(line, feeder, rows)
     line["r1"], line["x1"], line["c1"] = branches.r1_ohm[rows], branches.x1_ohm[rows], branches.c1_nf[rows] * 1e-9
     line["tan1"], line["i_n"] = 0.0, branches.rating_a[rows]
+    if load == "asym_load":
+        line["r0"], line["x0"], line["tan0"] = branches.r0_ohm[rows], branches.x0_ohm[rows], 0.0
+        line["c0"] = np.where(np.isnan(branches.c0_nf), branches.c1_nf, branches.c0_nf)[rows] * 1e-9
+    asym_line = _matrix_lines(feeder, np.flatnonzero(branches.is_line & by_matrix))
 
     rows = np.flatnonzero(~branches.is_line)
     trafo = pgm.initialize_array("input", "transformer", rows.size)
@@ -85,11 +95,40 @@ def pgm_input(feeder: Feeder, connection_bus: ArrayLike) -> dict[str, NDArray[An
         feeder.source_rx_ratio,
     )
 
-    load = pgm.initialize_array("input", "sym_load", where.size)
-    load["id"], load["node"], load["status"] = n + m + 1 + np.arange(where.size), where, 1
-    load["type"], load["p_specified"], load["q_specified"] = _CONSTANT_POWER, 0.0, 0.0
-    parts = {"node": node, "line": line, "transformer": trafo, "source": source, "sym_load": load}
+    loads = pgm.initialize_array("input", load, where.size)
+    loads["id"], loads["node"], loads["status"] = n + m + 1 + np.arange(where.size), where, 1
+    loads["type"], loads["p_specified"], loads["q_specified"] = _CONSTANT_POWER, 0.0, 0.0
+    parts = {"node": node, "line": line, "asym_line": asym_line, "transformer": trafo, "source": source, load: loads}
     return {kind: rows_of for kind, rows_of in parts.items() if rows_of.size}
+
+
+def _matrix_lines(feeder: Feeder, rows: NDArray[np.intp]) -> NDArray[Any]:
+    """Return lines told conductor by conductor; one that is lacking is carried along by itself, with no current in it."""
+    import power_grid_model as pgm
+
+    branches = feeder.branches
+    line = pgm.initialize_array("input", "asym_line", rows.size)
+    _ends(line, feeder, rows)
+    line["i_n"] = branches.rating_a[rows]
+    for place, k in enumerate(rows):
+        pair = np.ix_(branches.conductors[k], branches.conductors[k])
+        z, c = np.eye(3, dtype=complex), np.zeros((3, 3))
+        if branches.untransposed[k]:
+            z[pair], c[pair] = branches.z_abc_ohm[k][pair], np.nan_to_num(branches.c_abc_nf[k][pair])
+        else:
+            size = int(branches.conductors[k].sum())
+            for matrix, one, zero in (
+                (z, branches.r1_ohm[k] + 1j * branches.x1_ohm[k], branches.r0_ohm[k] + 1j * branches.x0_ohm[k]),
+                (c, branches.c1_nf[k], branches.c0_nf[k]),
+            ):
+                known = one if np.isnan(zero) else zero
+                matrix[pair] = np.full((size, size), (known - one) / 3) + one * np.eye(size)
+        for row, first in enumerate("abc"):
+            for column, second in enumerate("abc"[: row + 1]):
+                line[f"r_{first}{second}"][place] = z[row, column].real
+                line[f"x_{first}{second}"][place] = z[row, column].imag
+                line[f"c_{first}{second}"][place] = c[row, column] * 1e-9
+    return line
 
 
 def _ends(array: NDArray[Any], feeder: Feeder, rows: NDArray[np.intp]) -> None:
@@ -104,6 +143,7 @@ def check(
     meter_kw: ArrayLike,
     meter_kvar: ArrayLike,
     source_v_pu: ArrayLike | None = None,
+    connection_phase: Sequence[str] | None = None,
 ) -> Flow:
     """Return what power-grid-model makes of the meters.
 
@@ -117,6 +157,8 @@ def check(
         What each meter reads: import positive, export negative (NOT the injection). [kW], [kvar]
     source_v_pu : number or shape (S,)
         Voltage behind the source impedance; None: as the feeder says. [p.u.]
+    connection_phase
+        "a", "b", "c" or "abc" for each connection; None: all "abc".
     """
     import power_grid_model as pgm
 
@@ -130,14 +172,19 @@ def check(
     if not (np.isfinite(active).all() and np.isfinite(reactive).all()):
         raise RefereeError("meter_kw or meter_kvar has a NaN or an infinity. Fill the gap before the check.")
     points = active.shape[1]
-    network = pgm_input(feeder, connection_bus)
+    phases = ("abc",) * connections if connection_phase is None else tuple(connection_phase)
+    symmetric = not feeder.unbalanced and all(phase == "abc" for phase in phases)
+    kind = "sym_load" if symmetric else "asym_load"
+    network = pgm_input(feeder, connection_bus, kind)
     model = pgm.PowerGridModel(network)
     update: dict[str, NDArray[Any]] = {}
     if connections:
-        load = pgm.initialize_array("update", "sym_load", (points, connections))
-        load["id"] = network["sym_load"]["id"]
-        load["p_specified"], load["q_specified"] = active.T * 1e3, reactive.T * 1e3
-        update["sym_load"] = load
+        load = pgm.initialize_array("update", kind, (points, connections))
+        load["id"] = network[kind]["id"]
+        split = np.array([[(one in phase) / len(phase) for one in "abc"] for phase in phases])
+        for name, drawn in (("p_specified", active), ("q_specified", reactive)):
+            load[name] = drawn.T * 1e3 if symmetric else drawn.T[:, :, None] * split * 1e3
+        update[kind] = load
     source = pgm.initialize_array("update", "source", (points, 1))
     source["id"] = network["source"]["id"]
     source["u_ref"] = np.broadcast_to(
@@ -146,7 +193,7 @@ def check(
     update["source"] = source
     answer = model.calculate_power_flow(
         update_data=update,
-        symmetric=True,
+        symmetric=symmetric,
         error_tolerance=1e-11,
         max_iterations=50,
         calculation_method=pgm.CalculationMethod.newton_raphson,
@@ -157,24 +204,34 @@ def check(
     errors = model.batch_error
     if errors is not None:
         converged[np.asarray(errors.failed_scenarios, dtype=np.intp)] = False
-    return _flow(feeder, answer, converged)
+    return _flow(feeder, answer, converged, symmetric)
 
 
-def _flow(feeder: Feeder, answer: Mapping[Any, NDArray[Any]], converged: NDArray[np.bool_]) -> Flow:
+def _flow(feeder: Feeder, answer: Mapping[Any, NDArray[Any]], converged: NDArray[np.bool_], symmetric: bool) -> Flow:
     """Sort power-grid-model's answer into our columns."""
-    points = len(converged)
+    points, branches = len(converged), feeder.branches
+    fold = 1 if symmetric else 3
     columns = {
-        name: np.full((feeder.n_branch, points), np.nan) for name in ("p_from", "q_from", "p_to", "i_from", "loading")
+        name: np.full((feeder.n_branch * fold, points), np.nan)
+        for name in ("p_from", "q_from", "p_to", "q_to", "i_from", "i_to", "s_from", "s_to", "loading")
     }
-    for kind, rows in (
-        ("line", np.flatnonzero(feeder.branches.is_line)),
-        ("transformer", np.flatnonzero(~feeder.branches.is_line)),
-    ):
-        if rows.size:
-            for name, column in columns.items():
-                column[rows] = answer[kind][name].T
-    v_pu = np.ascontiguousarray(answer["node"]["u_pu"].T)
-    source_va = answer["source"]["p"][:, 0] + 1j * answer["source"]["q"][:, 0]
+    index = {int(name) - feeder.n_bus: (kind, place) for kind in ("line", "asym_line", "transformer") if kind in answer
+             for place, name in enumerate(answer[kind]["id"][0] if points else ())}  # fmt: skip
+    for name, column in columns.items():
+        if name == "loading" and not symmetric:
+            continue
+        for k, (kind, place) in index.items():
+            column[fold * k : fold * (k + 1)] = answer[kind][name][:, place].reshape(points, fold).T
+    if not symmetric:
+        line, each = np.repeat(branches.is_line, 3), np.repeat(np.arange(feeder.n_branch), 3)
+        rated = np.where(line, branches.rating_a[each], branches.sn_kva[each] * 1e3 / 3.0)[:, None]
+        ends = [np.where(line[:, None], columns[f"i_{end}"], columns[f"s_{end}"]) / rated for end in ("from", "to")]
+        columns["loading"] = np.maximum(*ends)
+    seen = np.ones(feeder.n_bus, dtype=bool) if symmetric else feeder.conductors.ravel()
+    carrying = np.ones(feeder.n_branch, dtype=bool) if symmetric else branches.conductors.ravel()
+    v_pu = np.ascontiguousarray(answer["node"]["u_pu"].reshape(points, feeder.n_bus * fold).T[seen])
+    columns = {name: column[carrying] for name, column in columns.items()}
+    source_va = (answer["source"]["p"][:, 0] + 1j * answer["source"]["q"][:, 0]).reshape(points, fold).sum(axis=1)
     for column in (v_pu, *columns.values()):
         column[:, ~converged] = np.nan
     source_va[~converged] = complex(np.nan, np.nan)

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from network.feeder import Feeder
 
-__all__ = ["BASE_KVA", "Ends", "TwoPorts", "two_ports"]
+__all__ = ["BASE_KVA", "OMEGA", "Ends", "TwoPorts", "two_ports"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 BASE_KVA = 1.0
-_OMEGA = 2 * np.pi * 50.0
+OMEGA = 2 * np.pi * 50.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +76,7 @@ def two_ports(feeder: Feeder) -> TwoPorts:
 
     line = branches.is_line & branches.in_service
     series[line] = base_ohm[line] / (branches.r1_ohm + 1j * branches.x1_ohm)[line]
-    shunt[line] = (1j * _OMEGA * branches.c1_nf * 1e-9 * base_ohm)[line]
+    shunt[line] = (1j * OMEGA * branches.c1_nf * 1e-9 * base_ohm)[line]
 
     trafo = ~branches.is_line & branches.in_service
     rows = np.flatnonzero(trafo)
@@ -110,7 +110,7 @@ class Ends:
         )
         self.base_from_a: Vector = BASE_KVA * 1e3 / (np.sqrt(3.0) * v_nominal[self.from_bus])
         base_to_a = BASE_KVA * 1e3 / (np.sqrt(3.0) * v_nominal[self.to_bus])
-        self.is_line = branches.is_line
+        self.is_line, self.in_service = branches.is_line, branches.in_service
         # percent of the rating for each pu of current (line) or of apparent power (transformer)
         rated_kva = np.where(self.is_line, 1.0, branches.sn_kva)
         rating_a = np.where(self.is_line, branches.rating_a, 1.0)
