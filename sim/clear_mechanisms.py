@@ -34,6 +34,17 @@ SAID_ELSEWHERE = frozenset(
 """Options that functions of :mod:`market.mechanisms` have and a case does not: it has keys for them."""
 
 
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "double_auction_uniform": ("k", "ties", "steps"),
+    "double_auction_pay_as_bid": ("ties", "steps"),
+    "mcafee": ("steps",),
+    "vcg": ("ties", "steps"),
+    "order_book": ("steps",),
+    "sharing_game": ("price_sensitivity_kw2h_per_eur",),
+}
+"""Those that a case may give; mechanisms that are not here have none."""
+
+
 class OptionsError(ValueError):
     """An option of a mechanism is of no kind that it can use."""
 
@@ -52,6 +63,9 @@ def by_mechanism(case: CurvesCase | ProsumersCase, name: str, tolerance: float) 
             f"options: {', '.join(ours)} {'are' if len(ours) > 1 else 'is'} no option of {name}; the case says prices, charges and "
             f"needs in keys of their own, and the command line the tolerance."
         )
+    known = OPTIONS.get(name, ())
+    if unknown := sorted(set(options) - set(known)):
+        raise OptionsError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}.")
     problem: Any
     if isinstance(case, ProsumersCase):
         problem = problem_of(case)
@@ -139,6 +153,11 @@ def _notes(case: CurvesCase | ProsumersCase, found: Outcome) -> tuple[str, ...]:
         notes.append(
             f"First everybody takes and brings what is best at the retailer's prices: {rest}. What the curves would move at prices between "
             "the retailer's is not looked for; the pool does."
+        )
+    elif nothing and found.mechanism == "mcafee":
+        notes.append(
+            "Nobody trades: in McAfee's auction the last two who would agree on a price set it for the others and do not trade, and there are "
+            "no others."
         )
     elif nothing:
         notes.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -333,13 +334,44 @@ def test_a_mechanism_has_options(cleared, call):
     assert low < 6.0 < high
 
     for said, sets in (
-        ("has no option q", "options.q=1"),
+        ("has no option q; it has k, ties, steps.", "options.q=1"),
         ("options of double_auction_uniform are", "options.k=wide"),
         ("must be a finite number or a text", "options.k=.nan"),
     ):
         code, _, err = call("market", "clear", EXAMPLES / "two_agents.yaml", *words, "--set", sets)
         assert (code, said in err) == (2, True), err
     assert call("market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "pool", "--set", "options.k=1")[0] == 2
+
+
+@pytest.mark.parametrize("mechanism", clearing.RULES)
+def test_the_options_of_the_page_are_those_that_a_mechanism_takes(cleared, call, mechanism):
+    """Every option that is named where an unknown one is refused is taken, and stands in the table of docs/case.md."""
+    words = ("--mechanism", mechanism, "--set", "retail={buy_eur_per_kwh: 7, sell_eur_per_kwh: 5}")
+    _, _, said = call("market", "clear", EXAMPLES / "two_agents.yaml", *words, "--set", "options.q=1")
+    told = said.rpartition("it has ")[2].strip(" .\n")
+    named = () if told == "none" else tuple(told.split(", "))
+    row = next(line for line in (ROOT / "docs/case.md").read_text().splitlines() if line.startswith(f"| `{mechanism}`"))
+
+    assert said.count("\n") == 1
+    assert [one for one in ("k", "ties", "steps", "price_sensitivity_kw2h_per_eur")
+            if re.search(rf"[(, ]{one}[,)]", row)] == list(named)  # fmt: skip
+    for one in named:
+        value = {"k": 0.5, "ties": "even", "steps": 3}.get(one, 2.0)
+        cleared(EXAMPLES / "two_agents.yaml", *words, "--set", f"options.{one}={value}")
+
+
+def test_who_does_not_trade_in_mcafees_auction_is_told_why(cleared, tmp_path):
+    """One seller and one buyer who would agree do not trade in McAfee's auction, and the note does not say that they would not."""
+    case = tmp_path / "pair.yaml"
+    case.write_text(
+        "kind: prosumers\nprices: {buy_eur_per_kwh: 0.3, sell_eur_per_kwh: 0.1}\nagents:\n"
+        "  - {id: a, pv_kw: [2]}\n  - {id: b, load_kw: [1]}\n"
+    )
+
+    agreed, left = (cleared(case, "--mechanism", name) for name in ("double_auction_uniform", "mcafee"))
+
+    assert (agreed["traded_kwh"], left["traded_kwh"], left["status"]) == ([1.0], [0.0], "no_trade")
+    assert ["last two who would agree" in note for note in left["notes"]] == [True]
 
 
 # -- the street --------------------------------------------------------------------------------------------------------
