@@ -51,6 +51,8 @@ class BilateralClearing:
     """(cost - bound) / max(1, |cost|)."""
     max_agent_kkt: float
     """No single agent could save more than this by deviating at the prices. [eur]"""
+    deviation_gain_eur: Floats
+    """What each agent could save at most by other trades at these prices.  Shape (n,)."""
     dual_asymmetry_eur_per_kwh: float
     """Largest difference between the prices that the two ends of a pair held when the iteration stopped."""
     payment_eur: Floats
@@ -216,6 +218,7 @@ def clearing(
         bound_eur=found.bound_eur,
         gap=found.gap,
         max_agent_kkt=float(found.agent_gain_eur.max(initial=0.0)),
+        deviation_gain_eur=np.maximum(found.agent_gain_eur, 0.0),
         dual_asymmetry_eur_per_kwh=draft.asymmetry_eur_per_kwh,
         payment_eur=found.payment_eur,
         agent_cost_eur=found.agent_cost_eur,

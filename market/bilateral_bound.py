@@ -270,6 +270,7 @@ def certificate(
     missed = float(gain.sum()) + _pairs(curves.dt_h, p.first, p.second, p.charge_first_eur_per_kwh, p.charge_second_eur_per_kwh, p.trade_max_kw, sell, buy,
            give, take, all_kw, mu, trades, price, cost, gain, payment)  # fmt: skip
     spent = float(cost.sum())
-    if abs(missed) <= 1e-14 * float(abs(cost).sum() + abs(payment).sum()):
-        missed = 0.0  # rounding
+    moved = float(abs(cost).sum() + abs(payment).sum())
+    if -1e-12 * moved <= missed <= 1e-14 * moved:
+        missed = 0.0  # rounding, of bounds of powers too
     return Certificate(cost, spent, spent - missed, missed / max(1.0, abs(spent)), gain, payment, price, mu, power)

@@ -65,16 +65,17 @@ def alone_eur(curves: Curves, retail: Retail | None) -> Floats:
 def by_pool(case: CurvesCase) -> tuple[MarketResult, Curves, Pool]:
     """Clear a case in one pool, at one price per interval; where demand and supply cannot meet, the interval is named.
 
-    There everybody is as near to balance as its bounds allow, nobody pays, and no bound is known.
+    There everybody is as near to balance as its bounds allow, nobody pays, and neither a bound nor anyone's gain is known.
     """
     curves = curves_of(case)
     pool = clear_pool(curves)
     stuck = _stuck(curves, pool)
     alone = alone_eur(curves, case.retail)
-    gain = alone - pool.cost_eur - pool.payment_eur
+    gain = np.full(curves.n, np.nan) if stuck else alone - pool.cost_eur - pool.payment_eur
     price = np.nan_to_num(pool.price_eur_per_kwh)
     least = least_eur(curves, price, price)
-    deviation = np.maximum(pool.cost_eur + pool.payment_eur - least, 0.0)
+    deviation = gain if stuck else np.maximum(pool.cost_eur + pool.payment_eur - least, 0.0)
+    sold, bought = (np.maximum(sign * pool.power_kw, 0.0).sum(axis=0) for sign in (1.0, -1.0))
     cost, bound = float(pool.cost_eur.sum()), float("nan") if stuck else float(least.sum())
     fair = fairness(
         [agent.id for agent in case.agents], gain, pool.payment_eur, tolerance_eur=1e-6 * max(1.0, abs(cost))
@@ -88,7 +89,7 @@ def by_pool(case: CurvesCase) -> tuple[MarketResult, Curves, Pool]:
         price_eur_per_kwh=figures(pool.price_eur_per_kwh),
         buy_price_eur_per_kwh=figures(pool.price_eur_per_kwh),
         sell_price_eur_per_kwh=figures(pool.price_eur_per_kwh),
-        traded_kwh=figures(0.5 * case.dt_h * np.abs(pool.power_kw).sum(axis=0)),
+        traded_kwh=figures(case.dt_h * np.minimum(sold, bought)),
         agents=curve_agents(
             case, curves, pool.power_kw, np.stack([pool.cost_eur, pool.payment_eur, alone, gain, deviation])
         ),

@@ -40,7 +40,7 @@ def by_pairs(case: CurvesCase, trades: Trades, tolerance: float) -> tuple[Market
     fair = fairness(names, gain, found.payment_eur, tolerance_eur=slack)
     power, none = np.abs(found.trades_kw), np.full(curves.steps, np.nan)
     mean = _mean_price(found.price_eur_per_kwh, power)
-    money = np.stack([found.agent_cost_eur, found.payment_eur, alone, gain, np.full(len(names), np.nan)])
+    money = np.stack([found.agent_cost_eur, found.payment_eur, alone, gain, found.deviation_gain_eur])
     ends = zip(problem.first.tolist(), problem.second.tolist(), strict=True)
     result = MarketResult(
         **heading(case),

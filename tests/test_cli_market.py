@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cli
 from sim import clear as clearing
+from sim.case_file import load
 from sim.clear_result import MarketResult
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,6 +119,35 @@ def test_new_england_pair_by_pair(cleared, charge, price, traded, cost):
     assert result["certificate"]["bound_eur"] == pytest.approx(cost, abs=1e-3)
     assert result["certificate"]["dual_asymmetry_eur_per_kwh"] < 1e-5
     assert result["certificate"]["max_agent_kkt_eur"] < 1e-2
+
+
+def test_what_each_could_gain_pair_by_pair(cleared):
+    """Stopped early, everybody's gain by deviating is its cost less that of trading what is best at its best pair's price."""
+    result = cleared(EXAMPLES / "new_england.yaml", "--tolerance", "0.03")
+    case = load(EXAMPLES / "new_england.yaml")
+    prices = {agent.id: [] for agent in case.agents}
+    for trade in result["trades"]:
+        for end in ("first", "second"):
+            prices[trade[end]].append(trade["price_eur_per_kwh"][0])
+    expected = []
+    for agent, found in zip(case.agents, result["agents"], strict=True):
+        a, b, low, high = (float(np.ravel(getattr(agent, key))[0]) for key in ("a", "b", "p_min", "p_max"))
+        price = max(prices[agent.id]) if high > 0 else min(prices[agent.id])
+        power = min(max((price - b) / a, low), high)
+        expected.append(found["cost_eur"] + found["payment_eur"] - (0.5 * a * power**2 + (b - price) * power))
+
+    assert of(result, "deviation_gain_eur") == pytest.approx(expected, abs=1e-5)
+    assert max(expected) == pytest.approx(result["certificate"]["max_agent_kkt_eur"], abs=1e-5)
+    assert max(expected) > 1.0
+
+
+def test_a_bound_is_not_above_the_cost_by_a_rounding(cleared):
+    """Who must take 20 kW takes that but for the last digit, and the gap is not below 0."""
+    agents = "agents=[{id: C, a: 1, b: 8, p_min: -30, p_max: -20}, {id: G, a: 1, b: 4, p_min: 0, p_max: 60}]"
+    result = cleared(EXAMPLES / "two_agents.yaml", "--set", agents)
+
+    assert result["cost_eur"] == pytest.approx(320.0, abs=1e-9)
+    assert 0.0 <= result["certificate"]["gap"] <= 1e-9
 
 
 def test_the_central_solver_agrees_pair_by_pair(cleared):
@@ -584,6 +615,8 @@ def test_a_pool_that_cannot_balance_is_infeasible(call):
     ]
     assert result["price_eur_per_kwh"] == [None, pytest.approx(6.0)]
     assert (result["certificate"]["bound_eur"], result["division"]) == (None, None)
+    assert result["traded_kwh"] == pytest.approx([30.0, 2.0])
+    assert of(result, "gain_eur") == of(result, "deviation_gain_eur") == [None, None]
 
 
 def test_a_pair_that_cannot_agree_is_infeasible(call):
