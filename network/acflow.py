@@ -39,6 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from network.feeder import Feeder
 from network.ladder import Answer, ladder
+from network.reactive import VoltVar
 from network.threephase import PhaseAnswer, PhaseEnds, PhaseLadder, Wires
 from network.twoport import Ends, two_ports
 
@@ -50,6 +51,7 @@ Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 
 _MOST_STEPS = 200
+_MOST_CURVED_STEPS = 2000
 _CHUNK_ENTRIES = 1 << 16  # complex numbers a batch holds per array: a megabyte stays near the processor
 
 
@@ -232,6 +234,7 @@ class Model:
         injection_kvar: ArrayLike,
         source_v_pu: ArrayLike | None = None,
         tolerance_pu: float = 1e-10,
+        curve: VoltVar | None = None,
     ) -> Flow:
         """Return the power flow of every column.
 
@@ -243,6 +246,8 @@ class Model:
             Voltage behind the source impedance; None: as the feeder says. [p.u.]
         tolerance_pu
             A column has converged when a step moves no voltage by more than this. [p.u.]
+        curve
+            Reactive power that follows the voltage, on top of ``injection_kvar``, one curve for each connection; None: none.
         """
         power = self.bus_power(injection_kw, injection_kvar)
         points = power.shape[1]
@@ -255,7 +260,12 @@ class Model:
         most = 0
         for begin in range(0, points, self.chunk):
             part = slice(begin, begin + self.chunk)
-            load_v, converged[part], steps = self.fixed_point(power[:, part], source[part], tolerance_pu)
+            if curve is None:
+                load_v, converged[part], steps = self.fixed_point(power[:, part], source[part], tolerance_pu)
+            else:
+                load_v, power[:, part], converged[part], steps = self.follow(
+                    power[:, part], source[part], tolerance_pu, curve
+                )
             most = max(most, steps)
             load_v[:, ~converged[part]] = complex(np.nan, np.nan)
             with np.errstate(invalid="ignore"):
@@ -382,6 +392,64 @@ class Model:
         whole[:, left], finished[left] = voltage, done
         return whole, finished, step
 
+    def follow(
+        self, power: Complex, source: Vector, tolerance_pu: float, curve: VoltVar
+    ) -> tuple[Complex, Complex, Mask, int]:
+        """Iterate (1) together with curves of reactive power, q <- q + ω (q(|V|) − q).
+
+        With steep curves the plain iteration (ω = 1) swings: a step of q moves the voltages by X, they move q by the slope
+        −κ, and the swing grows where the largest eigenvalue ρ of Xκ is above 1.  ω = 1 / (1 + ρ/2) shrinks every swing,
+        for any falling curve.
+
+        Parameters
+        ----------
+        power : shape (l, S)
+            Power injected without the curves. [p.u.]
+        source, tolerance_pu
+            As of ``fixed_point``; the reactive power that is left to move must not move a voltage by more either.
+        curve
+            One for each connection.
+
+        Returns
+        -------
+        voltages : shape (l, S)
+            [p.u.]
+        power : shape (l, S)
+            Power injected with the curves. [p.u.]
+        converged, steps
+            As of ``fixed_point``.
+        """
+        if len(curve.v_pu) != self.n_connection:
+            raise FlowError(
+                f"there are {len(curve.v_pu)} volt-var curves for {self.n_connection} connections; expected one for each."
+            )
+        incidence, w, points = self.incidence, self._w_load, len(source)
+        if not len(w) or not points:
+            return w[:, None] * source, power, np.ones(points, dtype=bool), 0
+        z = self.z[self.load_bus]
+        mean = (incidence > 0).T / np.maximum((incidence > 0).sum(axis=0)[:, None], 1)  # what each connection watches
+        per_kvar = mean @ np.abs(z / np.abs(w)) @ incidence
+        damping = 1.0 / (1.0 + _largest(per_kvar * np.abs(curve.slope_kvar_per_pu).max(axis=1, initial=0.0)) / 2.0)
+        reach = np.abs(z) @ incidence
+        free = w[:, None] * source
+        voltage, reactive = free, curve.q_at(mean @ np.abs(free))
+        best_v, best_power, done = np.full_like(power, np.nan), power.copy(), np.zeros(points, dtype=bool)
+        left, step = np.arange(points), 0
+        with np.errstate(all="ignore"):
+            while left.size and step < _MOST_CURVED_STEPS:
+                step += 1
+                now = power[:, left] + 1j * (incidence @ reactive)
+                following = free + self._at_loads.to(np.conj(now / voltage))
+                move = np.abs(following - voltage).max(axis=0)
+                mismatch = curve.q_at(mean @ np.abs(following)) - reactive
+                settled = (move <= tolerance_pu) & ((reach @ np.abs(mismatch)).max(axis=0) <= tolerance_pu)
+                best_v[:, left[settled]], best_power[:, left[settled]] = following[:, settled], now[:, settled]
+                done[left[settled]] = True
+                go = ~settled & np.isfinite(move)
+                left, free, voltage = left[go], free[:, go], following[:, go]
+                reactive = reactive[:, go] + damping * mismatch[:, go]
+        return best_v, best_power, done, step
+
     def voltages(self, current: Complex, source: Vector) -> Complex:
         """Return the voltages of all buses for the currents injected at the buses with connections.
 
@@ -404,6 +472,16 @@ class Model:
     def answer(self, current: Complex) -> Complex:
         """Return Z I, what currents at the buses with connections do to all voltages: (l, S) to (n, S). [p.u.]"""
         return self._at_all.to(current)
+
+
+def _largest(matrix: Vector) -> float:
+    """Return the largest eigenvalue of a matrix without negative entries, from above (Collatz and Wielandt)."""
+    vector = np.ones(len(matrix))
+    for _ in range(30):
+        vector = matrix @ vector + 1e-3 * vector
+        vector /= max(float(vector.max(initial=0.0)), 1e-300)
+        vector = np.maximum(vector, 1e-12)
+    return float((matrix @ vector / vector).max(initial=0.0))
 
 
 def _labels(there: Mask) -> Labels:
