@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.commands import endings, market, progress, summary
+from sim.commands import endings, market, network, progress, summary
 
 if TYPE_CHECKING:
     from sim.results import Run
@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 
 app.add_typer(market.app, name="market")
+app.add_typer(network.app, name="network")
 
 ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario, a YAML file.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
@@ -133,14 +134,18 @@ def check(scenario: ScenarioPath, sets: Sets = None, as_json: AsJson = False, qu
 def schema(
     of_case: Annotated[bool, typer.Option("--case", help="Of a market's case instead.")] = False,
     of_result: Annotated[bool, typer.Option("--result", help="Of what `market clear --json` prints instead.")] = False,
+    of_network: Annotated[bool, typer.Option("--network", help="Of a network case instead.")] = False,
     out: OutFile = None,
 ) -> None:
-    """Print the JSON Schema of scenarios, for editors; or of a market's case, or of its result."""
+    """Print the JSON Schema of scenarios, for editors; or of a market's case, of its result, or of a network case."""
     import json
 
-    if of_case and of_result:
-        raise endings.CommandError("--case and --result are two schemas; ask for one at a time.")
-    if of_case:
+    asked = [name for name, one in (("--case", of_case), ("--result", of_result), ("--network", of_network)) if one]
+    if len(asked) > 1:
+        raise endings.CommandError(f"{' and '.join(asked)} are {len(asked)} schemas; ask for one at a time.")
+    if of_network:
+        from sim.network_case import json_schema
+    elif of_case:
         from sim.case import json_schema
     elif of_result:
         from sim.clear_result import json_schema

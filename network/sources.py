@@ -17,7 +17,25 @@ from pathlib import Path
 
 from network.grid import Bounds, Connections, Grid, SourceError
 
-__all__ = ["Bounds", "Connections", "Grid", "SourceError", "read"]
+__all__ = ["Bounds", "Connections", "Grid", "SourceError", "beside", "named_path", "read"]
+
+
+def named_path(spec: str) -> bool:
+    """Tell whether a source is a file or folder, rather than the name of a data set.
+
+    >>> named_path("town/"), named_path("simbench:1-LV-rural3--2-no_sw")
+    (True, False)
+    """
+    return not spec.startswith(("simbench:", "pandapower:"))
+
+
+def beside(spec: str, folder: Path) -> str:
+    """Return a source whose file or folder is looked for in ``folder``.
+
+    >>> beside("town", Path("cases")), beside("pandapower:case33bw", Path("cases"))
+    ('cases/town', 'pandapower:case33bw')
+    """
+    return str(folder / spec) if named_path(spec) else spec
 
 
 def read(spec: str | Path) -> Grid:

@@ -8,33 +8,52 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from network.feeder import FeederError
-from network.sources import Grid, SourceError
+from network.sources import Grid, SourceError, beside, named_path
 from network.sources import read as read_grid
 from sim.draws import stream
 from sim.profile_store import ArrayProfiles, ProfileError, Profiles
 from sim.scenario import Scenario
 from sim.scenario_file import ScenarioError
+from sim.scenario_sections import GridSpec, ProfilesSpec, TimeSpec
 from sim.series import ColumnError, OneSeries, Series, one_series
 
-__all__ = ["files_of", "grid_of", "profiles_of", "series_of", "times_of", "told_at"]
+__all__ = ["Described", "files_of", "grid_of", "profiles_of", "series_of", "times_of", "told_at"]
 
 T = TypeVar("T")
 
 
-def times_of(scenario: Scenario) -> NDArray[np.datetime64]:
+class Described(Protocol):
+    """What names data: a scenario, or a case of the network alone."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def time(self) -> TimeSpec: ...
+    @property
+    def grid(self) -> GridSpec: ...
+    @property
+    def profiles(self) -> ProfilesSpec: ...
+    @property
+    def folder(self) -> Path: ...
+    def file(self, name: str) -> Path: ...
+    def place(self, *loc: str | int) -> str: ...
+
+
+def times_of(scenario: Described) -> NDArray[np.datetime64]:
     """Return the starts of all intervals of the run, UTC."""
     first, *_, last = scenario.time.boundaries()
     begin, end = (int(moment.replace(tzinfo=scenario.time.zone).timestamp()) for moment in (first, last))
     return np.arange(begin, end, scenario.time.interval_minutes * 60).astype("datetime64[s]")
 
 
-def told_at(read: Callable[[], T], scenario: Scenario, *loc: str | int) -> T:
+def told_at(read: Callable[[], T], scenario: Described, *loc: str | int) -> T:
     """Read something; its mistakes are told with the place in the scenario that names it."""
     try:
         return read()
@@ -48,14 +67,12 @@ def told_at(read: Callable[[], T], scenario: Scenario, *loc: str | int) -> T:
         raise ScenarioError([f"{scenario.place(*loc)}: {error}"]) from error
 
 
-def grid_of(scenario: Scenario) -> Grid:
+def grid_of(scenario: Described) -> Grid:
     """Return the grid; a file is looked for beside the scenario."""
-    source = scenario.grid.source
-    spec = source if source.startswith(("simbench:", "pandapower:")) else str(scenario.file(source))
-    return told_at(partial(read_grid, spec), scenario, "grid", "source")
+    return told_at(partial(read_grid, beside(scenario.grid.source, scenario.folder)), scenario, "grid", "source")
 
 
-def profiles_of(scenario: Scenario) -> Profiles:
+def profiles_of(scenario: Described) -> Profiles:
     """Return all profiles: those of the data set, of the tables, and the modelled ones."""
     stores: list[Profiles] = []
     zone = scenario.time.time_zone
@@ -74,7 +91,7 @@ def profiles_of(scenario: Scenario) -> Profiles:
     return told_at(partial(Profiles.combine, *stores), scenario, "profiles")
 
 
-def _modelled(scenario: Scenario, i: int) -> Profiles:
+def _modelled(scenario: Described, i: int) -> Profiles:
     """Return the profile of a modelled solar plant, for the calendar years of the run; all of them see one sky."""
     from sim.solar import pvlib_profile
 
@@ -95,7 +112,7 @@ def _modelled(scenario: Scenario, i: int) -> Profiles:
     return told_at(read, scenario, "profiles", "solar", i)
 
 
-def _nothing(scenario: Scenario) -> Profiles:
+def _nothing(scenario: Described) -> Profiles:
     """Return a store without a name: all loads are constant."""
     times = times_of(scenario)
     return ArrayProfiles("no profiles", (), times[0], scenario.time.interval_minutes, np.zeros((0, times.size)))
@@ -131,7 +148,7 @@ def files_of(scenario: Scenario) -> list[str]:
     named = [table.file for table in scenario.profiles.tables]
     named += [model.weather for model in scenario.profiles.solar if model.weather]
     named += [scenario.people.table] if scenario.people.table else []
-    if not scenario.grid.source.startswith(("simbench:", "pandapower:")):
+    if named_path(scenario.grid.source):
         path = scenario.file(scenario.grid.source)
         inside = sorted(path.glob("*.csv")) if path.is_dir() else [path]
         named += [

@@ -61,7 +61,7 @@ def clear(
     from sim import case_file as cases
     from sim import clear as clearing
 
-    _check_out(out, case)
+    summary.check_out(out, case)
     result = clearing.clear(
         cases.load(case, tuple(sets or ()), seed),
         mechanism=mechanism,
@@ -82,22 +82,6 @@ def clear(
     agrees = result.verification is None or result.verification.agrees
     done = endings.DONE if result.certificate.converged and agrees else endings.FAILED
     raise typer.Exit(endings.INFEASIBLE if result.status == "infeasible" else done)
-
-
-def _check_out(out: str | None, case: Path) -> None:
-    """Refuse a file that cannot be written or must not be, before anything is computed."""
-    if out is None:
-        return
-    path = Path(out)
-    if not out.strip() or path.is_dir():
-        given = "is empty" if not out.strip() else f"{out} is a folder"
-        raise typer.BadParameter(f"{given}; give the name of a file for the result.", param_hint="--out")
-    if not path.absolute().parent.is_dir():
-        raise typer.BadParameter(
-            f"{out}: no such file or folder: {path.parent}. Make the folder first.", param_hint="--out"
-        )
-    if path.exists() and case.exists() and path.samefile(case):
-        raise typer.BadParameter("it is the case itself, which would be lost; name another file.", param_hint="--out")
 
 
 def show(result: MarketResult) -> None:

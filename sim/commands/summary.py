@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SHOWN", "as_json", "figure_lines", "figures", "table", "write"]
+import typer
+
+__all__ = ["SHOWN", "as_json", "check_out", "figure_lines", "figures", "table", "write"]
 
 SHOWN = {
     "community_cost_eur": "bills of all members together",
@@ -104,6 +106,22 @@ def write(path: Path, text: str) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def check_out(out: str | None, case: Path) -> None:
+    """Refuse a file that cannot be written or must not be, before anything is computed."""
+    if out is None:
+        return
+    path = Path(out)
+    if not out.strip() or path.is_dir():
+        given = "is empty" if not out.strip() else f"{out} is a folder"
+        raise typer.BadParameter(f"{given}; give the name of a file for the result.", param_hint="--out")
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(
+            f"{out}: no such file or folder: {path.parent}. Make the folder first.", param_hint="--out"
+        )
+    if path.exists() and case.exists() and path.samefile(case):
+        raise typer.BadParameter("it is the case itself, which would be lost; name another file.", param_hint="--out")
 
 
 def _plain(value: Any) -> Any:
