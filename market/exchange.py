@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from market.bound import Bound, bound
+from market.bound import Bound, Duals, bound
 from market.exclusive import burned_kw
 from market.feasible import Infeasible, attainable, broken_needs, check_feasible
 from market.problem import Exchange, Problem, ProblemError
-from market.repair import Draft, Plan, repair
+from market.repair import Draft, Plan, given_back, repair
 from market.splitting import Outcome, Splitting, Warm
 
 __all__ = ["Clearing", "Exchange", "Infeasible", "Problem", "ProblemError", "Warm", "attainable", "clear", "clearing"]
@@ -117,7 +117,7 @@ def clear(
         Where a similar clearing ended (``clearing.warm``, or ``clearing.warm.dropped(steps)`` for the rest of the horizon).
     tolerance
         Largest relative residual, primal and dual, at which the iteration stops; from 2000 iterations on a certificate as good as
-        that (gap, and what anyone could gain) is enough.  Below 5e-6 it runs in double precision, at
+        that (gap, and what anyone could gain, beside the term that decides ties) is enough.  Below 5e-6 it runs in double precision, at
         half the speed; ties, which ``curvature_eur_per_kw2h`` decides, then take thousands of iterations.
     max_iterations
         When it gives up; the plan is exact even then, and its gap says how good it is.
@@ -163,24 +163,31 @@ def clear(
     while True:
         outcome = splitting.run(tolerance, min(asked, max_iterations))
         plan = repair(problem, outcome.draft, outcome.duals.price_eur_per_kwh)
+        plan = given_back(problem, plan, _scarcity(problem, outcome.duals))
         certificate = bound(problem, plan, outcome.duals)
         if gap is None:
-            if not outcome.converged and _certified(certificate, tolerance):
+            if not outcome.converged and _certified(problem, plan, certificate, tolerance):
                 outcome = replace(outcome, converged=True)
             if outcome.converged or outcome.iterations >= max_iterations:
                 return clearing(problem, plan, outcome, certificate, relaxed, moved)
             asked *= 2
             continue
-        if certificate.gap <= gap or not outcome.converged:
+        if certificate.gap <= gap or not outcome.converged or outcome.iterations >= max_iterations:
             return clearing(problem, plan, outcome, certificate, relaxed, moved)
         further = min(4.0, (1.1 * certificate.gap / gap) ** 0.75)  # gaps fall as iterations^-1.4, or nearly
         # a certificate costs as much as some hundred and fifty iterations
         splitting.skip(min(max_iterations, max(int(outcome.iterations * further), outcome.iterations + 100)))
 
 
-def _certified(certificate: Bound, tolerance: float) -> bool:
-    """Return whether plan and prices are as good as the tolerance although residuals are not: ties are decided slowly."""
-    worst = float(certificate.agent_gain_eur.max(initial=0.0))
+def _certified(p: Problem, plan: Plan, certificate: Bound, tolerance: float) -> bool:
+    """Return whether plan and prices are as good as the tolerance although residuals are not: ties are decided slowly.
+
+    The term that decides them moves prices and rents a little too, so it counts beside what an agent could gain.
+    """
+    flows = plan.charge_kw, plan.discharge_kw, plan.rented_charge_kw, plan.rented_discharge_kw
+    squares = (plan.exchange_kw**2).sum(axis=1) + sum((flow**2).sum(axis=(0, 2)) for flow in flows)
+    left = certificate.agent_gain_eur - p.tie_eur_per_kw2h * p.dt_h * squares
+    worst = float(left.max(initial=0.0))
     return certificate.gap <= tolerance and worst <= tolerance * max(1.0, certificate.turnover_eur)
 
 
@@ -194,7 +201,7 @@ def clearing(
 ) -> Clearing:
     """Put plan, prices and certificate together."""
     p, duals = problem, outcome.duals
-    unpriced = p.ess_netted | p.rights_fixed
+    scarcity = _scarcity(p, duals)
     tenants = np.where(p.leads, p.in_boxes(plan.rented_energy_kwh.sum(axis=1)).T, np.nan).T
     return Clearing(
         **{column.name: getattr(plan, column.name) for column in fields(Plan)},
@@ -214,14 +221,24 @@ def clearing(
         dual_asymmetry_eur_per_kwh=0.0,
         netting_cost_eur=max(certificate.cost_eur - certificate.bound_eur, 0.0) if _burns(p, outcome.draft) else 0.0,
         price_eur_per_kwh=certificate.price_eur_per_kwh,
-        rent_energy_scarcity_eur_per_kwh=np.where(unpriced, 0.0, np.maximum(duals.rent_energy_eur_per_kwh, 0.0)),
-        rent_power_scarcity_eur_per_kw=np.where(unpriced, 0.0, np.maximum(duals.rent_power_eur_per_kw, 0.0)),
+        rent_energy_scarcity_eur_per_kwh=scarcity[0],
+        rent_power_scarcity_eur_per_kw=scarcity[1],
         ess_net_price_eur_per_kwh=certificate.net_eur_per_kwh,
         operator_kwh=plan.box_energy_kwh - tenants,
         relaxed=relaxed,
         missing_kwh=missing_kwh,
         warm=outcome.warm,
     )
+
+
+def _scarcity(p: Problem, duals: Duals) -> tuple[Floats, Floats]:
+    """Return the scarcity rents of energy and power, none where rights are given or a box is netted.  Shapes (M,)."""
+    unpriced = p.ess_netted | p.rights_fixed
+    energy, power = (
+        np.where(unpriced, 0.0, np.maximum(rent, 0.0))
+        for rent in (duals.rent_energy_eur_per_kwh, duals.rent_power_eur_per_kw)
+    )
+    return energy, power
 
 
 def _burns(p: Problem, draft: Draft) -> bool:

@@ -155,7 +155,7 @@ def _into_bounds(net: Floats, least: Floats, most: Floats, lower: float, upper: 
 @njit(**EXACT)
 def follow_rented(
     constants: Floats, right: Floats, power: Floats, initial: Floats, final: Floats, bounds: Floats, box: Floats,
-    box_tube: Floats, helped: bool, charge: Floats, discharge: Floats, energy: Floats, content_of_box: Floats,
+    box_tube: Floats, helped: bool, guided: bool, charge: Floats, discharge: Floats, energy: Floats, content_of_box: Floats,
 ) -> float:  # fmt: skip
     """Run the tenants of one box; return by how much its net could not be kept in its bounds. [kW]
 
@@ -174,6 +174,8 @@ def follow_rented(
         is asked of it.
     helped
         Whether a tenant may count on others' opposite flows to let it out; if not, it leaves in time by itself.
+    guided
+        Whether the sum of the contents is kept where the net's later bounds can be met without opposite flows.
     charge, discharge
         The plan, which is changed in place.  Shape (m, T).
     energy, content_of_box
@@ -195,7 +197,7 @@ def follow_rented(
     worst = 0.0
     for t in range(steps):
         _planned(t, constants, content, low, high, power, charge, discharge, net, least, most)
-        for side in range(2):  # keep the sum of the contents where the net's later bounds can be met
+        for side in range(2 if guided else 0):
             _lean(
                 constants,
                 content,

@@ -11,6 +11,8 @@ nobody can be billed by it.  The repair keeps what was decided and makes every e
    covers the dearest need, and what remains is the retailer's;
 5. where the iteration would burn energy at negative prices, stores are run again without (:mod:`market.exclusive`).
 
+:func:`given_back` then takes from rights that cost something what nobody uses.
+
 Step 4 is a sum of convex piecewise functions of one price per interval; it is why a loose tolerance costs so little.
 """
 
@@ -25,17 +27,18 @@ from numpy.typing import NDArray
 
 from market.compiled import EXACT
 from market.exclusive import run_exclusively
-from market.feasible import Infeasible, enough_rights
+from market.feasible import Infeasible, enough_rights, least_rights
 from market.follow import follow_own, follow_rented
 from market.inside import keep_inside
 from market.problem import Problem
 from market.restore import restore
 from market.tenants import tenants_of
 
-__all__ = ["Draft", "Plan", "plan_cost_eur", "repair"]
+__all__ = ["Draft", "Plan", "given_back", "plan_cost_eur", "repair"]
 
 Floats = NDArray[np.float64]
 
+_SMALL = 5_000  # tenants times intervals for which a linear program takes a fraction of a second
 _ROUNDING = 1e-10, 1e-14  # kW, and a share of the power of all rights: a sum that is off by less is rounding
 
 
@@ -258,18 +261,23 @@ def _rented(p: Problem, draft: Draft) -> _Rented:
         tenants = tenants_of(p, int(b))
         right, power = tenants.gather(energy_right), tenants.gather(power_right)
         content = np.empty((right.size, p.steps + 1))
+        none: Infeasible | None = None
         off, exact = np.inf, max(_ROUNDING[0], _ROUNDING[1] * float(power.sum()))
-        for helped, still in ((True, 0.0), (False, 0.0), (True, 1e-3), (True, 5.0))[: 4 if p.ess_netted[b] else 3]:
+        for helped, guided, still in _ways(bool(p.ess_netted[b]), content.size):
             right, power = tenants.gather(energy_right), tenants.gather(power_right)
             into, out = tenants.gather(charge), tenants.gather(discharge)
             if still > 0.0:
-                right, power, into, out = restore(tenants, right, power, into, out, still)
+                try:
+                    right, power, into, out = restore(tenants, right, power, into, out, still)
+                except Infeasible as error:
+                    none = error
+                    continue
             off = follow_rented(tenants.constants, right, tenants.available * power[:, None], tenants.initial, tenants.final,
-                                tenants.net, tenants.box, tenants.box_tube, helped, into, out, content, boxes[b])  # fmt: skip
+                                tenants.net, tenants.box, tenants.box_tube, helped, guided, into, out, content, boxes[b])  # fmt: skip
             if off <= (1e-6 if still > 0.0 else exact):  # a linear program is as exact as its tolerance
                 break
         else:
-            raise Infeasible(
+            raise none or Infeasible(
                 f"{tenants.name}: its net would leave its bounds by {off:.3g} kW, unless tenants charge and discharge "
                 "at once. Ask for a smaller firm charge, or offer more space."
             )
@@ -278,6 +286,22 @@ def _rented(p: Problem, draft: Draft) -> _Rented:
         for rows, column in columns:
             tenants.scatter(rows, column)
     return _Rented(energy_right, power_right, charge, discharge, energy, boxes)
+
+
+def _ways(netted: bool, size: int) -> tuple[tuple[bool, bool, float], ...]:
+    """Return how tenants are run, one way after the other until one keeps all bounds.
+
+    Each is whether they count on others' opposite flows, whether the sum of their contents is guided (as :func:`follow_rented`
+    says), and what a netted box's flows cost in the linear program that finds the nearest flows before; 0: none does.
+
+    Opposite flows are what netted operation is for, so nothing guides the sum at first there, and where the linear program is
+    small it comes second.
+    """
+    by_hand, alone, program = (True, True, 0.0), (False, True, 0.0), (True, True, 1e-3)
+    if not netted:
+        return by_hand, alone, program
+    first, programs = (True, False, 0.0), ((True, False, 1e-3), (True, False, 5.0))
+    return (first, *programs, by_hand, alone) if size <= _SMALL else (first, by_hand, alone, *programs)
 
 
 def _rights(p: Problem, draft: Draft) -> tuple[Floats, Floats]:
@@ -296,6 +320,34 @@ def _rights(p: Problem, draft: Draft) -> tuple[Floats, Floats]:
         alone = np.minimum(above, np.maximum(offer[:, None] - least, 0.0))  # netted: every right by itself
         rights.append(least + np.where(p.ess_netted[:, None], alone, above * scale[:, None]))
     return rights[0], rights[1]
+
+
+def given_back(problem: Problem, plan: Plan, scarcity: tuple[Floats, Floats]) -> Plan:
+    """Return the plan without what free rights have beyond their use, where they cost something.
+
+    An iteration that stops leaves some of it, as much to a home as to a factory; the smallest would pay most for it.
+
+    Parameters
+    ----------
+    problem, plan
+        The problem, and an exact plan of it.
+    scarcity
+        Scarcity rents of energy and of power, beside the problem's reserve rents.  Shapes (M,).
+    """
+    p = problem
+    if p.rights_fixed or not p.shared:
+        return plan
+    flows = np.maximum(plan.rented_charge_kw, plan.rented_discharge_kw)
+    usable = np.where(p.ess_available > 0.0, p.ess_available, 1.0)[:, None, :]
+    used = plan.rented_energy_kwh.max(axis=2, initial=0.0), (flows / usable).max(axis=2, initial=0.0)
+    rents = p.rent_energy_eur_per_kwh + scarcity[0][:, None], p.rent_power_eur_per_kw + scarcity[1][:, None]
+    rights = [
+        np.where(rent > 0.0, np.minimum(right, np.maximum(use, least)), right)
+        for right, use, least, rent in zip(
+            (plan.right_energy_kwh, plan.right_power_kw), used, least_rights(p), rents, strict=True
+        )
+    ]
+    return replace(plan, right_energy_kwh=rights[0], right_power_kw=rights[1])
 
 
 def plan_cost_eur(problem: Problem, plan: Plan) -> Floats:

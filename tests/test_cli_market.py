@@ -519,6 +519,37 @@ def test_nobody_and_one_alone_are_markets(call, tmp_path, kind, agents):
                 assert sum(of(result, "gain_eur")) == pytest.approx(0.0, abs=1e-4)
 
 
+def test_a_watt_does_not_pay_for_space_as_ten_megawatts_do(cleared, tmp_path):
+    """Two homes of some watts beside factories and a storage of two kilowatts: nobody loses, by more than it turns over."""
+    path = tmp_path / "watts.yaml"
+    path.write_text(
+        "kind: prosumers\nprices: {buy_eur_per_kwh: [0.3, 0.4], sell_eur_per_kwh: 0.05}\nagents:\n"
+        "  - {id: a, load_kw: [0.001, 0.002], pv_kw: [0.003, 0], stores: [{kind: battery, energy_kwh: 0.002}]}\n"
+        "  - {id: b, load_kw: 10000}\n"
+        "  - {id: c, pv_kw: [12000, 0], stores: [{kind: battery, energy_kwh: 4000}]}\n"
+        "  - {id: d, pv_kw: [0.002, 0]}\n"
+        "storage: [{id: ess, energy_kwh: 2, power_kw: 2}]\n",
+        encoding="utf-8",
+    )
+    result = cleared(path)
+
+    assert min(of(result, "gain_eur")) >= -1e-6
+    assert [gain < 0.002 for gain in of(result, "deviation_gain_eur")] == [True, False, False, True]
+
+
+def test_a_tie_does_not_keep_a_clearing_from_converging(cleared):
+    """Rent of space and rent of power are one sum of 0.35; how it is split is decided slowly, and costs nobody anything."""
+    result = cleared(EXAMPLES / "shared_storage.yaml", "--tolerance", "1e-7")
+    [ess] = result["storage"]
+
+    assert result["status"] == "converged"
+    assert result["cost_eur"] == pytest.approx(0.35, abs=1e-9)
+    assert result["certificate"]["bound_eur"] == pytest.approx(0.35, abs=1e-7)
+    assert result["price_eur_per_kwh"] == pytest.approx([0.05, 0.40], abs=1e-9)
+    rents = ess["rent_energy_scarcity_eur_per_kwh"] + ess["rent_power_scarcity_eur_per_kw"]
+    assert rents == pytest.approx(0.35, abs=1e-5)
+
+
 def test_negative_prices_are_no_engine(cleared, tmp_path):
     """A full store that could burn 0.2 kWh in its losses, paid 0.1 for each, does not; the gap tells the 0.02 that it forgoes."""
     path = tmp_path / "negative.yaml"

@@ -492,7 +492,7 @@ def test_a_tenant_that_nobody_helps_leaves_in_time_by_itself():
         energy, box = np.empty((2, 5)), np.empty(5)
         off[helped] = follow_rented(
             constants, np.ones(2), power, np.array([1.0, 0.0]), np.zeros(2), bounds, np.array([1.0, 1.0, 1.0, 1.0]), endless,
-            helped, charge, discharge, energy, box,
+            helped, True, charge, discharge, energy, box,
         )  # fmt: skip
         last = discharge[:, 3].sum() - charge[:, 3].sum()
 

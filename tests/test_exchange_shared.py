@@ -76,6 +76,21 @@ def test_every_store_has_its_own_tenants_efficiency_and_rent():
     assert found.bound_eur == pytest.approx(found.cost_eur, abs=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_nobody_pays_for_space_that_it_does_not_use(seed):
+    """However early the iteration stops: where a right costs something, its space is full and its power used in some hour."""
+    rng = np.random.default_rng(seed)
+    share = np.where(rng.random((1, 24)) < 0.3, 0.5, 1.0)
+    case = replace(sample(9, 24, seed=seed), ess_available=share)
+    found = clear(case, tolerance=3e-3)
+    flows = np.maximum(found.rented_charge_kw, found.rented_discharge_kw) / share
+
+    assert broken_laws(case, found) == []
+    assert found.right_energy_kwh == pytest.approx(found.rented_energy_kwh.max(axis=2), abs=1e-9)
+    assert found.right_power_kw == pytest.approx(flows.max(axis=2), abs=1e-9)
+    assert found.payment_eur.sum() == pytest.approx(found.owner_income_eur.sum(), abs=1e-9)
+
+
 def test_the_cheaper_of_two_stores_is_full_before_the_dearer_is_rented():
     """The first offers half a kWh at 0.02, the second plenty at 0.05: the first's scarcity rent is the difference."""
     case = Problem.plain(
@@ -141,6 +156,33 @@ def test_the_box_is_kept_in_bounds_where_the_tenants_sum_would_be():
     assert found.box_energy_kwh.max() == pytest.approx(1.0, abs=1e-6)
     assert found.rented_energy_kwh.sum(axis=1).max() < 1.0 - 0.05
     assert found.cost_eur == pytest.approx(solve(case).cost_eur, abs=2e-3)
+
+
+@pytest.mark.parametrize("copies", [1, 1300])
+def test_tenants_whose_flows_cancel_need_not_leave_early(copies):
+    """Two kWh leave a box of 1 kW in one hour, because a third tenant puts one in; half of that is lost, to its account."""
+    pairs, final = np.eye(3)[:, [0, 1]].sum(axis=1), np.array([[0.0, 0.0, 0.5]])
+    load, pv = np.outer(pairs, [0.0, 1.0]), np.outer([0.0, 0.0, 1.0], [0.0, 1.0])
+    case = Problem.plain(
+        np.tile(load, (copies, 1)) / copies,
+        np.tile(pv, (copies, 1)) / copies,
+        [[0.10, 0.40]],
+        0.0,
+        dt_h=1.0,
+        exchange="zero",
+        shared=1,
+        ess_netted=True,
+        ess_energy_offer_kwh=4.0,
+        ess_power_offer_kw=1.0,
+        ess_efficiency_charge=0.5,
+        rented_initial_kwh=np.tile([pairs], (1, copies)) / copies,
+        rented_final_kwh=np.tile(final, (1, copies)) / copies,
+    )
+    found = clear(case, tolerance=1e-4)
+
+    assert broken_laws(case, found) == []
+    assert found.cost_eur == pytest.approx(0.0, abs=2e-3)
+    assert (found.rented_charge_kw - found.rented_discharge_kw).sum(axis=(0, 1)) == pytest.approx([0.0, -1.0], abs=5e-3)
 
 
 def test_floor_and_ceiling_leave_less_to_rent():
