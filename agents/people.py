@@ -66,12 +66,16 @@ class People:
     export_cap_kw: Vector
     import_cap_kw: Vector
 
+    phase: tuple[str, ...] = ()
+    """To which conductors the home is connected: a, b, c or abc; left out: all abc."""
+
     @property
     def n(self) -> int:
         """Number of homes."""
         return len(self.agent_id)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "phase", tuple(self.phase) or ("abc",) * self.n)
         wrong = [f.name for f in fields(self) if len(getattr(self, f.name)) != self.n]
         if wrong:
             raise ValueError(f"all columns of People must have {self.n} rows; {', '.join(wrong)} do not.")

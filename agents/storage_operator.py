@@ -49,6 +49,8 @@ class Box:
     firm_offer_kw: float
     firm_price_eur_per_kwh: float
     tariff_id: str
+    phase: str = "abc"
+    """To which conductors it is connected: a, b, c or abc."""
 
 
 @dataclass(frozen=True, slots=True)

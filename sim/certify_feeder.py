@@ -3,6 +3,9 @@
 Ids count buses, then branches, then the source, then the meters.  A figure that is none is refused here:
 power-grid-model would take a NaN for its own default.
 
+Where a meter stands on a single phase, or a line is told conductor by conductor (table ``conductors``), all three phases are
+calculated, with the zero sequence of every line.  A conductor that a line lacks is carried along by itself, without a current.
+
 References
 ----------
 .. [1] power-grid-model, "Components", https://power-grid-model.readthedocs.io
@@ -28,7 +31,17 @@ class GridModel:
     buses: list[str]
     branches: list[str]
     kinds: list[str]
+    """line, asym_line or transformer: the component of each branch."""
     agents: list[str]
+    phases: list[str]
+    """Of each agent."""
+    three_phase: bool
+    bus_phases: list[str]
+    """Conductors that arrive at each bus."""
+    branch_phases: list[str]
+    """Conductors of each branch."""
+    rated: NDArray[np.float64]
+    """Of each branch and phase: A of a line, VA of a transformer."""
     input_data: dict[Any, Any]
     load_ids: NDArray[np.int32]
     source_id: int
@@ -43,7 +56,7 @@ def grid_model(evidence: Evidence) -> GridModel:
     sources = [row for row in buses if row[2]]
     if len(sources) != 1:
         raise Wrong(f"table buses has {len(sources)} sources, expected 1")
-    columns = "branch_id kind in_service from_bus to_bus r1_ohm x1_ohm c1_nf rating_a sn_kva v_from_v v_to_v uk_percent pk_kw i0_percent p0_kw clock tap_side tap_position tap_step_percent"
+    columns = "branch_id kind in_service from_bus to_bus r1_ohm x1_ohm c1_nf r0_ohm x0_ohm c0_nf rating_a sn_kva v_from_v v_to_v uk_percent pk_kw i0_percent p0_kw clock tap_side tap_position tap_step_percent"
     branches = [
         dict(zip(columns.split(), row, strict=True))
         for row in static.all(f"SELECT {', '.join(columns.split())} FROM {static.table('branches')} ORDER BY branch_id")
@@ -52,12 +65,33 @@ def grid_model(evidence: Evidence) -> GridModel:
         for end in ("from_bus", "to_bus"):
             if branch[end] not in node:
                 raise Wrong(f"table branches: branch_id {branch['branch_id']}: {end} {branch[end]} is no bus")
-    places = dict(static.all(f"SELECT agent_id, bus_id FROM {static.table('agents')} WHERE bus_id <> ''"))
+    told = static.all(f"SELECT agent_id, bus_id, phase FROM {static.table('agents')} WHERE bus_id <> ''")
+    places, phase_of = {row[0]: row[1] for row in told}, {row[0]: row[2] for row in told}
+    pairs = _conductors(static, branches)
     agents = [row[0] for row in evidence.all(f"SELECT DISTINCT agent_id FROM {evidence.table('meters')} ORDER BY 1")]
     for agent in agents:
         if places.get(agent) not in node:
             raise Wrong(f"table agents: agent_id {agent} stands at {places.get(agent)}, which is no bus")
-    return _arrays(buses, branches, agents, [node[places[agent]] for agent in agents], node, sources[0])
+    phases = [str(phase_of[agent]) for agent in agents]
+    at = [node[places[agent]] for agent in agents]
+    return _arrays(buses, branches, pairs, agents, at, phases, node, sources[0])
+
+
+def _conductors(static: Evidence, branches: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Return what is told of the conductors of a line, by the line and the pair, such as "ba"."""
+    lines = {branch["branch_id"] for branch in branches if branch["kind"] == "line"}
+    pairs: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for name, phase, other, *figures in static.all(
+        f"SELECT branch_id, phase, other_phase, r_ohm, x_ohm, c_nf FROM {static.table('conductors')} ORDER BY ALL"
+    ):
+        if name not in lines:
+            raise Wrong(f"table conductors tells of {name}, which is no line of branches")
+        pairs.setdefault(name, {})[phase + other] = (figures[0], figures[1], figures[2])
+    for name, told in pairs.items():
+        there = sorted({phase for pair in told for phase in pair})
+        if set(told) != {first + second for first in there for second in there if second <= first}:
+            raise Wrong(f"table conductors: branch_id {name}: it tells {', '.join(told)}, not every pair of {', '.join(there)} once")  # fmt: skip
+    return pairs
 
 
 def described(evidence: Evidence) -> Evidence:
@@ -70,8 +104,10 @@ def described(evidence: Evidence) -> Evidence:
 def _arrays(
     buses: list[tuple[Any, ...]],
     branches: list[dict[str, Any]],
+    pairs: dict[str, dict[str, tuple[float, float, float]]],
     agents: list[str],
     places: list[int],
+    phases: list[str],
     node: dict[str, int],
     source: tuple[Any, ...],
 ) -> GridModel:
@@ -81,14 +117,17 @@ def _arrays(
     n, m = len(buses), len(branches)
     nodes = initialize_array("input", "node", n)
     nodes["id"], nodes["u_rated"] = range(n), [row[1] for row in buses]
-    lines = [(n + k, b) for k, b in enumerate(branches) if b["kind"] == "line"]
+    three_phase = bool(pairs) or any(phase != "abc" for phase in phases)
+    lines = [(n + k, b) for k, b in enumerate(branches) if b["kind"] == "line" and b["branch_id"] not in pairs]
+    told = [(n + k, b) for k, b in enumerate(branches) if b["branch_id"] in pairs]
     trafos = [(n + k, b) for k, b in enumerate(branches) if b["kind"] == "transformer"]
-    if len(lines) + len(trafos) < m:
+    if len(lines) + len(told) + len(trafos) < m:
         odd = next(b for b in branches if b["kind"] not in {"line", "transformer"})
         raise Wrong(f"table branches: branch_id {odd['branch_id']}: kind {odd['kind']} is neither line nor transformer")
     line = initialize_array("input", "line", len(lines))
+    asym_line = initialize_array("input", "asym_line", len(told))
     trafo = initialize_array("input", "transformer", len(trafos))
-    for array, rows in ((line, lines), (trafo, trafos)):
+    for array, rows in ((line, lines), (asym_line, told), (trafo, trafos)):
         array["id"] = [k for k, _ in rows]
         array["from_node"], array["to_node"] = (
             [node[b["from_bus"]] for _, b in rows],
@@ -104,6 +143,11 @@ def _arrays(
         line[name] = [b[column] * factor for _, b in lines]
     line["i_n"] = np.where(np.isnan(line["i_n"]), np.inf, line["i_n"])  # no rating is known
     line["tan1"] = 0.0
+    if three_phase:
+        line["r0"], line["x0"], line["tan0"] = [b["r0_ohm"] for _, b in lines], [b["x0_ohm"] for _, b in lines], 0.0
+        line["c0"] = [(b["c1_nf"] if np.isnan(b["c0_nf"]) else b["c0_nf"]) * 1e-9 for _, b in lines]
+    for k, (_, b) in enumerate(told):
+        _matrix(asym_line, k, b, pairs[b["branch_id"]])
     for name, column, factor in (
         ("u1", "v_from_v", 1.0), ("u2", "v_to_v", 1.0), ("sn", "sn_kva", 1e3), ("uk", "uk_percent", 1e-2), ("pk", "pk_kw", 1e3),
         ("i0", "i0_percent", 1e-2), ("p0", "p0_kw", 1e3), ("clock", "clock", 1),
@@ -114,20 +158,66 @@ def _arrays(
     sources = initialize_array("input", "source", 1)
     sources["id"], sources["node"], sources["status"] = n + m, node[source[0]], 1
     sources["u_ref"], sources["sk"], sources["rx_ratio"] = source[3], source[4], source[5]
-    loads = initialize_array("input", "sym_load", len(agents))
+    kind = "asym_load" if three_phase else "sym_load"
+    loads = initialize_array("input", kind, len(agents))
     loads["id"], loads["node"], loads["status"], loads["type"] = range(n + m + 1, n + m + 1 + len(agents)), places, 1, 0
     loads["p_specified"] = loads["q_specified"] = 0.0
-    _numbers({"line": line, "transformer": trafo, "source": sources, "node": nodes}, [b[0] for b in buses], branches)
+    wanted = ("r1", "x1", "c1", "r0", "x0", "c0") if three_phase else ("r1", "x1", "c1")
+    _numbers(
+        {"line": line, "transformer": trafo, "source": sources, "node": nodes}, wanted, [b[0] for b in buses], branches
+    )
+    of_branch = ["".join(phase for phase in "abc" if 2 * phase in pairs[b["branch_id"]]) if b["branch_id"] in pairs else "abc" for b in branches]  # fmt: skip
+    parts = {"node": nodes, "line": line, "asym_line": asym_line, "transformer": trafo, "source": sources, kind: loads}
     return GridModel(
         buses=[row[0] for row in buses],
         branches=[b["branch_id"] for b in branches],
-        kinds=[b["kind"] for b in branches],
+        kinds=["asym_line" if b["branch_id"] in pairs else b["kind"] for b in branches],
         agents=agents,
-        input_data={"node": nodes, "line": line, "transformer": trafo, "source": sources, "sym_load": loads},
+        phases=phases,
+        three_phase=three_phase,
+        bus_phases=_arriving(n, branches, of_branch, node, node[source[0]]),
+        branch_phases=of_branch,
+        rated=np.array(
+            [
+                b["sn_kva"] * 1e3 / 3.0 if b["kind"] == "transformer" else np.nan_to_num(b["rating_a"], nan=np.inf)
+                for b in branches
+            ]
+        ),
+        input_data={name: rows for name, rows in parts.items() if len(rows)},
         load_ids=np.asarray(loads["id"]),
         source_id=n + m,
         source_bus=str(source[0]),
     )
+
+
+def _matrix(array: Any, k: int, branch: dict[str, Any], told: dict[str, tuple[float, float, float]]) -> None:
+    """Set a line that is told conductor by conductor; one that is lacking stands alone with one ohm."""
+    array["i_n"][k] = np.nan_to_num(branch["rating_a"], nan=np.inf)
+    for first in "abc":
+        for second in "abc"[: "abc".index(first) + 1]:
+            lacking = (1.0 if first == second else 0.0, 0.0, 0.0)
+            r, x, c = told.get(first + second, lacking)
+            array[f"r_{first}{second}"][k], array[f"x_{first}{second}"][k] = r, x
+            array[f"c_{first}{second}"][k] = c * 1e-9
+
+
+def _arriving(
+    n: int, branches: list[dict[str, Any]], of_branch: list[str], node: dict[str, int], source: int
+) -> list[str]:
+    """Return the conductors that arrive at each bus, walking from the source."""
+    touching: dict[int, list[tuple[int, str]]] = {}
+    for branch, phases in zip(branches, of_branch, strict=True):
+        if branch["in_service"]:
+            a, b = node[branch["from_bus"]], node[branch["to_bus"]]
+            touching.setdefault(a, []).append((b, phases))
+            touching.setdefault(b, []).append((a, phases))
+    found, walk = {source: "abc"}, [source]
+    for bus in walk:
+        for other, phases in touching.get(bus, []):
+            if other not in found:
+                found[other] = phases
+                walk.append(other)
+    return [found.get(bus, "") for bus in range(n)]
 
 
 def _tap(array: Any, k: int, branch: dict[str, Any]) -> None:
@@ -144,11 +234,13 @@ def _tap(array: Any, k: int, branch: dict[str, Any]) -> None:
     array["winding_from"][k], array["winding_to"][k] = (2, 1) if odd else (1, 1)  # a delta turns by odd clock numbers
 
 
-def _numbers(arrays: dict[str, Any], buses: list[str], branches: list[dict[str, Any]]) -> None:
+def _numbers(
+    arrays: dict[str, Any], of_line: tuple[str, ...], buses: list[str], branches: list[dict[str, Any]]
+) -> None:
     """Refuse a feeder with a figure that is none: power-grid-model would take a NaN for its own default."""
     wanted = {
         "node": ("u_rated",),
-        "line": ("r1", "x1", "c1"),
+        "line": of_line,
         "transformer": ("u1", "u2", "sn", "uk", "pk", "i0", "p0"),
         "source": ("u_ref", "sk", "rx_ratio"),
     }

@@ -29,9 +29,14 @@ WORDS = {
     ("clearings", "stage"): STAGES,
     ("bus_voltages", "phase"): PHASES,
     ("branch_flows", "phase"): PHASES,
+    ("conductors", "phase"): ("a", "b", "c"),
+    ("conductors", "other_phase"): ("a", "b", "c"),
     ("violations", "kind"): ("over_voltage", "under_voltage", "overload", "envelope", "not_converged"),
 }
 """Columns that hold one of a few words."""
+
+OF_PHASES = {("branch_flows", "loss_kw"): ("time", "branch_id")}
+"""Columns of which one phase may be negative (power passes from one to another), and never their sum by these keys."""
 
 ROUNDING = 1e-6
 """How far below zero a figure may lie that is never negative: sums of float64 lose less. [kW, kWh, …]"""
@@ -65,13 +70,18 @@ def _columns(evidence: Evidence, table: Table) -> None:
             keys = [key for key in table.key if key != name] or [other for other in table.names if other != name][:3]
             evidence.none_of(f"table {table.name}: {name} is not a figure", f"FROM {view} WHERE {sql}", keys)
             raise Wrong(f"table {table.name}: {name} is not a figure in {many} rows")
-    signed = [column.name for column in table.columns if column.sign == POSITIVE]
+    signed = [column.name for column in table.columns if column.sign == POSITIVE and (table.name, column.name) not in OF_PHASES]  # fmt: skip
     below = [f'count(*) FILTER (WHERE "{name}" < -{ROUNDING!r} AND NOT isnan("{name}"))' for name in signed]
     for name, many in zip(
         signed, evidence.all(f"SELECT {', '.join(below)} FROM {view}")[0] if below else (), strict=True
     ):
         if many:
             law = Law(f"table {table.name}: {name} is never negative", f'(FROM {view} WHERE NOT isnan("{name}"))', table.key, f'"{name}"', "0", ROUNDING, ">=")  # fmt: skip
+            evidence.uphold([law])
+    for (name, column_name), by in OF_PHASES.items():
+        if name == table.name:
+            kept = f"(SELECT {', '.join(by)}, sum({column_name}) AS amount FROM {view} WHERE NOT isnan({column_name}) GROUP BY ALL)"
+            law = Law(f"table {name}: {column_name} of all phases is never negative", kept, by, "amount", "0", ROUNDING, ">=")  # fmt: skip
             evidence.uphold([law])
     for (name, column_name), words in WORDS.items():
         if name == table.name:

@@ -71,7 +71,7 @@ class Closer:
             self._storage(book)
         began = perf_counter()
         self.append("meters", meters(community, book))
-        flow_tables(community.model.feeder, book, flow, found, self.append)
+        flow_tables(community.model, book, flow, found, self.append)
         if community.play.name != "unmanaged":
             day_tables(community, book, self.append)
             self._series(book)

@@ -77,6 +77,7 @@ def build(scenario: Scenario, grid: Grid, profiles: Profiles) -> People:
     drafts = [choices.completed(draft, k, mistakes) for k, draft in enumerate(drafts)]
     aggregator = assign_aggregators(drafts, scenario, mistakes)
     _check_references(drafts, scenario, profiles, mistakes)
+    _check_phases(drafts, grid, mistakes)
     if not mistakes:
         _check_signs(drafts, profiles, mistakes)
     if mistakes:
@@ -125,6 +126,7 @@ def _of_the_grid(scenario: Scenario, grid: Grid) -> list[Draft]:
         home = Home.model_construct(
             id=c.id[k],
             bus=ids[int(c.bus[k])],
+            phase=c.phase[k],  # type: ignore[arg-type]  # one of the four, as the reader has checked
             load=HomeLoad.model_construct(
                 kw=float(c.base_kw[k]),
                 profile=c.profile[k],
@@ -194,6 +196,19 @@ def _check_references(drafts: list[Draft], scenario: Scenario, profiles: Profile
             )
 
 
+def _check_phases(drafts: list[Draft], grid: Grid, mistakes: list[str]) -> None:
+    """Refuse homes on a conductor that does not arrive at their bus."""
+    arrives = grid.feeder.conductors
+    for draft in drafts:
+        missing = [phase for phase in draft.home.phase if not arrives[draft.bus, "abc".index(phase)]]
+        if missing:
+            there = "".join(phase for phase, is_there in zip("abc", arrives[draft.bus], strict=True) if is_there)
+            mistakes.append(
+                f'{draft.place("phase")}: {draft.home.id}: is on phase {draft.home.phase}, but at bus "{draft.home.bus}" '
+                f"only {there} arrives. Give one of its phases."
+            )
+
+
 def _check_signs(drafts: list[Draft], profiles: Profiles, mistakes: list[str]) -> None:
     """Refuse profiles of active power that are negative somewhere; each is told once, at the first home that uses it."""
     used: dict[tuple[str, str], str] = {}
@@ -260,6 +275,7 @@ def _columns(drafts: list[Draft], aggregator: list[str], scenario: Scenario, pro
         ev_count=np.array([h.ev.count if h.ev else 0 for h in homes], dtype=np.int64),
         ev_v2g=ev_v2g,
         active=(pv_kw_peak > 0) | (battery_kwh > 0) | (ev_kw > 0) | (heat_pump_kw > 0),
+        phase=tuple(h.phase for h in homes),
         export_cap_kw=np.array(
             [c if h.export_cap_kw is None else h.export_cap_kw for h, c in zip(homes, export_cap, strict=True)]
         ),

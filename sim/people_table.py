@@ -33,7 +33,7 @@ PARTS: dict[str, type[Spec]] = {
     "heat_pump": HomeHeatPump,
 }
 SIZES = {"solar": "kw_peak", "battery": "kwh", "ev": "kw", "heat_pump": "kw"}
-TEXTS = {"id", "bus", "profile", "profile_q", "aggregator", "tariff"}
+TEXTS = {"id", "bus", "phase", "profile", "profile_q", "aggregator", "tariff"}
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

@@ -157,7 +157,7 @@ def _write_fixed(resolved: Resolved, community: Community, append: Callable[[str
                 "ess_id": [box.ess_id],
                 "operator_id": [box.ess_id],
                 "bus_id": [feeder.buses.ids[box.bus_index]],
-                "phase": ["abc"],
+                "phase": [box.phase],
                 "energy_kwh": [box.energy_kwh],
                 "charge_kw": [box.charge_kw],
                 "discharge_kw": [box.discharge_kw],

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.dso import Breach
-from network.acflow import Flow
-from network.feeder import Feeder
+from network.acflow import Flow, Labels, Model
+from network.feeder import Branches, Feeder
 from sim.community import Community
 from sim.daybook import DayBook, Plan
 from sim.rows import blocks
@@ -44,7 +44,7 @@ def people_table(community: Community, roles: Mapping[str, str]) -> dict[str, An
         "agent_id": [*p.agent_id, *(o[0] for o in others)],
         "role": ["prosumer"] * n + [o[1] for o in others],
         "bus_id": [buses[b] for b in p.bus_index] + [o[2] for o in others],
-        "phase": ["abc"] * (n + tail),
+        "phase": [*p.phase, *([box.phase] if box is not None else []), *(["abc"] * (tail - (box is not None)))],
         "aggregator_id": [*(name if community.play.sharing else "" for name in p.aggregator_id), *([""] * tail)],
         "tariff_id": [*p.tariff_id, *(o[3] for o in others)],
         "pv_kw_peak": column(p.pv_kw_peak, 0.0),
@@ -101,6 +101,34 @@ def feeder_tables(feeder: Feeder, source_v_pu: float, monitored: NDArray[np.bool
             ),  # none known: no limit, not an infinite one
         },
     )
+    pairs = [pair for k in np.flatnonzero(b.is_line & (b.untransposed | ~b.conductors.all(axis=1))) for pair in _pairs(b, int(k))]  # fmt: skip
+    if pairs:
+        names = ("branch_id", "phase", "other_phase", "r_ohm", "x_ohm", "c_nf")
+        append("conductors", dict(zip(names, map(list, zip(*pairs, strict=True)), strict=True)))
+
+
+def _pairs(b: Branches, k: int) -> list[tuple[str, str, str, float, float, float]]:
+    """Return a line's conductors pair by pair: as they are told, or as its sequences say for the conductors it has."""
+    there = b.phases[k]
+    found = []
+    for i, first in enumerate("abc"):
+        for j, second in enumerate("abc"[: i + 1]):
+            if first not in there or second not in there:
+                continue
+            if b.untransposed[k]:
+                z, c = complex(b.z_abc_ohm[k, i, j]), float(np.nan_to_num(b.c_abc_nf[k, i, j]))
+            else:
+                one, zero = complex(b.r1_ohm[k], b.x1_ohm[k]), complex(b.r0_ohm[k], b.x0_ohm[k])
+                c1, c0 = float(b.c1_nf[k]), float(b.c0_nf[k])
+                z, c = _of_sequences(one, zero, i == j), _of_sequences(c1, c0, i == j).real
+            found.append((b.ids[k], first, second, z.real, z.imag, c))
+    return found
+
+
+def _of_sequences(one: complex, zero: complex, own: bool) -> complex:
+    """Return the entry of a transposed line's matrix; without a zero sequence conductors do not couple."""
+    known = one if np.isnan(zero) else zero
+    return complex((known - one) / 3.0 + (one if own else 0.0))
 
 
 def meters(community: Community, book: DayBook) -> dict[str, Any]:
@@ -142,16 +170,18 @@ def storage_net_kw(book: DayBook) -> Matrix:
     return net
 
 
-def flow_tables(feeder: Feeder, book: DayBook, flow: Flow, found: list[Breach], append: Append) -> None:
+def flow_tables(model: Model, book: DayBook, flow: Flow, found: list[Breach], append: Append) -> None:
     """Write what the AC power flow of a day says, and what broke a limit."""
-    append("bus_voltages", blocks(book.times, feeder.buses.ids, "bus_id", phase="abc", v_pu=flow.v_pu))
+    buses, branches = model.feeder.buses.ids, model.feeder.branches.ids
+    at, on = [buses[k] for k in model.nodes.element], [branches[k] for k in model.wires.element]
+    append("bus_voltages", blocks(book.times, at, "bus_id", phase=_phases(model.nodes), v_pu=flow.v_pu))
     append(
         "branch_flows",
         blocks(
             book.times,
-            feeder.branches.ids,
+            on,
             "branch_id",
-            phase="abc",
+            phase=_phases(model.wires),
             p_kw=flow.p_kw,
             q_kvar=flow.q_kvar,
             current_a=flow.current_a,
@@ -172,6 +202,12 @@ def flow_tables(feeder: Feeder, book: DayBook, flow: Flow, found: list[Breach], 
             "agent_id": [b.agent_id for b in found],
         },
     )
+
+
+def _phases(labels: Labels) -> str | NDArray[np.object_]:
+    """Return the phase of each row, a single word where it is the same."""
+    same = set(labels.phase) <= {"abc"}
+    return "abc" if same else np.array(labels.phase, dtype=object)[:, None]
 
 
 def day_tables(community: Community, book: DayBook, append: Append) -> None:

@@ -25,7 +25,8 @@ from agents.storage_operator import Box
 from agents.vehicles import Habits
 from market.allocation import ALLOCATIONS, PRICES
 from market.tariffs import Tariff, TariffError
-from network.feeder import Feeder
+from network.acflow import FlowError, Model
+from network.feeder import Feeder, FeederError
 from network.sources import Grid
 from sim.people import build
 from sim.people_rules import unknown
@@ -99,6 +100,8 @@ def resolve(scenario: Scenario) -> Resolved:
     except ScenarioError as error:
         mistakes += error.mistakes
     keys = _keys(scenario, people, mistakes) if people is not None else None
+    if people is not None and not mistakes:
+        _check_three_phases(scenario, grid.feeder, people, storage, mistakes)
     if mistakes or people is None:
         raise ScenarioError(mistakes)
     provenance = tuple(
@@ -223,9 +226,23 @@ def _storage(scenario: Scenario, feeder: Feeder, mistakes: list[str]) -> tuple[B
                 firm_offer_kw=min(spec.firm_charge.offer_kw, spec.charge_kw),
                 firm_price_eur_per_kwh=spec.firm_charge.price_eur_per_kwh,
                 tariff_id=spec.tariff or next(iter(scenario.tariffs)),
+                phase=spec.phase,
             )
         )
     return tuple(boxes)
+
+
+def _check_three_phases(
+    scenario: Scenario, feeder: Feeder, people: People, storage: tuple[Box, ...], mistakes: list[str]
+) -> None:
+    """Refuse a feeder that cannot be calculated phase by phase where somebody needs that."""
+    phases = (*people.phase, *(box.phase for box in storage))
+    if feeder.unbalanced or any(phase != "abc" for phase in phases):
+        where = [*people.bus_index.tolist(), *(box.bus_index for box in storage)]
+        try:
+            Model(feeder, where, phases)
+        except (FeederError, FlowError) as error:
+            mistakes.append(f"{scenario.place('grid', 'source')}: {error}")
 
 
 def _busbar(feeder: Feeder) -> int | None:

@@ -123,6 +123,8 @@ class Home(Spec):
     """Name of the home, unique."""
     bus: Id
     """Bus of the feeder to which it is connected."""
+    phase: Literal["a", "b", "c", "abc"] = "abc"
+    """Conductor to which it is connected; abc: all three alike."""
     load: HomeLoad = HomeLoad()
     """What it draws and nobody controls."""
     solar: HomeSolar | None = None

@@ -215,6 +215,8 @@ class EssSpec(Spec):
     """Its name, and that of its operator's account."""
     bus: str = ""
     """Bus at which it stands; empty: the busbar below the transformer."""
+    phase: Literal["a", "b", "c", "abc"] = "abc"
+    """Conductor to which it is connected; abc: all three alike."""
     energy_kwh: FeederKwh = 150.0
     """Usable energy; 0: there is no storage."""
     charge_kw: FeederKw = 25.0

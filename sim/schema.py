@@ -164,6 +164,14 @@ _TABLES = (
         _number("tap_step_percent", "%", "change of the tap side's rated voltage per position", "", "nan"),
         _number("length_m", "m", "length of a line, for drawing; NaN where unknown", POSITIVE, "nan", optional=True),
     )),
+    Table("conductors", "a pair of conductors of a line that lacks one, or whose conductors differ; such a line is as told here, all others as branches says", ("branch_id", "phase", "other_phase"), (
+        _id("branch_id", "the line"),
+        _id("phase", "a, b or c"),
+        _id("other_phase", "a, b or c, not after phase; the same: the conductor itself"),
+        _number("r_ohm", "ohm", "series resistance between the two, that of the whole line"),
+        _number("x_ohm", "ohm", "series reactance between the two", "inductive +"),
+        _number("c_nf", "nF", "shunt capacitance, an entry of the nodal matrix: negative between two conductors", "own +, between two −"),
+    )),
     Table("meters", "a connection and interval", ("time", "agent_id"), (
         _time("time", "start of the interval"),
         _id("agent_id", "the connection's actor; a shared ESS has its own row, with its physical flows"),
@@ -287,7 +295,7 @@ _TABLES = (
         _id("clearing_id", "the clearing"),
         _id("stage", STAGES),
         _time("opened_at", "when it was held (simulated time)"),
-        _flag("converged", "whether its residuals reached market.tolerance of the scenario, a tenth of it day ahead"),
+        _flag("converged", "whether its residuals reached market.tolerance of the scenario, a tenth of it day ahead, or its certificate is as good after thousands of iterations"),
         _count("iterations", "1", "iterations of the ADMM"),
         _number("primal_residual", "1", "relative primal residual at the end", POSITIVE, "nan"),
         _number("dual_residual", "1", "relative dual residual at the end", POSITIVE, "nan"),

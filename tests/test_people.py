@@ -604,7 +604,7 @@ def test_the_columns_of_a_table_are_the_keys_of_a_home():
     """None is missing, none is twice."""
     assert columns()["battery_charge_kw"] == ("battery", "charge_kw")
     assert columns()["heat_pump_profile_q"] == ("heat_pump", "profile_q")
-    assert len(set(columns().values())) == len(columns()) == 23
+    assert len(set(columns().values())) == len(columns()) == 24
 
 
 # -- SimBench ----------------------------------------------------------------------------------------------------------

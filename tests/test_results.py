@@ -87,8 +87,8 @@ def test_every_promised_column_is_there(table):
 
 
 def test_there_is_no_table_beyond_the_promise_but_those_named_here():
-    """What the schema declares is what the contract lists, and the aggregators' invoices."""
-    assert set(TABLES) == set(promised()) | {"invoices"}
+    """What the schema declares is what the contract lists, the aggregators' invoices, and conductors of lines that need them."""
+    assert set(TABLES) == set(promised()) | {"invoices", "conductors"}
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
@@ -628,7 +628,9 @@ def test_an_idle_branch_gains_nothing():
     flow = SimpleNamespace(v_pu=loss, p_kw=loss, q_kvar=loss, current_a=loss, loading_percent=loss, loss_kw=loss)
     feeder = SimpleNamespace(buses=SimpleNamespace(ids=["b"]), branches=SimpleNamespace(ids=["l"]))
     times = np.datetime64("2030-06-03T14:00", "s") + np.arange(4) * np.timedelta64(3600, "s")
-    flow_tables(feeder, SimpleNamespace(times=times), flow, [], written.__setitem__)
+    row = SimpleNamespace(element=np.array([0]), phase=("abc",))
+    model = SimpleNamespace(feeder=feeder, nodes=row, wires=row)
+    flow_tables(model, SimpleNamespace(times=times), flow, [], written.__setitem__)
 
     assert written["branch_flows"]["loss_kw"][:3].tolist() == [0.0, 0.25, -1e-3]
     assert np.isnan(written["branch_flows"]["loss_kw"][3])
@@ -643,7 +645,7 @@ def test_the_state_is_an_actor():
     one = np.array([1.0])
     names = "pv_kw_peak battery_kwh battery_charge_kw battery_discharge_kw battery_efficiency_charge battery_efficiency_discharge battery_initial_kwh heat_pump_kw"
     people = SimpleNamespace(
-        n=1, agent_id=("A",), bus_index=[0], aggregator_id=("",), tariff_id=("flat",), load_profile=("",), ev_count=np.array([0]),
+        n=1, agent_id=("A",), bus_index=[0], phase=("abc",), aggregator_id=("",), tariff_id=("flat",), load_profile=("",), ev_count=np.array([0]),
         **dict.fromkeys(names.split(), one),
     )  # fmt: skip
     feeder = SimpleNamespace(buses=SimpleNamespace(ids=("b",)))
