@@ -216,7 +216,7 @@ def _flow(feeder: Feeder, answer: Mapping[Any, NDArray[Any]], converged: NDArray
         for name in ("p_from", "q_from", "p_to", "q_to", "i_from", "i_to", "s_from", "s_to", "loading")
     }
     index = {int(name) - feeder.n_bus: (kind, place) for kind in ("line", "asym_line", "transformer") if kind in answer
-             for place, name in enumerate(answer[kind]["id"][0] if points else ())}  # fmt: skip
+             for place, name in enumerate(answer[kind]["id"][converged.argmax()] if converged.any() else ())}  # fmt: skip
     for name, column in columns.items():
         if name == "loading" and not symmetric:
             continue
