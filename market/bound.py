@@ -148,42 +148,49 @@ def _planes(
     return planes
 
 
-def bound(problem: Problem, plan: Plan, duals: Duals) -> Bound:
+def bound(problem: Problem, plan: Plan, duals: Duals, network_eur_per_kwh: Floats | None = None) -> Bound:
     """Return the certificate of a plan at the given prices.
 
     The closer the prices are to those of the optimum, the closer the bound; it is true for any.
+    ``network_eur_per_kwh``, shape (n + M, T), is asked on top of what the agents' meters and the shared stores' draw: it is in
+    the payments, in what single agents could gain, and in the bound, which then lacks what the network does with it.
     """
     p = problem
+    network = np.zeros((p.n + p.shared, p.steps)) if network_eur_per_kwh is None else network_eur_per_kwh
     price = _possible_price(p, duals.price_eur_per_kwh)
     nu, pi, sigma, low, high = _possible_values(p, duals, price)
+    # from here on values of energy are those at the meter: at the balance a kWh is worth less by what the network asks
+    nu, pi, low, high = (value_ + network[: p.n] for value_ in (nu, pi, low, high))
+    toll = np.ascontiguousarray((sigma - network[p.n :])[:, None] + network[: p.n])
     scarcity = np.where(
         p.ess_netted, 0.0, np.maximum([duals.rent_energy_eur_per_kwh, duals.rent_power_eur_per_kw], 0.0)
     )
     costs, payment, income = plan_cost_eur(p, plan), np.zeros(p.n), np.zeros(p.shared)
     if p.exchange == "free":
         payment -= p.dt_h * (price * plan.exchange_kw).sum(axis=1)
+    payment += p.dt_h * (network[: p.n] * plan.meter_kw).sum(axis=1)
     for j in range(p.shared):
         flow = (plan.rented_charge_kw - plan.rented_discharge_kw)[j]
         paid = scarcity[0, j] * plan.right_energy_kwh[j] + scarcity[1, j] * plan.right_power_kw[j]
         if p.rights_fixed:
             paid = np.zeros(p.n)
-        paid -= p.dt_h * (sigma[j] * flow).sum(axis=1)
+        paid -= p.dt_h * ((sigma - network[p.n :])[j] * flow).sum(axis=1)
         payment, income[j] = payment + paid, paid.sum()
     turnover = _turnover_eur(p, plan, price)
     bounds, y = _right_bounds(p), np.zeros((p.shared, p.n, p.steps))
-    tables = _tables(p, plan, sigma, low, high, scarcity, bounds)
+    tables = _tables(p, plan, toll, low, high, scarcity, bounds)
     better = nu.copy(), pi.copy(), y
     answers(tables, np.ones(p.n, np.bool_), False, *better)
-    total, agent = _least_eur(p, plan, better, sigma, scarcity, bounds)
+    total, agent = _least_eur(p, plan, better, sigma, toll, network, scarcity, bounds)
     doubtful = costs + payment - agent > _DOUBTFUL * turnover / max(p.n, 1)
     if (
         doubtful.any()
     ):  # improving several stores in turn may end beside the best: perhaps the values were better as they were
         plain = tuple(np.where(doubtful[:, None], *pair) for pair in zip((nu, pi, y), better, strict=True))
         answers(tables, doubtful, True, *plain)
-        worse = agent >= _least_eur(p, plan, plain, sigma, scarcity, bounds)[1]
+        worse = agent >= _least_eur(p, plan, plain, sigma, toll, network, scarcity, bounds)[1]
         best = tuple(np.where(worse[:, None], *pair) for pair in zip(better, plain, strict=True))
-        total, agent = _least_eur(p, plan, best, sigma, scarcity, bounds)
+        total, agent = _least_eur(p, plan, best, sigma, toll, network, scarcity, bounds)
     cost = float(costs.sum())
     total -= 1e-10 * (1.0 + abs(total))  # rounding must not lift it above the truth
     gain = np.maximum(costs + payment - agent, 0.0)
@@ -193,21 +200,25 @@ def bound(problem: Problem, plan: Plan, duals: Duals) -> Bound:
 
 
 def _least_eur(
-    p: Problem, plan: Plan, values: tuple[Floats, ...], sigma: Floats, scarcity: Floats, bounds: Floats
-) -> tuple[float, Floats]:
-    """Return the bound (1) of all together, and of each agent alone at the prices.  Shapes (), (n,)."""
+    p: Problem, plan: Plan, values: tuple[Floats, ...], sigma: Floats, toll: Floats, network: Floats, scarcity: Floats,
+    bounds: Floats,
+) -> tuple[float, Floats]:  # fmt: skip
+    """Return the bound (1) of all together, and of each agent alone at the prices.  Shapes (), (n,).
+
+    ``values`` are those at the meter, and ``toll`` (M, n, T) is sigma as it is there.
+    """
     nu, pi, y = values
     base = p.load_kw - p.pv_kw
     agent: Floats = p.dt_h * (pi * base + np.minimum(pi, 0.0) * p.pv_kw - _meter_terms(p, pi - nu)).sum(axis=1)
     if p.exchange != "free":  # what was sold is a given, its charge too
-        given = plan.exchange_kw
-        agent += p.dt_h * (nu * given + p.exchange_charge_eur_per_kwh * np.maximum(-given, 0.0)).sum(axis=1)
+        given, balance = plan.exchange_kw, nu - network[: p.n]
+        agent += p.dt_h * (balance * given + p.exchange_charge_eur_per_kwh * np.maximum(-given, 0.0)).sum(axis=1)
     agent += _own_stores(p.dt_h, pi, p.store_wear_eur_per_kwh, p.store_charge_max_kw, p.store_discharge_max_kw,
                          p.store_energy_min_kwh, p.store_energy_max_kwh, p.store_drain_kwh, p.store_initial_kwh,
                          p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention)  # fmt: skip
     total = float(agent.sum())
     for j in range(p.shared):
-        extra, alone = _rented(p, plan, scarcity, bounds, j, nu - sigma[j], y[j])
+        extra, alone = _rented(p, plan, scarcity, bounds, j, nu - toll[j], y[j])
         total += _box(p, j, sigma[j]) if p.ess_netted[j] else p.dt_h * float(_net_terms(p, j, sigma[j]).sum())
         total, agent = total + extra, agent + alone
     return total, agent
@@ -322,7 +333,7 @@ def _right_bounds(p: Problem) -> Floats:
 
 
 def _tables(
-    p: Problem, plan: Plan, sigma: Floats, low: Floats, high: Floats, scarcity: Floats, bounds: Floats
+    p: Problem, plan: Plan, toll: Floats, low: Floats, high: Floats, scarcity: Floats, bounds: Floats
 ) -> Tables:
     """Return what the agents' answers depend on."""
     fixed = p.rights_fixed
@@ -334,7 +345,7 @@ def _tables(
         np.stack([p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention, p.store_initial_kwh,
                   p.store_wear_eur_per_kwh]),
         np.stack([p.ess_efficiency_charge, p.ess_efficiency_discharge, p.ess_retention, p.ess_wear_eur_per_kwh]),
-        np.stack([p.rented_initial_kwh, p.rented_final_kwh]), p.ess_available, sigma, p.rented_charge_eur_per_kwh,
+        np.stack([p.rented_initial_kwh, p.rented_final_kwh]), p.ess_available, toll, p.rented_charge_eur_per_kwh,
         p.access | fixed, fixed, np.stack([plan.right_energy_kwh, plan.right_power_kw]), bounds,
         np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw]) + scarcity[:, :, None],
     )  # fmt: skip

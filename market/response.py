@@ -179,6 +179,7 @@ class Tables(NamedTuple):
     """First and last content of the spaces.  Shape (2, M, n)."""
     available: Floats
     sigma: Floats
+    """Of a kWh charged, as the agent sees it at its meter.  Shape (M, n, T)."""
     withdrawal: Floats
     may: NDArray[np.bool_]
     fixed: bool
@@ -232,8 +233,8 @@ def _spaces(
         constants[KEEP, s], constants[INITIAL, s] = p.rented[2, j], p.edge[0, j, i]
         for t in range(last + 1):
             stores[LOWER, s, t], stores[DRAIN, s, t], stores[Y, s, t] = 0.0, 0.0, 0.0
-            stores[TOLL_C, s, t] = p.rented[3, j] - p.sigma[j, t]
-            stores[TOLL_D, s, t] = p.rented[3, j] + p.withdrawal[i, t] + p.sigma[j, t]
+            stores[TOLL_C, s, t] = p.rented[3, j] - p.sigma[j, i, t]
+            stores[TOLL_D, s, t] = p.rented[3, j] + p.withdrawal[i, t] + p.sigma[j, i, t]
         stores[LOWER, s, last] = p.edge[1, j, i]
         _resize(stores, s, energy, power if awake[s] else 0.0, p.available[j])
 
