@@ -85,7 +85,8 @@ def _certificates(evidence: Evidence) -> None:
         [
             Law("gap = (cost − bound) / max(1, |cost|)", table, keys, "gap", f"(cost_eur - bound_eur) / {size}", ROUNDING),
             Law("no plan costs less than the bound", table, keys, f"(bound_eur - cost_eur) / {size}", "0", ROUNDING, "<="),
-            Law("a clearing has converged if its residuals are within the tolerance of its stage, and only then", table, keys, "converged::INT", f"({reached})::INT", 0.0),
+            Law("a clearing whose residuals are within the tolerance of its stage has converged", f"(FROM {table} WHERE {reached})", keys, "converged::INT", "1", 0.0),
+            Law("a clearing has converged only if its residuals or its gap are within the tolerance of its stage", f"(FROM {table} WHERE converged)", keys, "least(greatest(primal_residual, dual_residual), gap)", _tolerance(evidence), 0.0, "<="),
             Law("a clearing takes no more iterations than the scenario allows", table, keys, "iterations", str(most), 0.0, "<="),
             Law("a clearing that has not converged has used up its iterations", f"(FROM {table} WHERE NOT converged)", keys, "iterations", str(most), 0.0),
         ]

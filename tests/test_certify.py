@@ -452,14 +452,35 @@ def test_a_market_that_does_not_plan_again_has_the_gate_alone(run):
 
 
 def test_the_first_wrong_clearing_is_named(run):
-    """A clearing that ends above the tolerance of its stage, a tenth of the scenario's day ahead, has not converged."""
+    """Residuals and gap above the tolerance of a stage, a tenth of the scenario's day ahead: the clearing has not converged."""
     for column in ("primal_residual", "dual_residual"):
         change(run, "tables", "clearings", {"clearing_id": "gate"}, column, 5e-4)
         change(run, "tables", "iterations", {"clearing_id": "gate", "iteration": 60}, column, 5e-4)
+    [cost] = [row["cost_eur"] for row in frame(run, "tables", "clearings").to_pylist() if row["clearing_id"] == "gate"]
+    for column, value in (("gap", 4e-4), ("bound_eur", cost - 4e-4 * max(1.0, abs(cost)))):
+        change(run, "tables", "clearings", {"clearing_id": "gate"}, column, value)
 
-    assert failed(run, "clearings (tables)")["clearings (tables)"] == (
-        "a clearing has converged if its residuals are within the tolerance of its stage, and only then: clearing_id gate: 1, expected 0"
+    said = failed(run, "clearings (tables)")["clearings (tables)"]
+    assert said.startswith(
+        "a clearing has converged only if its residuals or its gap are within the tolerance of its stage: clearing_id gate: 0.0004"
     )
+
+
+def test_a_tie_may_leave_residuals_where_the_certificate_is_good_enough(run):
+    """A clearing has converged by its gap too; within the tolerance by its residuals it must have."""
+    for column in ("primal_residual", "dual_residual"):
+        change(run, "tables", "clearings", {"clearing_id": "gate"}, column, 5e-4)
+        change(run, "tables", "iterations", {"clearing_id": "gate", "iteration": 60}, column, 5e-4)
+    change(run, "tables", "clearings", {"clearing_id": "gate"}, "gap", 0.0)
+    [cost] = [row["cost_eur"] for row in frame(run, "tables", "clearings").to_pylist() if row["clearing_id"] == "gate"]
+    change(run, "tables", "clearings", {"clearing_id": "gate"}, "bound_eur", cost)
+    assert failed(run, "clearings (tables)") == {}
+
+    for column in ("primal_residual", "dual_residual"):
+        change(run, "tables", "clearings", {"clearing_id": "gate"}, column, 5e-6)
+        change(run, "tables", "iterations", {"clearing_id": "gate", "iteration": 60}, column, 5e-6)
+    change(run, "tables", "clearings", {"clearing_id": "gate"}, "converged", value=False)
+    assert "has converged: clearing_id gate: 0, expected 1" in failed(run, "clearings (tables)")["clearings (tables)"]
 
 
 def test_a_member_without_a_line_has_a_bill_of_nothing(run):
