@@ -295,7 +295,7 @@ _TABLES = (
         _id("clearing_id", "the clearing"),
         _id("stage", STAGES),
         _time("opened_at", "when it was held (simulated time)"),
-        _flag("converged", "whether its residuals reached market.tolerance of the scenario, a tenth of it day ahead, or its certificate is as good after thousands of iterations, or its certificate is as good after thousands of iterations"),
+        _flag("converged", "whether its residuals reached market.tolerance of the scenario, a tenth of it day ahead, or its certificate is as good after thousands of iterations"),
         _count("iterations", "1", "iterations of the ADMM"),
         _number("primal_residual", "1", "relative primal residual at the end", POSITIVE, "nan"),
         _number("dual_residual", "1", "relative dual residual at the end", POSITIVE, "nan"),
