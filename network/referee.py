@@ -144,6 +144,8 @@ def check(
     meter_kvar: ArrayLike,
     source_v_pu: ArrayLike | None = None,
     connection_phase: Sequence[str] | None = None,
+    *,
+    many: bool = False,
 ) -> Flow:
     """Return what power-grid-model makes of the meters.
 
@@ -159,6 +161,9 @@ def check(
         Voltage behind the source impedance; None: as the feeder says. [p.u.]
     connection_phase
         "a", "b", "c" or "abc" for each connection; None: all "abc".
+    many
+        Iterative current instead of Newton-Raphson: to the same tolerance, several times quicker for thousands of points on a
+        large feeder, but without an answer for some heavily loaded ones.
     """
     import power_grid_model as pgm
 
@@ -195,8 +200,8 @@ def check(
         update_data=update,
         symmetric=symmetric,
         error_tolerance=1e-11,
-        max_iterations=50,
-        calculation_method=pgm.CalculationMethod.newton_raphson,
+        max_iterations=200 if many else 50,
+        calculation_method=pgm.CalculationMethod.iterative_current if many else pgm.CalculationMethod.newton_raphson,
         continue_on_batch_error=True,
         threading=-1,
     )
