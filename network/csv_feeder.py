@@ -303,7 +303,7 @@ def _connections(rows: Sequence[Row], index: dict[str, int]) -> Connections:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def write_folder(grid: Grid, folder: Path) -> None:
+def write_folder(grid: Grid, folder: Path, *, whole: bool = True) -> None:
     """Write a grid as CSV tables, to look at it or to change it; :func:`read_folder` reads the same grid again.
 
     Parameters
@@ -312,6 +312,8 @@ def write_folder(grid: Grid, folder: Path) -> None:
         Any grid. Mind its licence before passing the tables on.
     folder
         Is made; tables in it are replaced.
+    whole
+        Whether columns that hold nothing but their default are written too, to be filled in.
     """
     feeder, buses, branches = grid.feeder, grid.feeder.buses, grid.feeder.branches
     source = feeder.source_bus
@@ -349,18 +351,25 @@ def write_folder(grid: Grid, folder: Path) -> None:
     }
     connection_columns["bus_id"] = [buses.ids[bus] for bus in connections.bus]
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "buses.csv", BUSES, bus_columns, feeder.n_bus)
-    _write(folder / "branches.csv", BRANCHES, branch_columns, feeder.n_branch)
-    _write(folder / "connections.csv", CONNECTIONS, connection_columns, len(connections))
+    _write(whole, folder / "buses.csv", BUSES, bus_columns, feeder.n_bus)
+    _write(whole, folder / "branches.csv", BRANCHES, branch_columns, feeder.n_branch)
+    _write(whole, folder / "connections.csv", CONNECTIONS, connection_columns, len(connections))
 
 
-def _write(path: Path, declared: Sequence[Column], columns: dict[str, Sequence[Value]], rows: int) -> None:
+def _write(whole: bool, path: Path, declared: Sequence[Column], columns: dict[str, Sequence[Value]], rows: int) -> None:
     """Write a table in the declared order; figures in full, nothing where nothing is known."""
+    told = {column.name: [_cell(columns[column.name][row], column.kind) for row in range(rows)] for column in declared}
+    names = [
+        column.name
+        for column in declared
+        if whole
+        or column.required == "yes"
+        or any(cell not in ("", _cell(column.default, column.kind)) for cell in told[column.name])
+    ]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([column.name for column in declared])
-        for row in range(rows):
-            writer.writerow([_cell(columns[column.name][row], column.kind) for column in declared])
+        writer.writerow(names)
+        writer.writerows(zip(*(told[name] for name in names), strict=True))
 
 
 def _cell(value: Value, kind: str) -> str:

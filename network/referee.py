@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from network.acflow import Flow
 from network.feeder import Feeder
 
-__all__ = ["RefereeError", "check", "pgm_input"]
+__all__ = ["RefereeError", "check", "conductor_matrices", "pgm_input"]
 
 Vector = NDArray[np.float64]
 
@@ -111,24 +111,45 @@ def _matrix_lines(feeder: Feeder, rows: NDArray[np.intp]) -> NDArray[Any]:
     _ends(line, feeder, rows)
     line["i_n"] = branches.rating_a[rows]
     for place, k in enumerate(rows):
-        pair = np.ix_(branches.conductors[k], branches.conductors[k])
-        z, c = np.eye(3, dtype=complex), np.zeros((3, 3))
-        if branches.untransposed[k]:
-            z[pair], c[pair] = branches.z_abc_ohm[k][pair], np.nan_to_num(branches.c_abc_nf[k][pair])
-        else:
-            size = int(branches.conductors[k].sum())
-            for matrix, one, zero in (
-                (z, branches.r1_ohm[k] + 1j * branches.x1_ohm[k], branches.r0_ohm[k] + 1j * branches.x0_ohm[k]),
-                (c, branches.c1_nf[k], branches.c0_nf[k]),
-            ):
-                known = one if np.isnan(zero) else zero
-                matrix[pair] = np.full((size, size), (known - one) / 3) + one * np.eye(size)
+        z, c = conductor_matrices(feeder, int(k))
         for row, first in enumerate("abc"):
             for column, second in enumerate("abc"[: row + 1]):
                 line[f"r_{first}{second}"][place] = z[row, column].real
                 line[f"x_{first}{second}"][place] = z[row, column].imag
                 line[f"c_{first}{second}"][place] = c[row, column] * 1e-9
     return line
+
+
+def conductor_matrices(feeder: Feeder, k: int) -> tuple[NDArray[np.complex128], Vector]:
+    """Return the series impedance and the capacitance between the conductors of a line.
+
+    A conductor that is lacking has 1 ohm by itself.
+
+    Parameters
+    ----------
+    feeder
+        The feeder.
+    k
+        Index of a line.
+
+    Returns
+    -------
+    shape (3, 3) each. [ohm], [nF]
+    """
+    branches = feeder.branches
+    pair = np.ix_(branches.conductors[k], branches.conductors[k])
+    z, c = np.eye(3, dtype=np.complex128), np.zeros((3, 3))
+    if branches.untransposed[k]:
+        z[pair], c[pair] = branches.z_abc_ohm[k][pair], np.nan_to_num(branches.c_abc_nf[k][pair])
+        return z, c
+    size = int(branches.conductors[k].sum())
+    for matrix, one, zero in (
+        (z, branches.r1_ohm[k] + 1j * branches.x1_ohm[k], branches.r0_ohm[k] + 1j * branches.x0_ohm[k]),
+        (c, branches.c1_nf[k], branches.c0_nf[k]),
+    ):
+        known = one if np.isnan(zero) else zero
+        matrix[pair] = np.full((size, size), (known - one) / 3) + one * np.eye(size)
+    return z, c
 
 
 def _ends(array: NDArray[Any], feeder: Feeder, rows: NDArray[np.intp]) -> None:

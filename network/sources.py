@@ -1,5 +1,6 @@
-"""Where feeders come from: one call reads SimBench, pandapower and plain CSV alike.
+"""Where feeders come from: one call reads built-in feeders, SimBench, pandapower and plain CSV alike.
 
+    european_lv                                       a feeder that comes with the package (:mod:`network.builtin`)
     simbench:1-LV-rural3--2-no_sw                     a low-voltage grid of the installed SimBench package
     pandapower:create_kerber_landnetz_freileitung_1   a function of pandapower.networks
     town.json                                         a pandapower network saved as JSON
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from network.builtin import BUILTIN
 from network.grid import Bounds, Connections, Grid, SourceError
 
 __all__ = ["Bounds", "Connections", "Grid", "SourceError", "beside", "named_path", "read"]
@@ -26,7 +28,7 @@ def named_path(spec: str) -> bool:
     >>> named_path("town/"), named_path("simbench:1-LV-rural3--2-no_sw")
     (True, False)
     """
-    return not spec.startswith(("simbench:", "pandapower:"))
+    return spec not in BUILTIN and not spec.startswith(("simbench:", "pandapower:"))
 
 
 def beside(spec: str, folder: Path) -> str:
@@ -44,13 +46,17 @@ def read(spec: str | Path) -> Grid:
     Parameters
     ----------
     spec
-        ``simbench:CODE``, ``pandapower:NAME``, the path of a pandapower JSON file, or of a folder with CSV tables.
+        A name in :data:`network.builtin.BUILTIN`, ``simbench:CODE``, ``pandapower:NAME``, the path of a pandapower JSON file, or of a folder with CSV tables.
 
     Returns
     -------
     The grid.
     """
     text = str(spec)
+    if text in BUILTIN:
+        from network.builtin import read_builtin
+
+        return read_builtin(text)
     kind, colon, rest = text.partition(":")
     if colon and kind == "simbench":
         from network.simbench import read_simbench
@@ -70,5 +76,5 @@ def read(spec: str | Path) -> Grid:
 
         return read_json(path)
     what = "is no JSON file and no folder" if path.exists() else "does not exist"
-    advice = "Give simbench:CODE, pandapower:NAME, a pandapower network in JSON, or a folder with buses.csv and branches.csv."
+    advice = f"Give {', '.join(BUILTIN)}, simbench:CODE, pandapower:NAME, a pandapower network in JSON, or a folder with buses.csv and branches.csv."
     raise SourceError(text, [f"the feeder {text!r} {what}. {advice}"])

@@ -151,7 +151,7 @@ class GridSpec(Spec):
     """The feeder and its limits."""
 
     source: Id = "simbench:1-LV-rural3--2-no_sw"
-    """simbench:CODE, pandapower:NAME, a pandapower JSON file, or a folder of CSV tables."""
+    """A built-in feeder such as ieee33, simbench:CODE, pandapower:NAME, a pandapower JSON file, or a folder of CSV tables."""
     v_min_pu: Annotated[float, Field(strict=True, ge=0.5, le=1)] = 0.90
     """Lowest voltage allowed, of nominal."""
     v_max_pu: Annotated[float, Field(strict=True, ge=1, le=1.5)] = 1.10

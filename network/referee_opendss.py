@@ -1,0 +1,182 @@
+"""The second referee: the same feeder and the same meters, calculated by OpenDSS, where it is installed.
+
+OpenDSS [1]_ solves the nodal admittances of all conductors; neither our walk along the tree nor power-grid-model's Newton
+method is in it.  It comes with the extra ``opendss`` (dss-python).
+
+Two habits of OpenDSS would change the question and are switched off here: a load above 1.05 times its voltage becomes an
+impedance (``vmaxpu``), and every line has a capacitance until told otherwise.
+
+Limits: transformers without no-load current, for which OpenDSS has another place, and of a clock number that a star-star
+or delta-star with exchanged phases has: 0, 1, 3, 4, 5, 7, 8, 9 or 11.
+
+References
+----------
+.. [1] EPRI, "OpenDSS", https://www.epri.com/pages/sa/opendss; DSS-Extensions, https://dss-extensions.org.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from network.feeder import IDEAL_SOURCE_VA, Feeder
+from network.referee import RefereeError, conductor_matrices
+
+__all__ = ["Voltages", "check", "commands"]
+
+Vector = NDArray[np.float64]
+
+_KV_RANGE = "vminpu=0 vlowpu=0 vmaxpu=10"
+_TURNED = {0: ("Wye", "", 0), 4: ("Wye", "", 1), 8: ("Wye", "", 2),
+           1: ("Delta", "lag", 0), 5: ("Delta", "lag", 1), 9: ("Delta", "lag", 2),
+           11: ("Delta", "lead", 0), 3: ("Delta", "lead", 1), 7: ("Delta", "lead", 2)}  # fmt: skip
+"""Of a clock number: how the from side is connected, whether the to side leads or lags, by how many phases it is turned."""
+_ENDS = {0: "1.2.3", 1: "3.1.2", 2: "2.3.1"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voltages:
+    """What OpenDSS says; rows as of a three-phase :class:`~network.acflow.Model`."""
+
+    v_pu: Vector
+    """Voltage of each bus and phase on the nominal one.  Shape (N, S). [p.u.]"""
+
+    converged: NDArray[np.bool_]
+    """Shape (S,)."""
+
+
+def check(
+    feeder: Feeder,
+    connection_bus: ArrayLike,
+    meter_kw: ArrayLike,
+    meter_kvar: ArrayLike,
+    source_v_pu: float | None = None,
+    connection_phase: Sequence[str] | None = None,
+) -> Voltages:
+    """Return what OpenDSS makes of the meters.
+
+    Parameters
+    ----------
+    feeder
+        The feeder.
+    connection_bus : shape (c,)
+        Index of the bus of each connection.
+    meter_kw, meter_kvar : shape (c, S)
+        What each meter reads: import positive, export negative. [kW], [kvar]
+    source_v_pu
+        Voltage behind the source impedance; None: as the feeder says. [p.u.]
+    connection_phase
+        "a", "b", "c" or "abc" for each connection; None: all "abc".
+    """
+    try:
+        from dss import DSS
+    except ImportError as error:
+        raise RefereeError("OpenDSS is not installed. Install commonwatt[opendss], which brings dss-python.") from error
+    bus = np.asarray(connection_bus, dtype=np.intp)
+    active, reactive = np.asarray(meter_kw, dtype=np.float64), np.asarray(meter_kvar, dtype=np.float64)
+    if active.shape != reactive.shape or active.ndim != 2 or len(active) != len(bus):
+        raise RefereeError(
+            f"meter_kw has shape {active.shape} and meter_kvar {reactive.shape}; expected a row for each of {len(bus)} connections."
+        )
+    phases = ("abc",) * len(bus) if connection_phase is None else tuple(connection_phase)
+    engine = DSS.NewContext()
+    engine.AllowForms = False
+    for command in commands(feeder, bus, phases, source_v_pu):
+        engine.Text.Command = command
+    engine.Text.Command = "Solve"  # which numbers the nodes
+    circuit: Any = engine.ActiveCircuit
+    place = {str(name).lower(): k for k, name in enumerate(circuit.AllNodeNames)}
+    rows = np.array([place[f"b{node // 3}.{node % 3 + 1}"] for node in np.flatnonzero(feeder.conductors.ravel())])
+    base_v = np.repeat(feeder.buses.v_nominal_v / np.sqrt(3.0), 3)[feeder.conductors.ravel()]
+    v_pu, converged = np.full((len(rows), active.shape[1]), np.nan), np.zeros(active.shape[1], dtype=bool)
+    for t in range(active.shape[1]):
+        for k in range(len(bus)):
+            circuit.Loads.Name = f"c{k}"
+            circuit.Loads.kW, circuit.Loads.kvar = float(active[k, t]), float(reactive[k, t])
+        circuit.Solution.Solve()
+        converged[t] = bool(circuit.Solution.Converged)
+        if converged[t]:
+            v_pu[:, t] = np.asarray(circuit.AllBusVmag)[rows] / base_v
+    converged &= np.isfinite(v_pu).all(axis=0)
+    v_pu[:, ~converged] = np.nan
+    return Voltages(v_pu, converged)
+
+
+def commands(
+    feeder: Feeder,
+    connection_bus: ArrayLike,
+    connection_phase: Sequence[str],
+    source_v_pu: float | None = None,
+) -> Iterator[str]:
+    """Yield a feeder as commands of OpenDSS; buses are called b0, b1, …, connections c0, c1, ….
+
+    Parameters
+    ----------
+    feeder, connection_bus, connection_phase, source_v_pu
+        As in :func:`check`.
+    """
+    branches, volts = feeder.branches, feeder.buses.v_nominal_v
+    kv = volts[feeder.source_bus] / 1e3
+    v_pu = feeder.source_v_pu if source_v_pu is None else source_v_pu
+    yield "Clear"
+    yield "Set DefaultBaseFrequency=50"
+    yield f"New Circuit.feeder bus1=b{feeder.source_bus}.1.2.3 basekV={kv:.17g} pu={v_pu:.17g} phases=3 {_source(feeder)}"
+    for k in np.flatnonzero(branches.in_service):
+        yield _line(feeder, int(k)) if branches.kind[k] == "line" else _transformer(feeder, int(k))
+    for k, (bus, phase) in enumerate(zip(np.asarray(connection_bus, dtype=np.intp), connection_phase, strict=True)):
+        nodes = ".".join(str("abc".index(one) + 1) for one in phase)
+        kv = volts[bus] / 1e3 / (1.0 if phase == "abc" else np.sqrt(3.0))
+        yield (
+            f"New Load.c{k} bus1=b{bus}.{nodes} phases={len(phase)} conn=wye kV={kv:.17g} kW=0 kvar=0 model=1 {_KV_RANGE}"
+        )
+    yield "Set ControlMode=Off"
+    yield "Set MaxIterations=500"
+    yield "Set Tolerance=1e-12"
+
+
+def _source(feeder: Feeder) -> str:
+    if feeder.source_short_circuit_va >= IDEAL_SOURCE_VA:
+        return "Model=Ideal puZideal=[1e-10 1e-9]"
+    z = feeder.buses.v_nominal_v[feeder.source_bus] ** 2 / feeder.source_short_circuit_va
+    r, x = (z * part / np.hypot(feeder.source_rx_ratio, 1.0) for part in (feeder.source_rx_ratio, 1.0))
+    return f"Z1=[{r:.17g} {x:.17g}] Z0=[{r:.17g} {x:.17g}]"
+
+
+def _line(feeder: Feeder, k: int) -> str:
+    there = np.flatnonzero(feeder.branches.conductors[k])
+    nodes = ".".join(str(one + 1) for one in there)
+
+    def matrix(values: Vector) -> str:
+        return "(" + " | ".join(" ".join(f"{one:.17g}" for one in row) for row in values) + ")"
+
+    z, c = (matrix_of[np.ix_(there, there)] for matrix_of in conductor_matrices(feeder, k))
+    return (
+        f"New Line.l{k} bus1=b{feeder.branches.from_bus[k]}.{nodes} bus2=b{feeder.branches.to_bus[k]}.{nodes} "
+        f"phases={len(there)} length=1 units=none rmatrix={matrix(z.real)} xmatrix={matrix(z.imag)} cmatrix={matrix(c)}"
+    )
+
+
+def _transformer(feeder: Feeder, k: int) -> str:
+    branches = feeder.branches
+    clock = int(branches.clock[k]) % 12
+    name = branches.ids[k]
+    if clock not in _TURNED:
+        raise RefereeError(f"transformer {name!r} has the clock number {clock}, which OpenDSS is not asked about here.")
+    if branches.i0_percent[k] or branches.p0_kw[k]:
+        raise RefereeError(f"transformer {name!r} has a no-load current, which OpenDSS puts elsewhere; set it to 0.")
+    connection, order, turned = _TURNED[clock]
+    turns = 1.0 + float(np.nan_to_num(branches.tap_position[k] * branches.tap_step_percent[k])) / 100.0
+    taps = [turns if branches.tap_side[k] == side else 1.0 for side in ("from", "to")]
+    r = branches.pk_kw[k] / branches.sn_kva[k] * 100.0
+    x = np.sqrt(branches.uk_percent[k] ** 2 - r**2)
+    return (
+        f"New Transformer.t{k} phases=3 windings=2 XHL={x:.17g} %Rs=[{r / 2:.17g} {r / 2:.17g}] %noloadloss=0 %imag=0 ppm_antifloat=0 "
+        f"{f'LeadLag={order} ' if order else ''}"
+        f"buses=[b{branches.from_bus[k]}.1.2.3 b{branches.to_bus[k]}.{_ENDS[turned]}] conns=[{connection} Wye] "
+        f"kVs=[{branches.v_from_v[k] / 1e3:.17g} {branches.v_to_v[k] / 1e3:.17g}] kVAs=[{branches.sn_kva[k]:.17g} {branches.sn_kva[k]:.17g}] "
+        f"taps=[{taps[0]:.17g} {taps[1]:.17g}]"
+    )
