@@ -1,0 +1,337 @@
+"""Validation: everything that can be done inside envelopes is tried, and what breaks is named.
+
+An envelope promises that every use inside it keeps every limit.  :func:`validate` tries to prove the opposite by AC power
+flow (:mod:`network.validation_measure`: every limit of every try):
+
+1. the corners at which a linear row can be worst (:mod:`network.vertices`), in every interval;
+2. from the worst of them, customers turned round one by one and two by two (:mod:`network.validation_search`);
+3. drawn uses, independent and correlated (:mod:`network.validation_draws`);
+4. what really happened, where the meters of a run are given;
+5. outside of the promise, told but not counted: other loads, impedances and source voltages than assumed
+   (:mod:`network.validation_data`), and messages that go wrong (:mod:`network.message_faults`);
+6. the worst case of each kind and way, and one in a hundred of all draws, calculated again by power-grid-model
+   (:mod:`network.validation_referee`).
+
+``status`` is "safe" only if nothing of 1 to 4 broke a limit, every power flow converged and the referee agrees.  NaN and
+non-convergence are violations.
+
+Limits: sampling proves nothing about what was not sampled; corners are exact for linear rows only.  ``probability_at_most``
+says what a sample without violations is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from network.acflow import Model
+from network.envelope import Limits
+from network.validation_box import Box, ValidationError, box_of
+from network.validation_data import Doubts, doubtful
+from network.validation_draws import DAYS, USES, Crowd, uses_of
+from network.validation_measure import KINDS, Measure, bounds_of
+from network.validation_messages import Messages, misled
+from network.validation_referee import SecondOpinion
+from network.validation_tally import Case, Tally
+from network.validation_tries import (
+    draw_moments,
+    draw_whole_days,
+    refereed,
+    try_corners,
+    try_dispatch,
+    try_drawn,
+    try_neighbours,
+)
+from network.validation_unbalance import worst_unbalance
+from network.validation_value import Equity, conservatism, equity, largest_factor
+from network.vertices import Vertices, areas, vertices
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Validation", "ValidationError", "validate"]
+
+Vector = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """What was tried against envelopes, and what broke."""
+
+    status: str
+    """"safe", "unsafe", or "unconfirmed" where the referee does not agree."""
+
+    tallies: tuple[Tally, ...]
+    """One for each way of use."""
+
+    worst: tuple[Case, ...]
+    """The worst case of each kind of limit in each way of use, the worst first."""
+
+    certificate: SecondOpinion
+    """What the referee says of them, and of one in a hundred of all draws."""
+
+    worst_refereed: Vector
+    """How far each of ``worst`` passes its limit, by the referee.  Shape (len(worst),)."""
+
+    patterns: Vertices
+    """The corners that were tried."""
+
+    factor: Vector
+    """By how much each interval's envelope could be multiplied: 1 is AC-exact, below 1 unsafe.  Shape (T,)."""
+
+    conservatism_export: float
+    """Share of the AC-exact export that the envelope gives away; negative: it promises more; NaN: no end was found."""
+
+    conservatism_import: float
+    """Likewise."""
+
+    headroom: float
+    """What is left at the worst corner, relative to its limit: negative where it is passed."""
+
+    equity_export: Equity
+    equity_import: Equity
+
+    unbalance_percent: float
+    """Largest negative- over positive-sequence voltage at any corner, NaN in a balanced model. [%]"""
+
+    unbalance_bus: str
+    """Where."""
+
+    left_out: Index
+    """Intervals about which nothing is promised (no envelope was feasible).  Shape (k,)."""
+
+    interval_h: float
+    """Length of an interval. [h]"""
+
+    @property
+    def safe(self) -> bool:
+        """Whether nothing that is promised broke, and the referee agrees."""
+        return self.status == "safe"
+
+    @property
+    def tried(self) -> int:
+        """How many uses were tried."""
+        return sum(tally.tried for tally in self.tallies)
+
+    @property
+    def broken(self) -> tuple[Tally, ...]:
+        """The promised ways of use in which something broke."""
+        return tuple(tally for tally in self.tallies if tally.counts and tally.broken)
+
+    @property
+    def worst_case(self) -> Case | None:
+        """The worst of what is promised."""
+        promised = {tally.name for tally in self.tallies if tally.counts}
+        kept = [case for tally in self.tallies if tally.name in promised if (case := tally.worst_case) is not None]
+        return max(kept, key=lambda case: case.beyond, default=None)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row for each way of use."""
+        import pandas as pd
+
+        rows = []
+        for one in self.tallies:
+            row: dict[str, object] = {
+                "use": one.name,
+                "kind": one.kind,
+                "promised": one.counts,
+                "tried": one.tried,
+                "violations": one.broken,
+                "not_converged": one.not_converged,
+                "probability": one.probability,
+                "probability_at_most": one.probability_at_most,
+                "violation_runs": one.runs,
+                "mean_duration_h": one.run_intervals / one.runs * self.interval_h if one.runs else np.nan,
+                "longest_duration_h": one.longest_run * self.interval_h if one.draws else np.nan,
+            }
+            for k, kind in enumerate(KINDS):
+                case = one.worst[k]
+                unit = "percent" if kind == "overload" else "pu"
+                row[f"{kind}_violations"] = int(one.kind_broken[k])
+                row[f"{kind}_worst_{unit}"] = np.nan if case is None else case.excess
+                row[f"{kind}_mean_{unit}"] = float(one.mean_excess[k])
+                row[f"{kind}_element"] = "" if case is None else case.element
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def validate(
+    model: Model,
+    import_limit_kw: ArrayLike,
+    export_limit_kw: ArrayLike,
+    base_injection_kw: ArrayLike,
+    base_injection_kvar: ArrayLike,
+    limits: Limits,
+    *,
+    firm_charge_kw: ArrayLike | None = None,
+    source_v_pu: ArrayLike | None = None,
+    kvar_per_kw: ArrayLike | None = None,
+    samples: int = 100_000,
+    seed: int = 0,
+    uses: Sequence[str] | None = None,
+    interval_h: float = 0.25,
+    promised: ArrayLike | None = None,
+    import_cap_kw: ArrayLike | None = None,
+    export_cap_kw: ArrayLike | None = None,
+    dispatch_injection_kw: ArrayLike | None = None,
+    doubts: Doubts | None = None,
+    messages: Messages | None = None,
+    unbalance_max_percent: float = np.inf,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Validation:
+    """Try everything that can be done inside envelopes.
+
+    Parameters
+    ----------
+    model
+        The feeder with its c connections.
+    import_limit_kw, export_limit_kw : shape (c, T)
+        The envelopes; inf in both for a connection that has none. [kW]
+    base_injection_kw, base_injection_kvar : shape (c, T)
+        What those without an envelope inject, and the reactive power of all (a load is negative). [kW], [kvar]
+    limits
+        What the network must keep.
+    firm_charge_kw : shape (c, T)
+        What a connection must draw at least; None: nothing. [kW]
+    source_v_pu : number or shape (T,)
+        Voltage of the source; None: as the feeder says. [p.u.]
+    kvar_per_kw : shape (c,)
+        Reactive injection for each kW of active injection inside an envelope; None: none. [kvar/kW]
+    samples
+        Uses to be drawn, all ways together.
+    seed
+        Of the draws.
+    uses
+        Names of :data:`~network.validation_draws.USES` and "time_correlated"; None: all that make sense.
+    interval_h
+        Length of an interval. [h]
+    promised : shape (T,)
+        Intervals whose envelope promises anything; None: all.
+    import_cap_kw, export_cap_kw : shape (c,)
+        What each could use at most, for conservatism and equity; None: unknown. [kW]
+    dispatch_injection_kw : shape (c, T)
+        What really was injected by those with an envelope; None: not known. [kW]
+    doubts
+        Other data than assumed; None: not tried.
+    messages
+        What customers do when messages go wrong; None: not tried.
+    unbalance_max_percent
+        Highest voltage unbalance factor allowed at a corner; inf: none. [%]
+    progress
+        Is told what is being tried, how much of it is done, and of how much.
+    """
+    tell = progress or (lambda _name, _done, _of: None)
+    box = box_of(
+        model, import_limit_kw, export_limit_kw, firm_charge_kw, base_injection_kw, base_injection_kvar, source_v_pu, kvar_per_kw
+    )  # fmt: skip
+    names = _checked(box, samples, uses, promised, dispatch_injection_kw, model)
+    low, high, most = bounds_of(model, limits)
+    measure = Measure(model, low, high, most)
+    crowd = _crowd(model, box.active)
+    kept = np.arange(box.intervals) if promised is None else np.flatnonzero(np.asarray(promised, dtype=bool))
+    rng = np.random.default_rng(seed)
+    random: list[tuple[Complex, Vector]] = []
+
+    corners = vertices(model, box.active, (high < np.inf) | (low > 0), most, box.reach_kva)
+    tallies = [try_corners(measure, box, kept, corners, tell)]
+    tallies += try_neighbours(measure, box, tallies[0], rng)
+    chosen = uses_of(crowd, len(kept)) if uses is None else names
+    for k, name in enumerate(chosen):
+        count = samples // len(chosen) + (k < samples % len(chosen))
+        drawn = (
+            draw_whole_days(rng, crowd, kept, count) if name == DAYS else draw_moments(rng, crowd, kept, name, count)
+        )
+        tallies.append(try_drawn(measure, box, kept, name, count, drawn, rng, random, tell))
+    if dispatch_injection_kw is not None:
+        tallies.append(try_dispatch(measure, box, np.asarray(dispatch_injection_kw, dtype=np.float64)))
+    if doubts is not None:
+        tallies += doubtful(model, limits, box, kept, corners, doubts)
+    if messages is not None:
+        tallies += misled(measure, box, kept, corners, messages, rng)
+    unbalance, where, beyond_unbalance = worst_unbalance(
+        model, box, kept, corners, high < np.inf, unbalance_max_percent
+    )
+
+    worst = tuple(
+        sorted((case for tally in tallies for case in tally.worst if case is not None), key=lambda case: -case.beyond)
+    )
+    certificate, worst_refereed = refereed(model, limits, measure, worst, random, tell)
+    broken = any(tally.counts and tally.broken for tally in tallies) or beyond_unbalance
+    cap = (_cap(import_cap_kw, box), _cap(export_cap_kw, box))
+    factor = np.full(box.intervals, np.nan)
+    if len(kept) and len(box.active):
+        both = None if cap[0] is None or cap[1] is None else (cap[0], cap[1])
+        factor[kept] = largest_factor(measure, _of_intervals(box, kept), corners, both)
+    case = tallies[0].worst_case
+    return Validation(
+        status="unsafe" if broken else "safe" if certificate.agrees else "unconfirmed",
+        tallies=tuple(tallies),
+        worst=worst,
+        certificate=certificate,
+        worst_refereed=worst_refereed,
+        patterns=corners,
+        factor=factor,
+        conservatism_export=conservatism(np.maximum(box.high_kw[:, kept], 0.0), factor[kept], cap[1]),
+        conservatism_import=conservatism(-box.low_kw[:, kept], factor[kept], cap[0]),
+        headroom=np.inf if case is None else -case.beyond,
+        equity_export=equity(np.maximum(box.high_kw[:, kept], 0.0), cap[1]),
+        equity_import=equity(-box.low_kw[:, kept], cap[0]),
+        unbalance_percent=unbalance,
+        unbalance_bus=where,
+        left_out=np.setdiff1d(np.arange(box.intervals), kept),
+        interval_h=interval_h,
+    )
+
+
+def _checked(
+    box: Box,
+    samples: int,
+    uses: Sequence[str] | None,
+    promised: ArrayLike | None,
+    dispatch: ArrayLike | None,
+    model: Model,
+) -> tuple[str, ...]:
+    """Return the ways of use that are asked for, or say what is wrong."""
+    wrong = [] if samples >= 0 else [f"samples is {samples}; expected zero or more."]
+    names = tuple(uses or ())
+    known = (*USES, DAYS)
+    wrong += [f"there is no way of use {name!r}. There are {', '.join(known)}." for name in names if name not in known]
+    if promised is not None and np.asarray(promised).shape != (box.intervals,):
+        wrong.append(f"promised has shape {np.asarray(promised).shape}; expected ({box.intervals},).")
+    if dispatch is not None:
+        table = np.asarray(dispatch, dtype=np.float64)
+        if table.shape != (model.n_connection, box.intervals):
+            wrong.append(
+                f"dispatch_injection_kw has shape {table.shape}; expected {(model.n_connection, box.intervals)}."
+            )
+    if wrong:
+        raise ValidationError("the envelope cannot be validated: " + " ".join(wrong))
+    return names
+
+
+def _crowd(model: Model, active: Index) -> Crowd:
+    phases = [model.connection_phase[k] for k in active]
+    there = sorted(set(phases))
+    area = np.unique(areas(model)[active], return_inverse=True)[1]
+    return Crowd(np.array([there.index(phase) for phase in phases], dtype=np.intp), np.asarray(area, dtype=np.intp))
+
+
+def _cap(given: ArrayLike | None, box: Box) -> Vector | None:
+    return None if given is None else np.asarray(given, dtype=np.float64)[box.active]
+
+
+def _of_intervals(box: Box, kept: Index) -> Box:
+    return Box(
+        box.active,
+        box.low_kw[:, kept],
+        box.high_kw[:, kept],
+        box.fixed[:, kept],
+        box.kvar_per_kw,
+        box.source_v_pu[kept],
+    )

@@ -1,0 +1,243 @@
+"""Every limit of a feeder at very many operating points, in bounded memory.
+
+Voltages and branch currents are linear in the currents that customers inject (:mod:`network.ladder`), so all that is
+limited is one matrix product per batch::
+
+    y = M I + m v_source,   I = conj(S / V)   from the AC power flow at the customers' nodes              (1)
+
+with a row of M for every limited voltage, and one for each end of every rated wire.  Rows that are the same number (the
+buses behind the last customer, the pieces of a cable without capacitance) stand once in M, with the tightest bound of
+all of them: nothing is skipped, and on the European LV feeder half of the rows are left.  How far a limit is passed is
+measured relative to itself, as in :mod:`network.headroom`::
+
+    over-voltage |V|/v_max − 1,   under-voltage 1 − |V|/v_min,   overload loading/loading_max − 1         (2)
+
+An operating point whose power flow does not converge, or where any of these is NaN, breaks every limit (inf).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.acflow import Model
+from network.envelope import Limits
+
+__all__ = ["KINDS", "TOLERANCE", "Measure", "Reading", "bounds_of"]
+
+Vector = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Index = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+KINDS = ("over_voltage", "under_voltage", "overload")
+"""What can be wrong, in the order of the rows of a reading."""
+
+TOLERANCE = 1e-9
+"""A limit is broken where (2) is above this: ten times the tolerance of the power flow."""
+
+_AC_TOLERANCE_PU = 1e-10
+_SAME = 1e-12
+_ENTRIES = 1 << 18  # complex numbers of a batch: four megabytes stay near the processor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What S operating points come to: the worst place of each kind."""
+
+    beyond: Vector
+    """How far the limit is passed there, (2): negative where it is kept, −inf where there is none, inf where the power
+    flow has no solution.  Shape (3, S), rows as in :data:`KINDS`."""
+
+    place: Index
+    """Which limit, an index of ``Measure.elements``; −1 where there is none, or no solution.  Shape (3, S)."""
+
+    v_high_pu: Vector
+    """Highest limited voltage, NaN without a solution.  Shape (S,). [p.u.]"""
+
+    v_low_pu: Vector
+    """Lowest limited voltage.  Shape (S,). [p.u.]"""
+
+    solved: Mask
+    """Shape (S,)."""
+
+    @property
+    def broken(self) -> Mask:
+        """Whether any limit is passed, or the power flow has no solution.  Shape (S,)."""
+        return np.asarray(~self.solved | ~(self.beyond.max(axis=0) <= TOLERANCE))
+
+
+class Measure:
+    """A feeder and its limits, made ready for millions of operating points.
+
+    Parameters
+    ----------
+    model
+        The feeder with its connections.
+    v_min_pu, v_max_pu : shape (n_bus,)
+        Bounds of the voltages; 0 and inf where there is none. [p.u.]
+    loading_max_percent : shape (n_branch,)
+        Bound of the loadings; inf where there is none. [%]
+    """
+
+    def __init__(self, model: Model, v_min_pu: Vector, v_max_pu: Vector, loading_max_percent: Vector) -> None:
+        self.model = model
+        bus, branch, ends = model.node_bus, model.wire_branch, model.ends
+        highest, lowest, most = v_max_pu[bus], v_min_pu[bus], loading_max_percent[branch]
+        watched = np.flatnonzero(((highest < np.inf) | (lowest > 0)) & model.node_there)
+        rated = np.flatnonzero((most < np.inf) & (ends.from_percent > 0) & ends.in_service & model.wire_there)
+
+        z = model.z
+        rows, free = z[watched], model.w[watched]
+        group, first = _same(rows, free)
+        self._v, self._v_free = np.ascontiguousarray(rows[first]), free[first]
+        self._highest, high_at = _tightest(highest[watched], group, len(first), np.minimum)
+        self._lowest, low_at = _tightest(lowest[watched], group, len(first), np.maximum)
+
+        scale = 1.0 / most[rated]
+        into = [np.vstack([one[rated], other[rated]]) for one, other in zip(*_currents(model, z), strict=True)]
+        percent = np.concatenate([ends.from_percent[rated] * scale, ends.to_percent[rated] * scale])
+        flows, flows_free = into[0] * percent[:, None], into[1][:, 0] * percent
+        is_trafo = np.tile(~ends.is_line[rated], 2)
+        at = np.concatenate([ends.from_bus[rated], ends.to_bus[rated]])
+        lines, trafos = np.flatnonzero(~is_trafo), np.flatnonzero(is_trafo)
+        group, first_line, line_at = _heaviest(flows[lines], flows_free[lines])
+        kept = np.concatenate([lines[first_line], trafos])
+        self._i, self._i_free = np.ascontiguousarray(flows[kept]), flows_free[kept]
+        self._n_line = len(first_line)
+        self._t, self._t_free = z[at[trafos]], model.w[at[trafos]]
+
+        ids, wires = model.feeder.buses.ids, model.feeder.branches.ids
+        phase = (" a", " b", " c") if model.three_phase else ("", "", "")
+        twice = np.tile(rated, 2)
+        names = [ids[bus[k]] + phase[k % 3] for k in watched]
+        self.elements: tuple[str, ...] = (
+            *(names[k] for k in high_at),
+            *(names[k] for k in low_at),
+            *(wires[branch[k]] + phase[k % 3] for k in (*twice[lines][line_at], *twice[trafos])),
+        )
+        """Which element each limit belongs to, with its phase."""
+        self.limits: Vector = np.concatenate(
+            [self._highest, self._lowest, most[twice[lines][line_at]], most[twice[trafos]]]
+        )
+        """The bound of each. [p.u.] or [%]"""
+        there, carrying = model.node_there, model.wire_there
+        self.node_high, self.node_low, self.wire_most = highest[there], lowest[there], most[carrying]
+        self.has_high, self.has_low = self.node_high < np.inf, self.node_low > 0
+        self.has_most = np.isin(np.flatnonzero(carrying), rated)
+        """Bounds of the rows of a :class:`~network.acflow.Flow`, and which of them there are."""
+        self.n_row = len(self._v) + len(self._i)
+        self.n_limit = int((highest[watched] < np.inf).sum() + (lowest[watched] > 0).sum() + len(rated))
+        """Limits before equal rows were put together."""
+        self.chunk = int(np.clip(_ENTRIES // max(self.n_row, len(model.load_bus), 1), 16, 8192))
+        """Operating points at once."""
+
+    def read(self, injection: Complex, source: Vector) -> Reading:
+        """Measure operating points, a bounded number at once.
+
+        Parameters
+        ----------
+        injection : shape (c, S)
+            [kW + j kvar]
+        source : shape (S,)
+            Voltage of the source. [p.u.]
+        """
+        points = injection.shape[1]
+        beyond, place = np.full((3, points), -np.inf), np.full((3, points), -1, dtype=np.intp)
+        high, low, solved = np.empty(points), np.empty(points), np.empty(points, dtype=bool)
+        for begin in range(0, points, self.chunk):
+            part = slice(begin, begin + self.chunk)
+            self._read(
+                injection[:, part], source[part], beyond[:, part], place[:, part], high[part], low[part], solved[part]
+            )
+        return Reading(beyond, place, high, low, solved)
+
+    def _read(
+        self, injection: Complex, source: Vector, beyond: Vector, place: Index, high: Vector, low: Vector, solved: Mask
+    ) -> None:
+        """Fill in the columns of one batch."""
+        power = self.model.gather(injection)
+        load_v, solved[:], _ = self.model.fixed_point(power, source, _AC_TOLERANCE_PU)
+        columns, n = np.arange(len(source)), len(self._v)
+        with np.errstate(all="ignore"):
+            current = np.conj(power / load_v)
+            if n:
+                size = _size(self._v, self._v_free, current, source)
+                high[:], low[:] = size.max(axis=0), size.min(axis=0)
+                over = size / self._highest[:, None]
+                place[0] = over.argmax(axis=0)
+                beyond[0] = over[place[0], columns] - 1.0
+                under = np.divide(size, self._lowest[:, None], out=over)
+                place[1] = under.argmin(axis=0)
+                beyond[1] = 1.0 - under[place[1], columns]
+                place[1] += n
+            else:
+                high[:], low[:] = np.nan, np.nan
+            if len(self._i):
+                load = _size(self._i, self._i_free, current, source)
+                load[self._n_line :] *= _size(self._t, self._t_free, current, source)
+                place[2] = load.argmax(axis=0)
+                beyond[2] = load[place[2], columns] - 1.0
+                place[2] += 2 * n
+        solved &= ~np.isnan(beyond).any(axis=0)
+        beyond[:, ~solved], place[:, ~solved] = np.inf, -1
+        high[~solved] = low[~solved] = np.nan
+
+
+def bounds_of(model: Model, limits: Limits) -> tuple[Vector, Vector, Vector]:
+    """Return the lowest and highest voltage of every bus and the highest loading of every branch; 0 and inf: none."""
+    n, m = model.feeder.n_bus, model.feeder.n_branch
+    watched = np.ones(n, dtype=bool) if limits.monitored is None else np.asarray(limits.monitored, dtype=bool)
+    low, high = (np.broadcast_to(np.asarray(one, dtype=np.float64), n) for one in (limits.v_min_pu, limits.v_max_pu))
+    most = np.broadcast_to(np.asarray(limits.loading_max_percent, dtype=np.float64), m)
+    return np.where(watched, low, 0.0), np.where(watched, high, np.inf), most
+
+
+def _size(matrix: Complex, free: Complex, current: Complex, source: Vector) -> Vector:
+    """Return |y| of (1).  Shape (k, S)."""
+    y = matrix @ current
+    y += free[:, None] * source
+    return np.asarray(np.abs(y))
+
+
+def _currents(model: Model, z: Complex) -> tuple[tuple[Complex, Complex], tuple[Complex, Complex]]:
+    """Return the currents into both ends of every wire: for 1 pu at each node, and without any."""
+    one, other = model.ends.currents(z), model.ends.currents(model.w[:, None])
+    return (one[0], other[0]), (one[1], other[1])
+
+
+def _same(rows: Complex, free: Complex) -> tuple[Index, Index]:
+    """Return the group of each row, equal rows being in one, and the first row of each group."""
+    whole = np.hstack([rows, free[:, None]])
+    size = np.abs(whole).max(axis=0, initial=0.0)
+    scaled = whole / np.where(size > 0, size, 1.0)
+    rounded = np.round(np.ascontiguousarray(scaled).view(np.float64) / _SAME / 10.0) + 0.0
+    _, first, group = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
+    return np.asarray(group).reshape(-1), first
+
+
+def _tightest(bound: Vector, group: Index, n: int, choose: np.ufunc) -> tuple[Vector, Index]:
+    """Return the tightest bound of each group, and whose it is."""
+    tight = np.full(n, np.inf if choose is np.minimum else 0.0)
+    choose.at(tight, group, bound)
+    owner = np.zeros(n, dtype=np.intp)
+    mine = np.flatnonzero(bound == tight[group])[::-1]
+    owner[group[mine]] = mine
+    return tight, owner
+
+
+def _heaviest(rows: Complex, free: Complex) -> tuple[Index, Index, Index]:
+    """Return the group of each row that differs from others by a factor alone, and the largest row of each group."""
+    whole = np.hstack([rows, free[:, None]])
+    norm = np.linalg.norm(whole, axis=1)
+    largest = np.abs(whole).argmax(axis=1)
+    turn = whole[np.arange(len(whole)), largest]
+    with np.errstate(all="ignore"):
+        unit = np.where(norm[:, None] > 0, whole / norm[:, None] * np.conj(turn / np.abs(turn))[:, None], 0.0)
+    group, _ = _same(unit[:, :-1], unit[:, -1])
+    order = np.lexsort((np.arange(len(norm)), -norm, group))
+    found, place = np.unique(group[order], return_index=True)
+    first = order[place]
+    return np.searchsorted(found, group), first, first

@@ -1,0 +1,149 @@
+"""The ways in which a validation tries to break envelopes, one function each (:mod:`network.validation` says what for)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.acflow import Model
+from network.envelope import Limits
+from network.validation_box import Box
+from network.validation_data import with_impedance
+from network.validation_draws import DAYS, USES, Crowd, draw_days
+from network.validation_measure import KINDS, Measure, bounds_of
+from network.validation_referee import SecondOpinion, second_opinion, together
+from network.validation_search import flip_search
+from network.validation_tally import Case, Tally
+from network.vertices import Vertices
+
+__all__ = [
+    "Tell",
+    "draw_moments",
+    "draw_whole_days",
+    "refereed",
+    "try_corners",
+    "try_dispatch",
+    "try_drawn",
+    "try_neighbours",
+]
+
+Vector = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Index = NDArray[np.intp]
+Tell = Callable[[str, int, int], None]
+"""Is told what is being tried, how much of it is done, and of how much."""
+
+_AT_ONCE = 8192
+_REFEREED = 0.01
+_FEWEST_REFEREED = 20
+
+
+def try_corners(measure: Measure, box: Box, kept: Index, corners: Vertices, tell: Tell) -> Tally:
+    """Try every corner in every interval."""
+    tally = Tally("corners", "vertices")
+    for u, interval, number in corners.columns(kept):
+        injection, source = box.injection(u, interval), box.source_v_pu[interval]
+        tally.add(
+            measure, measure.read(injection, source), injection, source, interval, [corners.names[k] for k in number]
+        )
+        tell("corners", tally.tried, len(kept) * corners.signs.shape[1])
+    return tally
+
+
+def try_neighbours(measure: Measure, box: Box, tried: Tally, rng: np.random.Generator) -> list[Tally]:
+    """Search around the worst corner of each kind."""
+    tally = Tally("beside the worst corners", "search")
+    if not len(box.active):
+        return []
+    for kind, case in enumerate(tried.worst):
+        if case is not None and np.isfinite(case.beyond):
+            middle = (box.low_kw[:, case.interval] + box.high_kw[:, case.interval]) / 2.0
+            u = (case.injection.real[box.active] > middle).astype(np.float64)
+            flip_search(measure, box, u, case.interval, kind, rng, tally)
+    return [tally]
+
+
+def draw_moments(
+    rng: np.random.Generator, crowd: Crowd, kept: Index, name: str, count: int
+) -> Iterator[tuple[Vector, Index, int]]:
+    """Yield single moments: uses (c', S), their intervals, and 0."""
+    for begin in range(0, count, _AT_ONCE):
+        points = min(_AT_ONCE, count - begin)
+        yield USES[name](rng, crowd, points), kept[rng.integers(0, len(kept), points)], 0
+
+
+def draw_whole_days(
+    rng: np.random.Generator, crowd: Crowd, kept: Index, count: int
+) -> Iterator[tuple[Vector, Index, int]]:
+    """Yield whole days; the third number is how many intervals a day has."""
+    steps = len(kept)
+    days = max(count // steps, 1) if count else 0
+    at_once = max(_AT_ONCE // steps, 1)
+    for begin in range(0, days, at_once):
+        here = min(at_once, days - begin)
+        yield draw_days(rng, crowd, here, steps).reshape(crowd.n, -1), np.tile(kept, here), steps
+
+
+def try_drawn(
+    measure: Measure, box: Box, kept: Index, name: str, count: int, drawn: Iterator[tuple[Vector, Index, int]],
+    rng: np.random.Generator, random: list[tuple[Complex, Vector]], tell: Tell,
+) -> Tally:  # fmt: skip
+    """Try what is drawn, and put one in a hundred aside for the referee."""
+    tally = Tally(name, "sampled", independent=name != DAYS)
+    fewest = min(_FEWEST_REFEREED / max(count, 1), 1.0)
+    if not len(kept):
+        return tally
+    for u, interval, steps in drawn:
+        injection, source = box.injection(u, interval), box.source_v_pu[interval]
+        reading = measure.read(injection, source)
+        tally.add(measure, reading, injection, source, interval)
+        if steps:
+            tally.add_days(reading.broken.reshape(-1, steps))
+        some = rng.random(len(interval)) < max(_REFEREED, fewest)
+        random.append((injection[:, some], source[some]))
+        tell(name, tally.tried, count)
+    return tally
+
+
+def try_dispatch(measure: Measure, box: Box, dispatch: Vector) -> Tally:
+    """Try what really happened.  An unknown meter is a violation."""
+    tally = Tally("actual dispatch", "dispatch")
+    interval = np.arange(box.intervals)
+    injection = box.of_meters(dispatch)
+    known = np.isfinite(injection).all(axis=0)
+    reading = measure.read(np.where(known, injection, 0.0), box.source_v_pu)
+    reading.solved[~known] = False
+    reading.beyond[:, ~known] = np.inf
+    tally.add(measure, reading, injection, box.source_v_pu, interval)
+    tally.add_days(reading.broken[None, :])
+    return tally
+
+
+def refereed(
+    model: Model, limits: Limits, measure: Measure, worst: tuple[Case, ...], random: list[tuple[Complex, Vector]],
+    tell: Tell,
+) -> tuple[SecondOpinion, Vector]:  # fmt: skip
+    """Have the worst cases and the random part calculated again; how far each of the worst cases goes, by the referee."""
+    by_worst = np.full(len(worst), np.inf)
+    opinions: list[SecondOpinion] = []
+    # an unknown meter cannot be calculated by anybody
+    known = [k for k, case in enumerate(worst) if np.isfinite(case.injection).all()]
+    for ohms in dict.fromkeys([1.0, *(worst[k].impedance for k in known)]):
+        mine = [k for k in known if worst[k].impedance == ohms]
+        drawn = random if ohms == 1.0 else []
+        injection = np.hstack(
+            [
+                np.empty((model.n_connection, 0)),
+                *(worst[k].injection[:, None] for k in mine),
+                *(one for one, _ in drawn),
+            ]
+        ).astype(np.complex128)
+        source = np.concatenate([[worst[k].source_v_pu for k in mine], *(voltage for _, voltage in drawn)])
+        other = with_impedance(model, ohms)
+        asked = measure if ohms == 1.0 else Measure(other, *bounds_of(other, limits))
+        opinion = second_opinion(other, asked, injection, source, tell)
+        opinions.append(opinion)
+        by_worst[mine] = [opinion.beyond[KINDS.index(worst[k].kind), at] for at, k in enumerate(mine)]
+    return together(opinions), by_worst

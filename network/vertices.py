@@ -1,0 +1,189 @@
+"""The corners of a box of uses at which something can be worst: few, where the box has 2^c.
+
+Inside envelopes every customer i may inject anything in [l_i, u_i].  A linear row a·p <= b is worst where p_i = u_i for
+a_i > 0 and l_i for a_i < 0, so that only the signs of a row count; and the rows of a feeder have few different signs.
+On the European LV feeder all voltage rows of its 55 customers have three patterns, that and their opposites are worst
+for over- and under-voltage.  A pattern is a column of +1 (the customer feeds in what it may) and −1 (it draws what it may).
+
+The patterns come from
+
+- voltages: the signs of A in |V|² = … + A p (:mod:`network.linear`), upper and lower limit;
+- flows: the signs of Re(exp(−jα) K), s = … + K p, for 16 angles α around the circle (|s| is convex in p), of the wires
+  that all uses together could load to four fifths of their limit; entries below a thousandth of their row count as 0;
+- by name: all export, all import, every way in which the phases can be opposed, every branch of the feeder against the
+  others.
+
+Where a row does not depend on a customer, both are tried: all of these at once.
+
+Limits: finite and exact for the linear rows.  AC voltages are not linear, and a worse place may lie beside; that is what
+the flip search and the sampling of :mod:`network.validation` look for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.acflow import Model
+from network.linear import linear
+
+__all__ = ["Vertices", "areas", "vertices"]
+
+Index = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+Signs = NDArray[np.int8]
+Vector = NDArray[np.float64]
+
+_NOTHING_VOLTAGE, _NOTHING_FLOW = 1e-9, 1e-3
+"""Of the largest entry of its row: below, a row does not depend on the customer."""
+
+_NEAR = 0.8
+
+_ANGLES = 16
+_MOST_PHASE_WAYS = 6
+_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vertices:
+    """The corners to be tried."""
+
+    signs: Signs
+    """+1 feeds in, −1 draws, what it may.  Shape (c', W), c' active connections."""
+
+    names: tuple[str, ...]
+    """What each is, for people."""
+
+    voltage_patterns: int
+    """Different patterns among the voltage rows."""
+
+    flow_patterns: int
+    """Different patterns among the flow rows."""
+
+    @property
+    def uses(self) -> Vector:
+        """The corners as uses: 1 feeds in, 0 draws, what it may.  Shape (c', W)."""
+        return (self.signs > 0).astype(np.float64)
+
+    def columns(self, intervals: Index) -> Iterator[tuple[Vector, Index, Index]]:
+        """Yield every corner in every interval, a bounded number at once: uses (c', S), the interval and corner of each."""
+        uses, many = self.uses, self.signs.shape[1]
+        for begin in range(0, many * len(intervals), _AT_ONCE):
+            flat = np.arange(begin, min(begin + _AT_ONCE, many * len(intervals)))
+            corner = flat % many
+            yield uses[:, corner], intervals[flat // many], corner
+
+
+def vertices(model: Model, active: Index, watched: Mask, most_percent: Vector, reach_kva: Vector) -> Vertices:
+    """Return the corners at which a linear row can be worst, without repetition.
+
+    Parameters
+    ----------
+    model
+        The feeder with its connections.
+    active : shape (c',)
+        The connections that have an envelope.
+    watched : shape (n_bus,)
+        Buses whose voltage is limited.
+    most_percent : shape (n_branch,)
+        Bound of the loadings; inf where there is none. [%]
+    reach_kva : shape (c,)
+        The most that each connection can exchange. [kVA]
+    """
+    found: dict[bytes, str] = {}
+    n = len(active)
+    if not n:
+        return Vertices(np.empty((0, 1), dtype=np.int8), ("nobody has an envelope",), 0, 0)
+
+    def add(signs: Signs, name: str) -> None:
+        found.setdefault(np.ascontiguousarray(signs, dtype=np.int8).tobytes(), name)
+
+    add(np.ones(n, dtype=np.int8), "all export")
+    add(-np.ones(n, dtype=np.int8), "all import")
+    for mask, name in _opposed_phases([model.connection_phase[k] for k in active]):
+        add(np.where(mask, 1, -1).astype(np.int8), name)
+    where = areas(model)[active]
+    for area in np.unique(where):
+        if (where != area).any():
+            name = model.feeder.buses.ids[area]
+            add(np.where(where == area, 1, -1).astype(np.int8), f"what hangs on {name} exports, the others import")
+            add(np.where(where == area, -1, 1).astype(np.int8), f"what hangs on {name} imports, the others export")
+
+    linear_rows = linear(model)
+    node = watched[model.node_bus] & model.node_there
+    largest = np.abs(linear_rows.flow_free_kva) + np.abs(linear_rows.flow_per_kva) @ reach_kva
+    with np.errstate(invalid="ignore"):
+        near = largest >= _NEAR * most_percent[model.wire_branch] / 100.0 * linear_rows.rated_kva
+    wire = near & model.wire_there & (linear_rows.rated_kva < np.inf)
+    bus, branch = model.feeder.buses.ids, model.feeder.branches.ids
+    of_voltage, element = _patterns(linear_rows.squared_v_per_kw[node][:, active], _NOTHING_VOLTAGE)
+    for pattern, k in zip(of_voltage, element, strict=True):
+        name = bus[model.node_bus[node][k]]
+        for signs in _filled(pattern):
+            add(signs, f"worst for over-voltage at {name}")
+            add(-signs, f"worst for under-voltage at {name}")
+    turn = np.exp(-2j * np.pi * np.arange(_ANGLES) / _ANGLES)
+    flow = linear_rows.flow_per_kva[wire][:, active]
+    of_flow, element = _patterns((turn[:, None, None] * flow).real.reshape(-1, n), _NOTHING_FLOW)
+    for pattern, k in zip(of_flow, element, strict=True):
+        name = branch[model.wire_branch[wire][k % max(len(flow), 1)]]
+        for signs in _filled(pattern):
+            add(signs, f"worst for the loading of {name}")
+            add(-signs, f"worst for the loading of {name}")
+    signs = np.array([np.frombuffer(key, dtype=np.int8) for key in found], dtype=np.int8).T
+    return Vertices(np.ascontiguousarray(signs), tuple(found.values()), len(of_voltage), len(of_flow))
+
+
+def areas(model: Model) -> Index:
+    """Return, for each connection, the bus at which its branch of the feeder leaves the first fork.  Shape (c,)."""
+    feeder = model.feeder
+    behind = np.zeros(feeder.n_bus, dtype=bool)
+    behind[model.connection_bus] = True
+    for bus in feeder.order[:0:-1]:
+        behind[feeder.parent[bus]] |= behind[bus]
+    top = np.full(feeder.n_bus, feeder.source_bus, dtype=np.intp)
+    children = np.zeros(feeder.n_bus, dtype=np.intp)
+    np.add.at(children, feeder.parent[feeder.order[1:]], behind[feeder.order[1:]].astype(np.intp))
+    forked = np.zeros(feeder.n_bus, dtype=bool)
+    for bus in feeder.order[1:]:
+        above = feeder.parent[bus]
+        fork = not forked[above] and children[above] > 1
+        forked[bus] = forked[above] or fork
+        top[bus] = bus if fork or not forked[above] else top[above]
+    return np.asarray(top[model.connection_bus])
+
+
+def _opposed_phases(phases: list[str]) -> list[tuple[Mask, str]]:
+    """Return every way in which some of the phases feed in and the others draw."""
+    there = sorted(set(phases))
+    if not 1 < len(there) <= _MOST_PHASE_WAYS:
+        return []
+    whose = np.array([there.index(phase) for phase in phases])
+    found = []
+    for way in range(1, 2 ** len(there) - 1):
+        up = [k for k in range(len(there)) if way >> k & 1]
+        names = " and ".join(there[k] for k in up)
+        others = " and ".join(name for k, name in enumerate(there) if k not in up)
+        found.append((np.isin(whose, up), f"phase {names} exports, {others} imports"))
+    return found
+
+
+def _patterns(rows: Vector, nothing: float) -> tuple[Signs, Index]:
+    """Return the different signs of some rows (0 where a row does not depend on a customer), and a row that has each."""
+    if not rows.size:
+        return np.empty((0, rows.shape[1]), dtype=np.int8), np.empty(0, dtype=np.intp)
+    size = np.abs(rows).max(axis=1, keepdims=True)
+    signs = (np.sign(rows) * (np.abs(rows) > nothing * size)).astype(np.int8)
+    found, first = np.unique(signs, axis=0, return_index=True)
+    some = found.any(axis=1)
+    return found[some], first[some]
+
+
+def _filled(pattern: Signs) -> list[Signs]:
+    """Return a pattern with its zeros as +1, and as −1."""
+    if pattern.all():
+        return [pattern]
+    return [np.where(pattern == 0, fill, pattern).astype(np.int8) for fill in (1, -1)]
