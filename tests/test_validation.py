@@ -404,7 +404,7 @@ def test_unbalance_is_that_of_the_symmetrical_components():
         np.zeros((3, 1)),
         Limits(0.5, 1.5),
         samples=0,
-        unbalance_max_percent=1.0,
+        unbalance_max_percent=0.4,
     )
     z_s, z_m = (0.3 + 0.05j + 2 * (0.08 + 0.02j)) / 3, (0.3 + 0.05j - 0.08 - 0.02j) / 3
     u, a = 400 / np.sqrt(3), np.exp(2j * np.pi / 3)
