@@ -182,9 +182,10 @@ def _all_move(s: _Stores, low: Floats, high: Floats, prices: _Prices, net: Float
     paid = np.zeros(steps)
     np.maximum.at(paid, when, -price)
     kept_of_all = s.constants[0] / s.constants[1]
+    wear = np.repeat(prices.wear_eur_per_kwh, steps)
     # so much that nobody is paid for charging and discharging at once
-    use = prices.wear_eur_per_kwh[:, None] + paid * ((1.0 - kept_of_all) / (1.0 + kept_of_all))[:, None]
-    cost = np.concatenate([use.ravel(), use.ravel(), np.zeros(size), np.full(2 * size, _CHANGE * dear),
+    toll = (paid * ((1.0 - kept_of_all) / (1.0 + kept_of_all))[:, None]).ravel()
+    cost = np.concatenate([wear, wear, np.zeros(size), np.full(2 * size, _CHANGE * dear),
                            np.full(2 * steps, prices.penalty_eur_per_kwh), np.zeros(steps), price]) / dear  # fmt: skip
     bounds = np.zeros((cost.size, 2))
     bounds[:, 1] = np.inf
@@ -202,6 +203,10 @@ def _all_move(s: _Stores, low: Floats, high: Floats, prices: _Prices, net: Float
             break
     else:  # a need that is short by a rounding: the plan stays as it is
         return np.zeros((2, steps))
+    if np.minimum(found[:size], found[size : 2 * size]).max(initial=0.0) > 1e-9:
+        cost[: 2 * size] += np.tile(toll, 2) / dear
+        again = nearest(cost, below, limits, equal, right_side, bounds)
+        found = found if again is None else again
     net[:] = (found[:size] - found[size : 2 * size]).reshape(m, steps)
     beyond: Floats = found[outside].reshape(2, steps)
     return np.where(beyond > 1e-9, beyond, 0.0)

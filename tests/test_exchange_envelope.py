@@ -74,12 +74,12 @@ def tight(seed):
 
 def least_outside_kwh(p, i):
     """Return the least energy that agent ``i`` must move outside its envelope: a linear program of its stores alone."""
-    return own_program(p, i)
+    return own_program(p, i).fun
 
 
 def least_cost_alone_eur(p, i):
     """Return the least that agent ``i`` pays alone, energy outside its envelope at the penalty: the same, with retail prices."""
-    return own_program(p, i, money=True)
+    return own_program(p, i, money=True).fun
 
 
 def own_program(p, i, *, money=False):
@@ -123,9 +123,7 @@ def own_program(p, i, *, money=False):
     high = [p.store_charge_max_kw[:, i], p.store_discharge_max_kw[:, i], p.store_energy_max_kwh[:, i]]
     high = np.concatenate([*(h.ravel() for h in high), np.full(steps, np.inf), p.pv_kw[i], np.full(2 * steps, np.inf)])
     finite = np.isfinite(limit)
-    return linprog(
-        cost, np.array(below)[finite], np.array(limit)[finite], chain, change, np.stack([low, high], axis=1)
-    ).fun
+    return linprog(cost, np.array(below)[finite], np.array(limit)[finite], chain, change, np.stack([low, high], axis=1))
 
 
 @given(st.integers(0, 10_000), st.sampled_from(STOPS))
@@ -202,28 +200,48 @@ def test_a_leaking_buffer_behind_a_full_meter_fills_while_energy_is_cheap():
     assert found.cost_eur == pytest.approx(0.1 * (2.0 + charged) + 0.5 * 2.0 + 2.0 * (2.0 + charged), abs=1e-6)
 
 
-@given(st.integers(0, 10_000))
-@settings(QUIET, max_examples=25)
-def test_what_is_outside_by_force_is_outside_at_least_cost(seed):
-    """One agent with leaking stores behind a narrow envelope: its cost, penalty included, is that of the linear program."""
+def leaking(seed, *, paid=0.0):
+    """One agent of :func:`tight` whose stores leak; feeding in earns so much less."""
     drawn = tight(seed)
     rng = np.random.default_rng(seed)
     first = {
         name: getattr(drawn, name)[:1]
-        for name in ("load_kw", "pv_kw", "buy_eur_per_kwh", "sell_eur_per_kwh", "import_limit_kw", "export_limit_kw")
+        for name in ("load_kw", "pv_kw", "buy_eur_per_kwh", "import_limit_kw", "export_limit_kw")
     }
     stores = {
         f"store_{name}": getattr(drawn, f"store_{name}")[:, :1]
         for name in ("charge_max_kw", "discharge_max_kw", "energy_min_kwh", "energy_max_kwh", "initial_kwh",
                      "efficiency_charge", "efficiency_discharge")
     }  # fmt: skip
-    leaking = Problem.plain(**first, **stores, dt_h=drawn.dt_h, stores=2, store_retention=rng.uniform(0.9, 1.0, (2, 1)))
-    case = attainable(leaking)[0]
+    case = Problem.plain(
+        **first, **stores, sell_eur_per_kwh=drawn.sell_eur_per_kwh[:1] - paid, dt_h=drawn.dt_h, stores=2,
+        store_retention=rng.uniform(0.9, 1.0, (2, 1)),
+    )  # fmt: skip
+    return attainable(case)[0]
+
+
+@given(st.integers(0, 10_000))
+@settings(QUIET, max_examples=25)
+def test_what_is_outside_by_force_is_outside_at_least_cost(seed):
+    """One agent with leaking stores behind a narrow envelope: its cost, penalty included, is that of the linear program."""
+    case = leaking(seed)
     best = least_cost_alone_eur(case, 0)
     found = clear(case, tolerance=1e-5)
 
     assert found.cost_eur >= best - 1e-7 * max(1.0, abs(best))
     assert found.cost_eur <= best + 1e-3 * max(1.0, abs(best))
+
+
+@pytest.mark.parametrize("seed", [39, 77, 138, 201, 220])
+def test_prices_below_nothing_do_not_move_stores_that_burn_nothing(seed):
+    """The same where feeding in costs money, and nobody would charge and discharge at once for it."""
+    case = leaking(seed, paid=0.3)
+    best = own_program(case, 0, money=True)
+    charge, discharge = best.x[: 4 * case.steps].reshape(2, -1)
+    found = clear(case, tolerance=1e-5)
+
+    assert np.minimum(charge, discharge).max() < 1e-7
+    assert found.cost_eur <= best.fun + 1e-3 * max(1.0, abs(best.fun))
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["free", "zero"]))
