@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from network.csv_matrix import MATRIX_COLUMNS, matrices, matrix_cells, matrix_mistakes
 from network.csv_table import Column, Row, Value, read_table
 from network.feeder import IDEAL_SOURCE_VA, Branches, Buses, Feeder, FeederError
 from network.grid import Bounds, Connections, Grid, SourceError
@@ -73,6 +74,8 @@ BRANCHES = (
     Column("tap_side", "word", "Side with the tap changer; empty: none", default="", words=("from", "to")),
     Column("tap_position", "whole", "Steps from neutral", default=0, low=-100, high=100),
     Column("tap_step_percent", "number", "One step", "%", default=0.0, low=0, high=25),
+    Column("phases", "word", "Conductors of a line; empty: all three", default="abc", words=("abc", "ab", "ac", "bc", "a", "b", "c")),
+    *MATRIX_COLUMNS,
     Column("length_m", "number", "Length of a line, for drawing", "m", low=0, high=1e6),
     Column("loading_max_percent", "number", "Highest loading allowed", "%", low=1, high=1000, hint="Give percent."),
 )  # fmt: skip
@@ -159,6 +162,7 @@ def read_folder(folder: Path) -> Grid:
         mistakes += _unknown_buses("connections.csv", ("bus_id",), connection_rows, volts)
         mistakes += _unlikely_power(connection_rows, volts)
     mistakes += _tap_mistakes(branch_rows)
+    mistakes += matrix_mistakes(branch_rows)
     if mistakes:
         raise SourceError(str(folder), sorted(mistakes, key=_place))
     return _grid(folder, bus_rows, branch_rows, connection_rows)
@@ -271,6 +275,7 @@ def _branches(rows: Sequence[Row], index: dict[str, int]) -> Branches:
     for names, of_kind in ((_LINE_ONLY, "line"), (_TRANSFORMER_ONLY, "transformer")):
         concerned = np.array([one == of_kind for one in kind], dtype=bool)
         columns |= {name: np.where(concerned, _numbers(rows, name), math.nan) for name in names}
+    z_abc_ohm, c_abc_nf = matrices(rows)
     return Branches(
         ids=tuple(row.text("branch_id") for row in rows),
         kind=kind,
@@ -278,6 +283,9 @@ def _branches(rows: Sequence[Row], index: dict[str, int]) -> Branches:
         to_bus=np.array([index[row.text("to_bus")] for row in rows], dtype=np.intp),
         in_service=np.array([row.cells["in_service"] for row in rows], dtype=bool),
         tap_side=tuple(row.text("tap_side") if row.text("kind") == "transformer" else "" for row in rows),
+        phases=tuple(row.text("phases") for row in rows),
+        z_abc_ohm=z_abc_ohm,
+        c_abc_nf=c_abc_nf,
         **columns,
     )
 
@@ -341,6 +349,8 @@ def write_folder(grid: Grid, folder: Path, *, whole: bool = True) -> None:
         "from_bus": [buses.ids[bus] for bus in branches.from_bus],
         "to_bus": [buses.ids[bus] for bus in branches.to_bus],
         "tap_side": branches.tap_side,
+        "phases": branches.phases,
+        **matrix_cells(branches),
         **{name: getattr(branches, name).tolist() for name in (*_LINE_ONLY, *_TRANSFORMER_ONLY)},
         "loading_max_percent": grid.limits.loading_max_percent.tolist(),
     }

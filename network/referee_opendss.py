@@ -125,8 +125,8 @@ def commands(
     yield "Clear"
     yield "Set DefaultBaseFrequency=50"
     yield f"New Circuit.feeder bus1=b{feeder.source_bus}.1.2.3 basekV={kv:.17g} pu={v_pu:.17g} phases=3 {_source(feeder)}"
-    for k in np.flatnonzero(branches.in_service):
-        yield _line(feeder, int(k)) if branches.kind[k] == "line" else _transformer(feeder, int(k))
+    for branch in np.flatnonzero(branches.in_service).tolist():
+        yield _line(feeder, branch) if branches.kind[branch] == "line" else _transformer(feeder, branch)
     for k, (bus, phase) in enumerate(zip(np.asarray(connection_bus, dtype=np.intp), connection_phase, strict=True)):
         nodes = ".".join(str("abc".index(one) + 1) for one in phase)
         kv = volts[bus] / 1e3 / (1.0 if phase == "abc" else np.sqrt(3.0))
@@ -153,7 +153,8 @@ def _line(feeder: Feeder, k: int) -> str:
     def matrix(values: Vector) -> str:
         return "(" + " | ".join(" ".join(f"{one:.17g}" for one in row) for row in values) + ")"
 
-    z, c = (matrix_of[np.ix_(there, there)] for matrix_of in conductor_matrices(feeder, k))
+    z, c = conductor_matrices(feeder, k)
+    z, c = z[np.ix_(there, there)], c[np.ix_(there, there)]
     return (
         f"New Line.l{k} bus1=b{feeder.branches.from_bus[k]}.{nodes} bus2=b{feeder.branches.to_bus[k]}.{nodes} "
         f"phases={len(there)} length=1 units=none rmatrix={matrix(z.real)} xmatrix={matrix(z.imag)} cmatrix={matrix(c)}"

@@ -225,13 +225,30 @@ def grids(draw):
     def per_bus(values):
         return np.array(draw(st.lists(values, min_size=n, max_size=n)))
 
+    above = [0] + [draw(st.integers(1, bus - 1)) for bus in range(2, n)]
+    phases = ["abc", *(["abc"] * lines)]
+    z_abc, c_abc = np.full((lines + 1, 3, 3), complex(np.nan, np.nan)), np.full((lines + 1, 3, 3), np.nan)
+    for bus in range(2, n):
+        k, feeding = bus - 1, above[bus - 1] - 1
+        below = [one for one in ("abc", "ab", "ac", "bc", "a", "b", "c") if set(one) <= set(phases[feeding])]
+        phases[k] = draw(st.sampled_from(below))
+        if draw(st.booleans()):
+            there = np.ix_(*[["abc".index(one) for one in phases[k]]] * 2)
+            size = len(phases[k])
+            r, x, c = (
+                np.array(draw(st.lists(st.floats(1e-3, 1), min_size=9, max_size=9))).reshape(3, 3) for _ in range(3)
+            )
+            z_abc[k][there] = (r + r.T + 1j * (x + x.T))[:size, :size]
+            if draw(st.booleans()):
+                c_abc[k][there] = (c + c.T)[:size, :size]
+
     feeder = Feeder(
         name="any",
         buses=Buses(tuple(ids), np.array([20_000.0] + [400.0] * (n - 1)), per_bus(maybe), per_bus(maybe)),
         branches=Branches(
             ids=tuple(branch_ids),
             kind=("transformer",) + ("line",) * lines,
-            from_bus=np.array([0] + [draw(st.integers(1, bus - 1)) for bus in range(2, n)]),
+            from_bus=np.array(above),
             to_bus=np.arange(1, n),
             in_service=np.ones(lines + 1, dtype=bool),
             r1_ohm=of_lines(ohm),
@@ -253,6 +270,9 @@ def grids(draw):
             tap_position=of_transformer(st.integers(-2, 2)),
             tap_step_percent=of_transformer(st.sampled_from([1.5, 2.5])),
             length_m=np.full(lines + 1, np.nan),
+            phases=tuple(phases),
+            z_abc_ohm=z_abc,
+            c_abc_nf=c_abc,
         ),
         source_bus=0,
         source_v_pu=draw(st.floats(0.9, 1.1)),
@@ -262,13 +282,19 @@ def grids(draw):
     kw = st.floats(0, 1500)
     devices = []
     for number, name in enumerate(draw(st.lists(_names, max_size=5, unique=True))):
-        bus = draw(st.integers(1, n - 1))
-        devices.append(
-            Device("base", name, bus, draw(kw), draw(st.floats(-50, 50)), profile=draw(st.one_of(st.just(""), _names)))
-        )
+        bus, phase = draw(st.integers(1, n - 1)), draw(st.sampled_from(["abc", "a", "b", "c"]))
+        profile = draw(st.one_of(st.just(""), _names))
+        devices.append(Device("base", name, bus, draw(kw), draw(st.floats(-50, 50)), profile=profile, phase=phase))
         if number % 2:
             devices.append(
-                Device(draw(st.sampled_from(["pv", "ev", "heat_pump", "battery"])), name, bus, draw(kw), kwh=draw(kw))
+                Device(
+                    draw(st.sampled_from(["pv", "ev", "heat_pump", "battery"])),
+                    name,
+                    bus,
+                    draw(kw),
+                    kwh=draw(kw),
+                    phase=phase,
+                )
             )
     bounds = st.one_of(st.just(np.nan), st.floats(0.91, 1.09))
     limits = Bounds(per_bus(bounds), per_bus(bounds), np.array([draw(st.floats(1, 200)) for _ in range(lines + 1)]))
@@ -296,6 +322,20 @@ def test_what_is_written_is_read_again(tmp_path_factory, grid):
                 assert np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"), field.name
     for name in ("source_bus", "source_v_pu", "source_short_circuit_va", "source_rx_ratio"):
         assert getattr(again.feeder, name) == getattr(grid.feeder, name)
+
+
+def test_a_matrix_that_is_half_told_is_refused(folder):
+    """A line told conductor by conductor needs every pair of its conductors, and no other; a transformer has none."""
+    (folder / "buses.csv").write_text("bus_id,v_nominal_v,is_source\na,400,true\nb,400,false\nc,400,false\n")
+    (folder / "connections.csv").unlink()
+    head = "branch_id,kind,from_bus,to_bus,r1_ohm,x1_ohm,phases,r_aa_ohm,r_ab_ohm,r_bb_ohm,x_aa_ohm,x_ab_ohm,x_bb_ohm,c_aa_nf\n"
+    (folder / "branches.csv").write_text(
+        head + "K,line,a,b,0.1,0.1,ab,0.1,,0.1,0.1,0,0.1,\nL,line,b,c,0.1,0.1,a,0.1,0.1,,0.1,,,\n"
+    )
+    mistakes = _mistakes(folder)
+    assert [mistake.split(": ")[0] for mistake in mistakes] == ["branches.csv:2:r_ab_ohm", "branches.csv:3:r_ab_ohm"]
+    assert "needs r_aa_ohm, r_ab_ohm, r_bb_ohm, x_aa_ohm, x_ab_ohm, x_bb_ohm." in mistakes[0]
+    assert "the line has the conductors a only" in mistakes[1]
 
 
 def test_a_simbench_grid_survives_the_tables(tmp_path):
