@@ -294,14 +294,14 @@ def _ways(netted: bool, size: int) -> tuple[tuple[bool, bool, float], ...]:
     Each is whether they count on others' opposite flows, whether the sum of their contents is guided (as :func:`follow_rented`
     says), and what a netted box's flows cost in the linear program that finds the nearest flows before; 0: none does.
 
-    Opposite flows are what netted operation is for, so nothing guides the sum at first there, and where the linear program is
-    small it comes second.
+    Opposite flows may be planned, so nothing guides the sum at first.  They are what netted operation is for: where the linear
+    program is small it comes second there.
     """
-    by_hand, alone, program = (True, True, 0.0), (False, True, 0.0), (True, True, 1e-3)
+    first, guided, alone = (True, False, 0.0), (True, True, 0.0), (False, True, 0.0)
     if not netted:
-        return by_hand, alone, program
-    first, programs = (True, False, 0.0), ((True, False, 1e-3), (True, False, 5.0))
-    return (first, *programs, by_hand, alone) if size <= _SMALL else (first, by_hand, alone, *programs)
+        return first, guided, alone, (True, True, 1e-3)
+    programs = (True, False, 1e-3), (True, False, 5.0)
+    return (first, *programs, guided, alone) if size <= _SMALL else (first, guided, alone, *programs)
 
 
 def _rights(p: Problem, draft: Draft) -> tuple[Floats, Floats]:

@@ -158,8 +158,12 @@ def test_the_box_is_kept_in_bounds_where_the_tenants_sum_would_be():
     assert found.cost_eur == pytest.approx(solve(case).cost_eur, abs=2e-3)
 
 
-@pytest.mark.parametrize("copies", [1, 1300])
-def test_tenants_whose_flows_cancel_need_not_leave_early(copies):
+@pytest.mark.parametrize(
+    ("copies", "box"),
+    [(1, {"ess_netted": True, "ess_power_offer_kw": 1.0}), (1300, {"ess_netted": True, "ess_power_offer_kw": 1.0}),
+     (1, {"ess_net_min_kw": -1.0, "ess_power_offer_kw": 3.0})],
+)  # fmt: skip
+def test_tenants_whose_flows_cancel_need_not_leave_early(copies, box):
     """Two kWh leave a box of 1 kW in one hour, because a third tenant puts one in; half of that is lost, to its account."""
     pairs, final = np.eye(3)[:, [0, 1]].sum(axis=1), np.array([[0.0, 0.0, 0.5]])
     load, pv = np.outer(pairs, [0.0, 1.0]), np.outer([0.0, 0.0, 1.0], [0.0, 1.0])
@@ -171,12 +175,11 @@ def test_tenants_whose_flows_cancel_need_not_leave_early(copies):
         dt_h=1.0,
         exchange="zero",
         shared=1,
-        ess_netted=True,
         ess_energy_offer_kwh=4.0,
-        ess_power_offer_kw=1.0,
         ess_efficiency_charge=0.5,
         rented_initial_kwh=np.tile([pairs], (1, copies)) / copies,
         rented_final_kwh=np.tile(final, (1, copies)) / copies,
+        **box,
     )
     found = clear(case, tolerance=1e-4)
 
