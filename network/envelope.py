@@ -4,17 +4,11 @@ An envelope gives every ACTIVE connection i two numbers, and promises the networ
 
     p_i in [−import_limit_i, export_limit_i]      p the injection of the whole physical meter            (1)
 
-Passive connections stay at their forecast.  Two vertices of this box are checked by AC power flow: everybody exports
-its limit; everybody imports its limit (mode "deterministic", the industry's practice [1]_).  In a balanced radial
-feeder voltages rise with every injection, so these two are the worst of all points of the box; tests sample the inside.
-
-How the limits are shared is a rule, a path that all limits follow together, from the floors (share 0) to the caps
-(share 1); the envelope is the last point of it at which the AC power flow keeps every limit
-(:mod:`network.headroom`)::
-
-    "proportional"   limit = max(floor, α · cap)                                                         (2)
-    "equal"          limit = clip(λ, floor, cap), λ = α · largest cap                                    (3)
-    "max_min"        as "equal", but only those stop who strain the limit that is met; the others go on  (4)
+Passive connections stay at their forecast.  What "any use" means is the mode (:mod:`network.assumed`): the two vertices of
+the industry's practice [1]_, or the whole box; how the limits are shared is the rule (:mod:`network.rules`), from the
+floors to the caps.  Every limit of the network is corrected by the AC power flow at its own worst use
+(:mod:`network.deterministic`, :mod:`network.robust_path`, :mod:`network.allocation`): the envelope is the AC-exact one of
+its rule, not that of a linear model.
 
 Envelope lifting: a connection with a firm charge f (a shared storage that must take f, whatever the others do) injects
 −f where the others export, and that is what makes room for their export; its own export limit is 0, and its import limit
@@ -23,8 +17,7 @@ is at least f.
 Infeasible is an outcome: where the passive connections alone (the active ones at their floors) break a limit, the
 status says so, the element is named, and the limits are the floors.
 
-Limits: balanced, three-phase alike; reactive power as forecast, whatever the active power does.  Not a proof where AC
-voltages are not monotone; validate.
+Limits: not a proof where AC voltages are not monotone; validate.
 
 References
 ----------
@@ -33,16 +26,35 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from network.acflow import Model
-from network.headroom import Headroom, Reach, furthest
+from network.allocation import optimum
+from network.assumed import MODES, Reactive, Uncertainty
+from network.deterministic import two_vertices
+from network.envelope_asked import (
+    EnvelopeError,
+    Limits,
+    bounds_of,
+    checked_table,
+    mode_mistakes,
+    sentences,
+    sharing_of,
+)
+from network.envelope_case import Case, worlds
+from network.robust import rows_at_most
+from network.robust_path import Boxes, follow
+from network.rules import RULES, Rule
 
-__all__ = ["MODES", "RULES", "Envelope", "EnvelopeError", "Limits", "Rule", "compute"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MODES", "RULES", "Envelope", "EnvelopeError", "Limits", "Reactive", "Rule", "Uncertainty", "compute"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -51,28 +63,11 @@ Index = NDArray[np.intp]
 Text = NDArray[np.str_]
 
 _COLUMNS_AT_ONCE = 1024  # bounds the memory of a year of envelopes
-_STRAINS = 1e-3  # of the largest strain: below, a connection does not count as straining a limit
+_ENTRIES_AT_ONCE = 4_000_000  # of linear rows and intervals, likewise
 
 
-class EnvelopeError(ValueError):
-    """The envelope as asked for cannot be computed; the message lists every mistake."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Limits:
-    """What the network must keep."""
-
-    v_min_pu: float | Vector
-    """Lowest voltage, one for all buses or one each; 0: none.  [p.u.]"""
-
-    v_max_pu: float | Vector
-    """Highest voltage, likewise; inf: none.  [p.u.]"""
-
-    loading_max_percent: float | Vector = 100.0
-    """Highest loading, one for all branches or one each; inf: none.  [%]"""
-
-    monitored: Mask | None = None
-    """Buses whose voltage counts; None: all.  Shape (n_bus,)."""
+def _blank() -> Text:
+    return np.array([], dtype=np.str_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,45 +106,46 @@ class Envelope:
     share_export: Vector
     """Likewise for the export limits.  Shape (T,)."""
 
+    binding_import_kind: Text = field(default_factory=_blank)
+    """"over_voltage", "under_voltage" or "overload": how the element of ``binding_import`` is at its limit.  Shape (T,)."""
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How limits share what the network can carry."""
+    binding_export_kind: Text = field(default_factory=_blank)
+    """Likewise for exports.  Shape (T,)."""
 
-    limit_kw: Callable[[Vector, Vector, Vector], Vector]
-    """(share (S,), cap (c, S), floor (c, S)) -> limits (c, S): floors at 0, caps at 1, growing in between."""
+    infeasible_kind: Text = field(default_factory=_blank)
+    """Likewise of ``infeasible_by``.  Shape (T,)."""
 
-    goes_on: bool = False
-    """Whether those who do not strain the limit that is met go on."""
+    reactive: str = "as forecast"
+    """What was assumed of the reactive power, in words."""
 
+    def to_frame(self, ids: Sequence[str] | None = None, times: ArrayLike | None = None) -> pd.DataFrame:
+        """Return a table with a row for each interval and connection that has an envelope.
 
-def _proportional(share: Vector, cap: Vector, floor: Vector) -> Vector:
-    return np.asarray(np.maximum(floor, share * cap))
+        Parameters
+        ----------
+        ids
+            Names of the connections; None: their numbers.
+        times : shape (T,)
+            Starts of the intervals; None: their numbers.
+        """
+        import pandas as pd
 
-
-def _equal(share: Vector, cap: Vector, floor: Vector) -> Vector:
-    return np.asarray(np.minimum(np.maximum(floor, share * cap.max(axis=0, initial=0.0)), cap))
-
-
-RULES: dict[str, Rule] = {
-    "proportional": Rule(_proportional),
-    "equal": Rule(_equal),
-    "max_min": Rule(_equal, goes_on=True),
-}
-"""The rules by name; a plug-in adds its own."""
-
-MODES = ("deterministic",)
-"""What is assumed about use inside the box: "deterministic": its two vertices."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Side:
-    """One side of the box, for some columns: every connection injects ``fixed + sign · limit``."""
-
-    fixed: Complex
-    sign: float
-    cap: Vector
-    floor: Vector
+        connections, steps = self.export_limit_kw.shape
+        names = np.array([str(k) for k in range(connections)] if ids is None else list(ids), dtype=object)
+        when = np.arange(steps) if times is None else np.asarray(times)
+        told = np.isfinite(self.export_limit_kw).any(axis=1) if steps else np.ones(connections, dtype=bool)
+        rows = int(told.sum())
+        columns: dict[str, object] = {"time": np.repeat(when, rows), "connection": np.tile(names[told], steps)}
+        for name in ("import_limit_kw", "export_limit_kw", "firm_charge_kw"):
+            columns[name] = getattr(self, name)[told].T.ravel()
+        columns |= {"mode": self.mode, "rule": self.rule}
+        for name in (
+            *("status", "binding_import", "binding_import_kind", "binding_export", "binding_export_kind"),
+            *("infeasible_by", "infeasible_kind"),
+        ):
+            given = getattr(self, name)
+            columns[name] = np.repeat(given if len(given) == steps else np.full(steps, ""), rows)
+        return pd.DataFrame(columns)
 
 
 def compute(
@@ -167,6 +163,13 @@ def compute(
     export_floor_kw: ArrayLike | None = None,
     import_floor_kw: ArrayLike | None = None,
     source_v_pu: ArrayLike | None = None,
+    pinned_import_kw: ArrayLike | None = None,
+    budget: int | None = None,
+    reactive: Reactive | None = None,
+    uncertainty: Uncertainty | None = None,
+    weight: ArrayLike | None = None,
+    order: ArrayLike | None = None,
+    alpha: float = 2.0,
 ) -> Envelope:
     """Return the envelopes of T intervals.
 
@@ -193,13 +196,28 @@ def compute(
         Limits that are granted in any case (static rights); None: nothing. [kW]
     source_v_pu : number or shape (T,)
         Voltage of the source; None: as the feeder says. [p.u.]
+    pinned_import_kw : number, shape (c,) or (c, T)
+        The import limit of everybody in the mode "robust_pinned", no more than its cap. [kW]
+    budget
+        Γ: how many connections may do otherwise than all the others in the mode "budget".
+    reactive
+        What active connections do with their reactive power; None: as forecast.
+    uncertainty
+        How far the data may be off, in any mode; None: not at all.  The mode "chance" needs it, with shape "gaussian".
+    weight : shape (c,)
+        How much a connection counts; None: all alike.
+    order : shape (c,)
+        Who was connected first has the lowest number ("last_in_first_out"); None: in the order of the connections.
+    alpha
+        Of "alpha_fair".
     """
     wrong = [
         f"there is no {what} {given!r}. There are {', '.join(repr(name) for name in known)}."
         for what, given, known in (("rule", rule, tuple(RULES)), ("mode", mode, MODES))
         if given not in known
     ]
-    headroom = _headroom(model, limits, wrong)
+    bounds = bounds_of(model, limits, wrong)
+    reactive, doubt = reactive or Reactive(), uncertainty or Uncertainty()
     base = np.asarray(base_injection_kw, dtype=np.float64) + 1j * np.asarray(base_injection_kvar, dtype=np.float64)
     shape = (model.n_connection, base.shape[1] if base.ndim == 2 else 0)
     if base.shape != shape or not np.isfinite(base).all():
@@ -207,18 +225,27 @@ def compute(
             f"the base injections have shape {base.shape}; expected finite numbers, one row for each of the "
             f"{model.n_connection} connections and one column for each interval, active and reactive alike."
         )
-        raise EnvelopeError(_sentences(wrong))
+        raise EnvelopeError(sentences(wrong))
     acting: Mask = np.asarray(active, dtype=bool)
     if acting.shape != shape[:1]:
         wrong.append(f"active has shape {acting.shape}; expected {shape[:1]}.")
-        raise EnvelopeError(_sentences(wrong))
+        raise EnvelopeError(sentences(wrong))
 
     def table(name: str, given: ArrayLike | None) -> Vector:
-        return _table(name, given, shape, acting, wrong)
+        return checked_table(name, given, shape, acting, wrong)
 
+    wrong += reactive.mistakes(shape[0]) + doubt.mistakes(shape)
+    wrong += mode_mistakes(mode, pinned_import_kw, budget, uncertainty)
     firm = table("firm_charge_kw", firm_charge_kw)
     export_cap, import_cap = table("export_cap_kw", export_cap_kw), table("import_cap_kw", import_cap_kw)
     export_floor, import_floor = table("export_floor_kw", export_floor_kw), table("import_floor_kw", import_floor_kw)
+    if mode == "robust_pinned" and pinned_import_kw is not None:
+        given = np.asarray(pinned_import_kw, dtype=np.float64)
+        pinned = np.minimum(
+            table("pinned_import_kw", np.full(shape[0], given) if given.ndim == 0 else given), import_cap
+        )
+        import_cap = import_floor = np.maximum(pinned, firm)
+    sharing = sharing_of(rule, shape[0], weight, order, alpha, wrong)
     if firm_charge_kw is not None and np.any(
         np.broadcast_to(np.asarray(firm_charge_kw).T, shape[::-1]).T[~acting] != 0
     ):
@@ -235,169 +262,88 @@ def compute(
                 f"connection {i} has a {name} of {floor[i, t]:g} kW above its cap of {cap[i, t]:g} kW in interval {t}. "
                 f"Raise the cap."
             )
-    if wrong or headroom is None:
-        raise EnvelopeError(_sentences(wrong))
-    source = model.source_voltage(source_v_pu, shape[1])
-    obliged = firm > 0
-    fixed: Complex = np.where(acting[:, None], 1j * base.imag, base)
-    sides = (
-        _Side(np.asarray(fixed - firm), 1.0, np.where(obliged, 0.0, export_cap), np.where(obliged, 0.0, export_floor)),
-        _Side(fixed, -1.0, import_cap, np.maximum(import_floor, firm)),
+    if wrong or bounds is None or sharing is None:
+        raise EnvelopeError(sentences(wrong))
+    tan = (
+        np.zeros(shape[0])
+        if reactive.tan_phi is None
+        else np.broadcast_to(np.asarray(reactive.tan_phi, float), shape[:1])
     )
-    (export_limit, export_reach), (import_limit, import_reach) = _both(headroom, RULES[rule], sides, source)
-    passive = np.where(acting, 0.0, np.inf)[:, None]
-    infeasible = ~(export_reach.safe & import_reach.safe)
-    by_row = np.where(export_reach.safe, import_reach.row, export_reach.row)
+    follows = reactive.tan_phi is not None or (
+        reactive.curve is not None and not np.any(np.asarray(reactive.free_kvar))
+    )
+    passive_kw = np.where(acting[:, None], 0.0, base.real)
+    obliged = firm > 0
+    case = Case(
+        worlds=worlds(model, bounds, reactive, doubt),
+        sharing=sharing,
+        mode=mode,
+        budget=budget or 0,
+        source=model.source_voltage(source_v_pu, shape[1]),
+        acting=acting,
+        fixed=np.where(acting[:, None], 0.0 if follows else 1j * base.imag, base),
+        export_cap=np.where(obliged, 0.0, export_cap),
+        import_cap=import_cap,
+        export_floor=np.where(obliged, 0.0, export_floor),
+        import_floor=np.maximum(import_floor, firm),
+        firm=firm,
+        tan_phi=np.where(acting, tan, 0.0),
+        free_kvar=np.where(acting, np.broadcast_to(np.asarray(reactive.free_kvar, float), shape[:1]), 0.0),
+        spread_kw=np.where(acting[:, None], 0.0, doubt.spread_kw(base.real)),
+        load_tan=np.divide(base.imag, passive_kw, out=np.zeros(shape), where=passive_kw != 0),
+        uncertainty=doubt,
+    )
+    boxes = _boxes(case)
+    headroom = case.headroom
+    beyond = np.where(acting, 0.0, np.inf)[:, None]
+    infeasible = ~boxes.safe
+    by_row = np.where(infeasible, np.where(boxes.row_export == -1, boxes.row_import, boxes.row_export), -1)
+    names, kinds = _words(headroom.elements), _words(headroom.kinds)
     return Envelope(
-        import_limit_kw=import_limit + passive,
-        export_limit_kw=export_limit + passive,
+        import_limit_kw=boxes.import_kw + beyond,
+        export_limit_kw=boxes.export_kw + beyond,
         firm_charge_kw=firm,
         mode=mode,
         rule=rule,
-        binding_import=_names(headroom, import_reach.row),
-        binding_export=_names(headroom, export_reach.row),
+        binding_import=names[boxes.row_import],
+        binding_export=names[boxes.row_export],
         status=np.where(infeasible, "infeasible", "ok"),
-        infeasible_by=np.where(infeasible, _names(headroom, by_row), ""),
-        share_import=import_reach.share,
-        share_export=export_reach.share,
+        infeasible_by=names[by_row],
+        share_import=boxes.share_import,
+        share_export=boxes.share_export,
+        binding_import_kind=kinds[boxes.row_import],
+        binding_export_kind=kinds[boxes.row_export],
+        infeasible_kind=kinds[by_row],
+        reactive=reactive.words,
     )
 
 
-def _sentences(mistakes: list[str]) -> str:
-    return "the envelope cannot be computed: " + " ".join(mistakes)
+def _words(of_row: tuple[str, ...]) -> Text:
+    """Return the word of each row of the headroom; −1 is nobody, −2 a power flow without a solution."""
+    return np.array([*of_row, "not_converged", ""], dtype=np.str_)
 
 
-def _table(name: str, given: ArrayLike | None, shape: tuple[int, int], acting: Mask, wrong: list[str]) -> Vector:
-    """Return one number for each connection and interval, 0 for passive connections, or note what is wrong."""
-    values = np.zeros(shape[0]) if given is None else np.asarray(given, dtype=np.float64)
-    if values.ndim == 1:
-        values = values[:, None]
-    if values.shape not in (shape, (shape[0], 1)):
-        wrong.append(f"{name} has shape {values.shape}; expected {shape[:1]} or {shape}.")
-        return np.zeros(shape)
-    whole = np.where(acting[:, None], np.broadcast_to(values, shape), 0.0)
-    for i, t in np.argwhere(~((whole >= 0) & (whole < np.inf)))[:1]:
-        wrong.append(
-            f"{name} is {whole[i, t]:g} for connection {i} in interval {t}; expected a finite number, zero or more."
-        )
-    return whole
+def _boxes(case: Case) -> Boxes:
+    """Compute the envelopes, some intervals at once."""
+    steps = len(case.source)
+    fast = case.mode == "deterministic" and case.plain and not case.sharing.rule.optimum
+    width = max(_COLUMNS_AT_ONCE // 2, 1) if fast else max(min(_ENTRIES_AT_ONCE // rows_at_most(case), 512), 16)
+    answers = [_at_once(case.between(slice(begin, begin + width)), fast) for begin in range(0, max(steps, 1), width)]
+    if len(answers) == 1:
+        return answers[0]
+    joined = [np.concatenate([getattr(one, column.name) for one in answers], axis=-1) for column in fields(Boxes)]
+    return Boxes(*joined)
 
 
-def _headroom(model: Model, limits: Limits, wrong: list[str]) -> Headroom | None:
-    """Return the feeder with its limits, or note what is wrong with them."""
-    n, m = model.feeder.n_bus, model.feeder.n_branch
-    watched = np.ones(n, dtype=bool) if limits.monitored is None else np.asarray(limits.monitored, dtype=bool)
-    bounds: list[Vector] = []
-    for name, size in (("v_min_pu", n), ("v_max_pu", n), ("loading_max_percent", m)):
-        given = np.asarray(getattr(limits, name), dtype=np.float64)
-        if given.shape not in ((), (size,)):
-            wrong.append(f"limits.{name} has shape {given.shape}; expected one number or {size}.")
-        bounds.append(np.broadcast_to(given, (size,)) if given.shape in ((), (size,)) else np.ones(size))
-    if watched.shape != (n,):
-        wrong.append(f"limits.monitored has shape {watched.shape}; expected one truth value for each of {n} buses.")
-        return None
-    lowest, highest, most = bounds
-    odd = watched & ~((lowest >= 0) & (highest > lowest))
-    if odd.any():
-        k = int(np.flatnonzero(odd)[0])
-        wrong.append(
-            f"the voltage of bus {model.feeder.buses.ids[k]!r} is to lie between {lowest[k]:g} and {highest[k]:g} pu. "
-            f"Give two numbers that rise, or leave the bus out of limits.monitored."
-        )
-    if not (most > 0).all():
-        k = int(np.flatnonzero(~(most > 0))[0])
-        wrong.append(
-            f"the loading of branch {model.feeder.branches.ids[k]!r} is limited to {most[k]:g} %; expected more than 0, "
-            f"or inf for no limit."
-        )
-    if wrong:
-        return None
-    return Headroom(model, np.where(watched, lowest, 0.0), np.where(watched, highest, np.inf), most)
-
-
-def _names(headroom: Headroom, row: Index) -> Text:
-    """Return the element of each row of the headroom; −1 is nobody, −2 a power flow without a solution."""
-    return np.array([*headroom.elements, "not_converged", ""], dtype=np.str_)[row]
-
-
-def _both(headroom: Headroom, rule: Rule, sides: tuple[_Side, _Side], source: Vector) -> list[tuple[Vector, Reach]]:
-    """Return the limits of both sides, and how far they went: both in one batch, a bounded number of columns at once."""
-    intervals = len(source)
-    width = max(_COLUMNS_AT_ONCE // 2, 1)
-    answers: list[list[tuple[Vector, Reach]]] = []
-    for begin in range(0, max(intervals, 1), width):
-        part = slice(begin, begin + width)
-        fixed, cap, floor = (
-            np.hstack([getattr(side, name)[:, part] for side in sides]) for name in ("fixed", "cap", "floor")
-        )
-        here = len(source[part])
-        sign = np.repeat([side.sign for side in sides], here)
-        limit, reach = _follow(headroom, rule, fixed, sign, cap, floor, np.tile(source[part], 2))
-        answers.append(
-            [
-                (limit[:, half], Reach(reach.share[half], reach.safe[half], reach.row[half]))
-                for half in (slice(None, here), slice(here, None))
-            ]
-        )
-    return [
-        (
-            np.hstack([answer[side][0] for answer in answers]),
-            Reach(
-                *(np.concatenate([getattr(answer[side][1], name) for answer in answers]) for name in Reach.__slots__)
-            ),
-        )
-        for side in (0, 1)
-    ]
-
-
-def _follow(
-    headroom: Headroom, rule: Rule, fixed: Complex, sign: Vector, cap: Vector, floor: Vector, source: Vector
-) -> tuple[Vector, Reach]:
-    """Follow the rule from the floors as far as the network allows; S columns.  Return the limits (c, S) and the reach."""
-
-    def path(share: Vector, columns: Index) -> Complex:
-        return fixed[:, columns] + sign[columns] * rule.limit_kw(share, cap[:, columns], floor[:, columns])
-
-    reach = furthest(headroom, path, source, np.zeros(len(source)))
-    limit = np.where(reach.safe, rule.limit_kw(reach.share, cap, floor), floor)
-    if rule.goes_on:
-        _go_on(headroom, rule, fixed, sign, cap, floor, source, limit, reach)
-    return limit, reach
-
-
-def _go_on(
-    headroom: Headroom,
-    rule: Rule,
-    fixed: Complex,
-    sign: Vector,
-    cap: Vector,
-    floor: Vector,
-    source: Vector,
-    limit: Vector,
-    reach: Reach,
-) -> None:
-    """Raise ``limit`` for those who do not strain what is met (4): progressive filling, a search for each limit met."""
-    share, row = reach.share.copy(), reach.row.copy()
-    stopped = np.zeros(cap.shape, dtype=bool)
-    left = np.flatnonzero(reach.safe & (share < 1.0) & (row >= 0))
-    for _ in range(len(cap)):
-        strain = headroom.strain(row[left], sign[left])
-        stopped[:, left] |= strain > _STRAINS * strain.max(axis=0, initial=0.0)
-        left = left[(~stopped[:, left] & (limit[:, left] < cap[:, left])).any(axis=0)]
-        if not left.size:
-            return
-        lowest = limit[:, left].copy()
-        highest = np.where(stopped[:, left], lowest, cap[:, left])
-
-        def path(
-            at: Vector, columns: Index, left: Index = left, box: tuple[Vector, Vector] = (lowest, highest)
-        ) -> Complex:
-            here = left[columns]
-            asked = rule.limit_kw(at, cap[:, here], floor[:, here])
-            return fixed[:, here] + sign[here] * np.clip(asked, box[0][:, columns], box[1][:, columns])
-
-        further = furthest(headroom, path, source[left], share[left])
-        limit[:, left] = np.clip(rule.limit_kw(further.share, cap[:, left], floor[:, left]), lowest, highest)
-        share[left], met_before = further.share, row[left]
-        row[left] = further.row
-        left = left[further.safe & (further.share < 1.0) & (further.row >= 0) & (further.row != met_before)]
+def _at_once(case: Case, fast: bool) -> Boxes:
+    if fast:
+        return two_vertices(case)
+    solve = optimum if case.sharing.rule.optimum else follow
+    if case.mode != "deterministic":
+        return solve(case, 0)
+    export, imports = solve(case, 1), solve(case, -1)
+    return Boxes(
+        *(export.export_kw, imports.import_kw, export.share_export, imports.share_import, export.row_export),
+        row_import=imports.row_import,
+        safe=export.safe & imports.safe,
+    )

@@ -15,6 +15,13 @@ power flow at the estimate corrects it.  From then on each row's slope is the on
 secant), so that the error is squared rather than divided from step to step; a bracket of one safe and one unsafe share
 guards it.  The search aims 1e-7 inside the limits and returns only a share whose AC power flow was seen to keep them.
 
+:meth:`Headroom.slopes` are the exact derivatives of h, dh = Σ (∂h/∂p) dp + (∂h/∂q) dq, found backwards: with dI the change
+of the currents that a change of powers asks for, and D = conj(S / V²) the currents' answer to a voltage that moves ::
+
+    dh = Re(λ·dI),   λ = λ_0 + λ_1 + …,   λ_0 = ∂h/∂I at constant current,   λ_(n+1) = −Z conj(D λ_n)      (3)
+
+a series that shrinks like the power flow itself; volt-var curves answer in the same way.
+
 Limit: a path along which a limit is broken and then kept again is followed to the first such place only if an
 estimate falls into it.  Voltages and loadings of a radial feeder are monotone along a path for all practical data.
 """
@@ -29,8 +36,9 @@ from numpy.typing import NDArray
 
 from network.acflow import Model
 from network.linear import linear
+from network.reactive import VoltVar
 
-__all__ = ["TOLERANCE", "Headroom", "Reach", "furthest"]
+__all__ = ["TOLERANCE", "Headroom", "Point", "Reach", "furthest"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -48,6 +56,7 @@ be worse than at both by a few 1e-8 (losses are not monotone)."""
 
 _AC_TOLERANCE_PU = 1e-10
 _MOST_STEPS = 40
+_MOST_TERMS = 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +75,9 @@ class Point:
     solved: Mask
     """Shape (S,)."""
 
+    power: Complex
+    """What is injected at the buses with connections, volt-var curves included.  Shape (l, S). [p.u.]"""
+
 
 class Headroom:
     """A feeder and its limits.
@@ -78,10 +90,19 @@ class Headroom:
         Bounds of the voltages; 0 and inf where there is none. [p.u.]
     loading_max_percent : shape (n_branch,)
         Bound of the loadings; inf where there is none. [%]
+    curve
+        Reactive power that follows the voltage, on top of what is given; None: none.
     """
 
-    def __init__(self, model: Model, v_min_pu: Vector, v_max_pu: Vector, loading_max_percent: Vector) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Model,
+        v_min_pu: Vector,
+        v_max_pu: Vector,
+        loading_max_percent: Vector,
+        curve: VoltVar | None = None,
+    ) -> None:
+        self.model, self.curve = model, curve
         ends = model.ends
         bus, branch = model.node_bus, model.wire_branch
         highest, lowest, most = v_max_pu[bus], v_min_pu[bus], loading_max_percent[branch]
@@ -93,6 +114,9 @@ class Headroom:
         self.elements: tuple[str, ...] = (
             *(model.feeder.buses.ids[bus[k]] for k in (*self.above, *self.below)),
             *(model.feeder.branches.ids[branch[k]] for k in self.rated),
+        )
+        self.kinds: tuple[str, ...] = (
+            ("over_voltage",) * len(self.above) + ("under_voltage",) * len(self.below) + ("overload",) * len(self.rated)
         )
 
     def at(self, injection: Complex, source: Vector, start: Complex | None = None) -> Point:
@@ -109,7 +133,10 @@ class Headroom:
         """
         model, ends = self.model, self.model.ends
         power = model.gather(injection)
-        load_v, solved, _ = model.fixed_point(power, source, _AC_TOLERANCE_PU, start)
+        if self.curve is None:
+            load_v, solved, _ = model.fixed_point(power, source, _AC_TOLERANCE_PU, start)
+        else:
+            load_v, power, solved, _ = model.follow(power, source, _AC_TOLERANCE_PU, self.curve)
         with np.errstate(all="ignore"):
             voltage = model.voltages(np.conj(power / load_v), source)
             squared = voltage.real**2 + voltage.imag**2
@@ -119,23 +146,23 @@ class Headroom:
                 [squared[self.above] / self.highest - 1, 1 - squared[self.below] / self.lowest, loading / self.most - 1]
             )
         h[:, ~solved] = np.inf
-        return Point(h, load_v, voltage, solved)
+        return Point(h, load_v, voltage, solved, power)
 
-    def closed_form(self, point: Point, direction_kw: Vector, target: Vector) -> Vector:
+    def closed_form(self, point: Point, direction: Complex, target: Vector) -> Vector:
         """Return the share of a direction at which linear DistFlow, shifted onto a measured point, meets the first limit (2).
 
         Parameters
         ----------
         point
             The points to start from, S of them, all solved.
-        direction_kw : shape (c, S)
-            What a share of 1 adds to the injections. [kW]
+        direction : shape (c, S)
+            What a share of 1 adds to the injections. [kW + j kvar]
         target : shape (k, S)
             The h to be met.
         """
         model, ends = self.model, self.model.ends
         voltage, room = point.voltage, target - point.h
-        added = model.gather(direction_kw.astype(np.complex128))
+        added = model.gather(direction)
         moved = model.answer(np.conj(added / point.load_v))  # voltages that the direction adds
         squared = 2.0 * (voltage.real * moved.real + voltage.imag * moved.imag)
         slope = np.vstack([squared[self.above] / self.highest, -squared[self.below] / self.lowest])
@@ -153,6 +180,85 @@ class Headroom:
             root = (np.sqrt(np.maximum(half_b**2 + a * (2.0 * np.abs(flow) + further) * further, 0.0)) - half_b) / a
             share = np.minimum(share, np.where(a > 0, root, np.inf).min(axis=0, initial=np.inf))
         return np.asarray(np.nan_to_num(share, nan=0.0, posinf=np.inf))
+
+    def slopes(self, point: Point, row: Index, column: Index) -> tuple[Vector, Vector]:
+        """Return how some limits move with every injection (3).
+
+        Parameters
+        ----------
+        point
+            Solved operating points.
+        row, column : shape (R,)
+            The limits, indices of ``elements``, and the points at which.
+
+        Returns
+        -------
+        shape (c, R) twice
+            ∂h/∂p and ∂h/∂q. [1/kW], [1/kvar]
+        """
+        model, z = self.model, self.model.z
+        at_loads, v = z[model.load_bus], point.load_v[:, column]
+        term = self._at_constant_current(point, row, column)
+        with np.errstate(all="ignore"):
+            answer = np.conj(point.power[:, column] / v**2)
+            curved, watch = self._curve_slopes(v)
+            total = term.copy()
+            for _ in range(_MOST_TERMS):
+                back = -np.conj(answer * term)
+                if curved is not None:
+                    back = back + watch.T @ (curved * (model.incidence.T @ (term / v.conj()).imag)) * v.conj() / np.abs(
+                        v
+                    )
+                term = at_loads.T @ back
+                total += term
+                if np.abs(term).max(initial=0.0) <= 1e-9 * np.abs(total).max(initial=0.0):
+                    break
+            per_power = total / v.conj()
+        per_kw = model.incidence.T
+        return np.asarray(per_kw @ per_power.real), np.asarray(per_kw @ per_power.imag)
+
+    def _curve_slopes(self, load_v: Complex) -> tuple[Vector | None, Vector]:
+        """Return dq/d|V| of every connection, None without curves, and the nodes that each watches, in equal parts."""
+        part = (self.model.incidence > 0).T.astype(np.float64)
+        part /= np.maximum(part.sum(axis=1, keepdims=True), 1.0)
+        if self.curve is None:
+            return None, part
+        v, step = part @ np.abs(load_v), 1e-6
+        return (self.curve.q_at(v + step) - self.curve.q_at(v - step)) / (2 * step), part
+
+    def _at_constant_current(self, point: Point, row: Index, column: Index) -> Complex:
+        """Return λ_0 of (3), shape (l, R)."""
+        model, ends, z = self.model, self.model.ends, self.model.z
+        found = np.empty((len(model.load_bus), len(row)), dtype=np.complex128)
+        first, second = len(self.above), len(self.above) + len(self.below)
+        for part, nodes, sign, square in (
+            (row < first, self.above, 2.0, self.highest),
+            ((row >= first) & (row < second), self.below, -2.0, self.lowest),
+        ):
+            at = row[part] - (0 if sign > 0 else first)
+            v = point.voltage[nodes[at], column[part]]
+            found[:, part] = z[nodes[at]].T * (sign * v.conj() / square[at, 0])
+        part = row >= second
+        if part.any():
+            wire, col = self.rated[row[part] - second], column[part]
+            voltage = point.voltage[:, col]
+            each = np.arange(len(wire))
+            currents = [end[wire, each] for end in ends.currents(voltage)]
+            trafo = ~ends.is_line[wire]
+            sizes = [np.abs(current) * percent[wire] * np.where(trafo, np.abs(voltage[bus[wire], each]), 1.0)
+                     for current, percent, bus in zip(currents, (ends.from_percent, ends.to_percent),
+                                                      (ends.from_bus, ends.to_bus), strict=True)]  # fmt: skip
+            at_from = sizes[0] >= sizes[1]
+            per_current = [moved[wire].T for moved in ends.currents(z)]
+            moved = np.where(at_from, *per_current)
+            current = np.where(at_from, *currents)
+            percent = np.where(at_from, ends.from_percent[wire], ends.to_percent[wire])
+            bus = np.where(at_from, ends.from_bus[wire], ends.to_bus[wire])
+            v, size = voltage[bus, each], np.maximum(np.abs(current), 1e-30)
+            slope: Complex = np.asarray(moved * (np.conj(current) / size * np.where(trafo, np.abs(v), 1.0)))
+            turned = z[bus].T * np.where(trafo, np.conj(v) / np.abs(v) * size, 0.0)
+            found[:, part] = (slope + turned) * percent / self.most[row[part] - second, 0]
+        return found
 
     def strain(self, row: Index, sign: Vector) -> Vector:
         """Return how much a kW more of each connection's limit brings it closer.
@@ -213,7 +319,7 @@ def furthest(headroom: Headroom, path: Path, source: Vector, start: Vector) -> R
     row = np.where(first.solved, np.where(safe, -1, first.h.argmax(axis=0)), -2)
     share = start.astype(float)
 
-    direction = (path(np.ones_like(start), columns) - path(start, columns)).real
+    direction = path(np.ones_like(start), columns) - path(start, columns)
     still = ~direction.any(axis=0)
     share[safe & still] = 1.0
     left = np.flatnonzero(safe & ~still)
@@ -223,7 +329,9 @@ def furthest(headroom: Headroom, path: Path, source: Vector, start: Vector) -> R
 
 
 def _part(point: Point, keep: Index | Mask) -> Point:
-    return Point(point.h[:, keep], point.load_v[:, keep], point.voltage[:, keep], point.solved[keep])
+    return Point(
+        point.h[:, keep], point.load_v[:, keep], point.voltage[:, keep], point.solved[keep], point.power[:, keep]
+    )
 
 
 def _search(
@@ -231,7 +339,7 @@ def _search(
     path: Path,
     source: Vector,
     before: Point,
-    direction: Vector,
+    direction: Complex,
     left: Index,
     share: Vector,
     row: Index,

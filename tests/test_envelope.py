@@ -619,8 +619,8 @@ def test_an_unknown_rule_or_mode_is_answered_with_what_there_is():
     """The message lists them."""
     with pytest.raises(EnvelopeError, match=r"there is no rule 'queue'\. There are 'proportional', 'equal', 'max_min'"):
         ask(one_line(), [1.0], [1.0], Limits(0.9, 1.1), rule="queue")
-    with pytest.raises(EnvelopeError, match=r"there is no mode 'robust'\. There are 'deterministic'"):
-        ask(one_line(), [1.0], [1.0], Limits(0.9, 1.1), mode="robust")
+    with pytest.raises(EnvelopeError, match=r"there is no mode 'safe'\. There are 'deterministic', 'robust'"):
+        ask(one_line(), [1.0], [1.0], Limits(0.9, 1.1), mode="safe")
 
 
 def test_a_rule_can_be_plugged_in(monkeypatch):

@@ -1,0 +1,238 @@
+"""Envelopes that are an optimum, corrected by the AC power flow until they are at its limits.
+
+A rule such as max_total wants the best x = (e, m) among all that the network carries.  Rows of linear DistFlow, a corner
+each (:mod:`network.robust`), make it a programme (:mod:`network.programme`); then, in turn,
+
+1. AC power flows at the worst uses of x: which limits are near or broken, and by how much the linear rows err there;
+2. each near limit becomes a row of its own, with the exact derivatives of the AC power flow at its own worst use,
+   h(x₀) + ∂h/∂x (x − x₀) <= 0; the others are shifted by their error; the programme is solved again;
+
+until x stays.  So a constant error does not leave capacity unused.  At the end x is scaled towards the floors as far as the AC power
+flow asks for.  If a step did not lead to a better envelope than the one before, the better one is kept.
+
+Limits: a local optimum of a problem that is not convex; no proof that it is the global one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.envelope_case import Case, Uses
+from network.headroom import Headroom, Point
+from network.programme import Programme
+from network.robust import Rows
+from network.robust_path import Boxes, Search, follow, shrink
+from network.rules import RULES
+
+__all__ = ["optimum"]
+
+Vector = NDArray[np.float64]
+Index = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+Row = tuple[Vector, float]
+
+_INSIDE = 1e-7
+_NEAR = 0.02
+_MOST_NEAR = 24
+_ROUNDS = 12
+_SETTLED = 1e-6
+_NAMED = 1e-4
+"""A limit is named as binding where it is nearer than this."""
+
+
+def optimum(case: Case, sign: int) -> Boxes:
+    """Return the envelopes of a rule that is an optimum.
+
+    Parameters
+    ----------
+    case
+        The intervals.
+    sign
+        0: both sides together; 1, −1: one side alone.
+    """
+    path = follow(replace(case, sharing=replace(case.sharing, rule=RULES["proportional"])), sign)
+    search = Search(case, sign)
+    cap = np.vstack([case.export_cap * (sign >= 0), case.import_cap * (sign <= 0)])
+    floor = np.vstack([case.export_floor * (sign >= 0), case.import_floor * (sign <= 0)])
+    weight = np.tile(np.where(case.acting, case.sharing.weight, 0.0), 2)
+    safe = path.safe.copy()
+    x = np.vstack([path.export_kw * (sign >= 0), path.import_kw * (sign <= 0)])
+    best, worth = x.copy(), _worth(case, x, weight)
+    linear = _LinearRows(case, search.prediction.rows, sign) if case.mode != "budget" else None
+    programme = None if linear is None else Programme(linear.rows, case.sharing.name, weight, case.sharing.alpha)
+    if linear is not None and programme is not None:
+        for t in np.flatnonzero(safe):
+            found = programme.best(linear.bound[:, t] - _INSIDE, cap[:, t], floor[:, t])
+            x[:, t] = x[:, t] if found is None else found
+    taken = [] if programme is None else programme.taken
+    c = len(case.acting)
+    own: list[dict[tuple[int, int, bytes], Row]] = [{} for _ in case.source]
+    going = safe.copy()
+    for _ in range(_ROUNDS):
+        e, m = x[:c], x[c:]
+        for _ in range(3):
+            more = search.prediction.more(e, m, going)
+            search.uses = search.uses.join(more)
+            if not len(more):
+                break
+        error = _measure(search, x, going, own, linear)
+        before = x.copy()
+        for t in np.flatnonzero(going):
+            rows = [row for row, _ in own[t].values()]
+            bound = [limit for _, limit in own[t].values()]
+            if linear is not None:
+                said = {(world, row) for world, row, _ in own[t]}
+                keep = [k for k in taken if (linear.world[k], linear.row[k]) not in said]
+                rows += list(linear.rows[keep])
+                bound += list(linear.bound[keep, t] - error[keep, t] - _INSIDE)
+            single = Programme(np.array(rows).reshape(-1, 2 * c), case.sharing.name, weight, case.sharing.alpha)
+            found = single.best(np.array(bound), cap[:, t], floor[:, t])
+            if found is None:
+                going[t] = False
+            else:
+                x[:, t] = found
+        size = np.maximum(np.abs(before).max(axis=0, initial=0.0), 1e-9)
+        moved = np.abs(x - before).max(axis=0, initial=0.0) / size
+        scaled = shrink(search, Boxes(x[:c], x[c:], path.share_export.copy(), path.share_import.copy(),
+                                      path.row_export, path.row_import, safe & going))  # fmt: skip
+        here = np.vstack([scaled.export_kw, scaled.import_kw])
+        gain = _worth(case, here, weight)
+        better = going & scaled.safe & (gain > worth)
+        much = better & (gain > worth + _SETTLED * np.abs(worth))
+        best[:, better], worth[better] = here[:, better], gain[better]
+        going &= (moved > _SETTLED) & (much | (gain < worth))
+        if not going.any():
+            break
+    return _named(search, Boxes(best[:c], best[c:], path.share_export, path.share_import, path.row_export.copy(),
+                                path.row_import.copy(), safe), cap)  # fmt: skip
+
+
+class _LinearRows:
+    """The rows of linear DistFlow in x = (e, m), for all worlds."""
+
+    def __init__(self, case: Case, parts: list[Rows], sign: int) -> None:
+        found = []
+        for part in parts:
+            a = part.coefficient
+            if sign == 0:
+                found.append(np.hstack([np.maximum(a, 0.0), np.maximum(-a, 0.0)]))
+            else:
+                found.append(np.hstack([a * (sign > 0), -a * (sign < 0)]))
+        self.rows: Vector = np.vstack(found)
+        self.world: Index = np.concatenate([np.full(len(part.row), part.world) for part in parts]).astype(np.intp)
+        self.row: Index = np.concatenate([part.row for part in parts])
+        self.parts = parts
+        # who must draw stands between −m and −f
+        obliged = [
+            -(np.maximum(part.coefficient, 0.0) if sign == 0 else part.coefficient * (sign > 0)) @ case.firm
+            for part in parts
+        ]
+        self.bound: Vector = -np.vstack([part.base + firm for part, firm in zip(parts, obliged, strict=True)])
+
+
+def _worth(case: Case, x: Vector, weight: Vector) -> Vector:
+    """Return the rule's own measure of envelopes (2c, T)."""
+    name, a = case.sharing.name, case.sharing.alpha
+    if name == "max_total":
+        return np.asarray(weight @ x)
+    can = np.vstack([case.export_cap, case.import_cap]) > 0
+    logs = np.log(np.maximum(x, 1e-6))
+    if name == "proportional_fairness" or a == 1.0:
+        return np.asarray((weight[:, None] * can * logs).sum(axis=0))
+    return np.asarray((weight[:, None] * can * np.exp((1.0 - a) * logs) / (1.0 - a)).sum(axis=0))
+
+
+def _measure(
+    search: Search, x: Vector, going: Mask, own: list[dict[tuple[int, int, bytes], Row]], linear: _LinearRows | None
+) -> Vector:
+    """Write each near limit into ``own`` as a row at x, and return how much the linear rows err.  Shape (k, T)."""
+    case, c = search.case, len(search.case.acting)
+    steps = len(case.source)
+    elements = len(case.headroom.elements)
+    highest = np.full((len(case.worlds), elements, steps), -np.inf)
+    pick = np.flatnonzero(going[search.uses.column])
+    uses = search.uses.part(pick)
+    if not elements or not len(uses):
+        return np.zeros((0 if linear is None else len(linear.row), steps))
+    column = uses.column
+    for mine, headroom, point in case.measured(uses, x[:c, column], x[c:, column]):
+        solved = np.flatnonzero(point.solved)
+        at, world = column[mine], int(uses.world[mine[0]])
+        np.maximum.at(highest[world].T, at[solved], point.h[:, solved].T)
+        row, col = _near(point.h, solved)
+        _write(case, headroom, point, uses.part(mine), row, col, x, own, search.sign)
+    if linear is None:
+        return np.zeros((0, steps))
+    said = []
+    for part in linear.parts:
+        predicted = part.highest(case, x[:c], x[c:])
+        of_row = np.full((elements, steps), -np.inf)
+        np.maximum.at(of_row, part.row, predicted)
+        with np.errstate(invalid="ignore"):
+            error = highest[part.world] - of_row
+        said.append(np.where(np.isfinite(error), error, 0.0)[part.row])
+    return np.asarray(np.vstack(said))
+
+
+def _near(h: Vector, solved: Index) -> tuple[Index, Index]:
+    """Return limits and uses (R,) that are near: of each use the nearest few."""
+    rows, uses = [], []
+    most = min(_MOST_NEAR, len(h))
+    nearest = np.argpartition(-h[:, solved], most - 1, axis=0)[:most] if most < len(h) else None
+    for k, use in enumerate(solved):
+        row = np.arange(len(h)) if nearest is None else nearest[:, k]
+        row = row[h[row, use] > -_NEAR]
+        rows.append(row)
+        uses.append(np.full(len(row), use))
+    nothing = np.empty(0, dtype=np.intp)
+    return (np.concatenate(rows), np.concatenate(uses)) if rows else (nothing, nothing)
+
+
+def _write(
+    case: Case,
+    headroom: Headroom,
+    point: Point,
+    uses: Uses,
+    row: Index,
+    use: Index,
+    x: Vector,
+    own: list[dict[tuple[int, int, bytes], Row]],
+    sign: int,
+) -> None:
+    if not len(row):
+        return
+    per_kw, per_kvar = headroom.slopes(point, row, use)
+    per = (per_kw + per_kvar * case.tan_phi[:, None]) * case.acting[:, None]
+    signs, at = uses.sign[:, use], uses.column[use]
+    per_e = np.where((signs > 0) & (case.firm[:, at] == 0), per, 0.0)
+    per_m = np.where(signs < 0, -per, 0.0)
+    if sign == 0:  # nobody is given more because another gets more
+        per_e, per_m = np.maximum(per_e, 0.0), np.maximum(per_m, 0.0)
+    g = np.vstack([per_e, per_m])
+    for k in range(len(row)):
+        t = int(at[k])
+        key = (int(uses.world[use[k]]), int(row[k]), signs[:, k].tobytes())
+        own[t][key] = (g[:, k], float(g[:, k] @ x[:, t] - point.h[row[k], use[k]]) - _INSIDE)
+
+
+def _named(search: Search, boxes: Boxes, cap: Vector) -> Boxes:
+    """Name the nearest limit of each side and interval, and tell how much of the caps was given."""
+    c = len(search.case.acting)
+    _, worst, row = search.broken(search.uses, boxes.export_kw, boxes.import_kw)
+    order = np.lexsort((-worst,))
+    at, first = np.unique(search.uses.column[order], return_index=True)
+    nearest, met = np.full(len(boxes.safe), -np.inf), np.full(len(boxes.safe), -1, dtype=np.intp)
+    nearest[at], met[at] = worst[order[first]], row[order[first]]
+    for share, rows, given, most in (
+        (boxes.share_export, boxes.row_export, boxes.export_kw, cap[:c]),
+        (boxes.share_import, boxes.row_import, boxes.import_kw, cap[c:]),
+    ):
+        total = most.sum(axis=0)
+        got = np.divide(given.sum(axis=0), total, out=np.ones(len(total)), where=total > 0)
+        full = got >= 1.0 - 1e-12
+        share[boxes.safe] = np.where(full, 1.0, got)[boxes.safe]
+        rows[boxes.safe] = np.where(full | (nearest < -_NAMED), -1, met)[boxes.safe]
+    return boxes

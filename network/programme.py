@@ -1,0 +1,155 @@
+"""The optimum of a rule over linear rows: max U(x) subject to G x <= h, floor <= x <= cap.
+
+    max_total               U = Σ w x                       HiGHS; over intervals the rows stay and their bounds move (warm)
+    proportional_fairness   U = Σ w log x                   Clarabel, exponential cones
+    alpha_fair              U = Σ w x^(1−a) / (1−a)         Clarabel, power cones: t <= x^(1−a), or t >= x^(1−a) for a > 1
+
+Rows are taken in only when the optimum of the others breaks them, which few ever do.  A solver that does not say that it
+found the optimum is an answer of None, never a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Programme"]
+
+Vector = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+_BROKEN = 1e-9
+_MOST_AT_ONCE = 4
+_ROUNDS = 40
+_LEAST_KW = 1e-6
+"""A limit that may be no larger has no logarithm worth its name: it is left out of the sum."""
+
+
+class Programme:
+    """The same rows for many intervals.
+
+    Parameters
+    ----------
+    rows : shape (k, n)
+        G.
+    rule
+        "max_total", "proportional_fairness" or "alpha_fair".
+    weight : shape (n,)
+        w, not negative.
+    alpha
+        a of "alpha_fair".
+    """
+
+    def __init__(self, rows: Vector, rule: str, weight: Vector, alpha: float = 1.0) -> None:
+        self.rows, self.weight = rows, weight
+        self.alpha = {"max_total": 0.0, "proportional_fairness": 1.0}.get(rule, alpha)
+        self.taken: list[int] = []
+        """The rows that mattered so far."""
+        self._highs: Any = None
+
+    def best(self, bound: Vector, cap: Vector, floor: Vector) -> Vector | None:
+        """Return the optimum for one interval, None where there is none.
+
+        Parameters
+        ----------
+        bound : shape (k,)
+            h.
+        cap, floor : shape (n,)
+            Bounds of x. [kW]
+        """
+        x: Vector | None = None
+        for _ in range(_ROUNDS):
+            x = self._linear(bound, cap, floor) if self.alpha == 0.0 else self._conic(bound, cap, floor)
+            if x is None:
+                return None
+            over = self.rows @ x - bound
+            over[self.taken] = -np.inf
+            worst = np.argsort(-over, kind="stable")[:_MOST_AT_ONCE]
+            new = [int(k) for k in worst if over[k] > _BROKEN]
+            if not new:
+                return x
+            self._take(new)
+        return x
+
+    def _take(self, new: list[int]) -> None:
+        self.taken += new
+        if self._highs is not None:
+            for k in new:
+                entries = np.flatnonzero(self.rows[k])
+                self._highs.addRow(-math.inf, math.inf, len(entries), entries.astype(np.int32), self.rows[k, entries])
+
+    def _linear(self, bound: Vector, cap: Vector, floor: Vector) -> Vector | None:
+        import highspy
+
+        n = self.rows.shape[1]
+        columns = np.arange(n, dtype=np.int32)
+        if self._highs is None:
+            self._highs = highspy.Highs()
+            for name, value in (("output_flag", False), ("threads", 1), ("presolve", "off"), ("random_seed", 0)):
+                self._highs.setOptionValue(name, value)
+            nothing = np.zeros(n)
+            self._highs.addVars(n, nothing, nothing)
+            self._highs.changeColsCost(n, columns, -self.weight)
+            taken, self.taken = self.taken, []
+            self._take(taken)
+        highs = self._highs
+        highs.changeColsBounds(n, columns, floor, np.maximum(cap, floor))
+        rows = np.arange(len(self.taken), dtype=np.int32)
+        highs.changeRowsBounds(len(rows), rows, np.full(len(rows), -math.inf), bound[self.taken])
+        highs.run()
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return None
+        return np.asarray(np.clip(np.array(highs.getSolution().col_value), floor, np.maximum(cap, floor)))
+
+    def _conic(self, bound: Vector, cap: Vector, floor: Vector) -> Vector | None:
+        import clarabel
+        from scipy import sparse
+
+        n, a = self.rows.shape[1], self.alpha
+        free = np.flatnonzero((cap > np.maximum(floor, _LEAST_KW)) & (self.weight > 0))
+        fixed = np.where(cap > floor, np.maximum(floor, 0.0), floor)
+        x = fixed.copy()
+        if not len(free):
+            return x if (self.rows[self.taken] @ x <= bound[self.taken] + _BROKEN).all() else None
+        f = len(free)
+        size = cap[free]  # x = size · z, so that numbers are near 1
+        part = self.rows[self.taken]
+        scale = np.maximum(np.abs(part[:, free] * size).max(axis=1, initial=0.0), 1e-12)
+        g = part[:, free] * size / scale[:, None]
+        h = (bound[self.taken] - part @ np.where(np.isin(np.arange(n), free), 0.0, fixed)) / scale
+        eye, none = sparse.eye(f, format="csc"), sparse.csc_matrix((f, f))
+        # variables z (f) and t (f): t_i <= log z_i, or its power
+        rows = [sparse.hstack([sparse.csc_matrix(g), sparse.csc_matrix((len(g), f))]), sparse.hstack([eye, none]),
+                sparse.hstack([-eye, none])]  # fmt: skip
+        right = [h, np.ones(f), -floor[free] / size]
+        cones: list[Any] = [clarabel.NonnegativeConeT(len(g) + 2 * f)]
+        for k in range(f):
+            block, b = sparse.lil_matrix((3, 2 * f)), np.zeros(3)
+            if a == 1.0:  # (t, 1, z) in the exponential cone: exp(t) <= z
+                block[0, f + k], b[1], block[2, k] = -1.0, 1.0, -1.0
+                cones.append(clarabel.ExponentialConeT())
+            elif a < 1.0:  # z^(1−a) 1^a >= |t|
+                block[0, k], b[1], block[2, f + k] = -1.0, 1.0, -1.0
+                cones.append(clarabel.PowerConeT(1.0 - a))
+            else:  # t^(1/a) z^(1−1/a) >= 1
+                block[0, f + k], block[1, k], b[2] = -1.0, -1.0, 1.0
+                cones.append(clarabel.PowerConeT(1.0 / a))
+            rows.append(block.tocsc())
+            right.append(b)
+        value = self.weight[free] * (np.ones(f) if a == 1.0 else size ** (1.0 - a) / (1.0 - a))
+        value = value / np.abs(value).max()
+        settings = clarabel.DefaultSettings()
+        settings.verbose, settings.max_threads = False, 1
+        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-9
+        solver = clarabel.DefaultSolver(
+            sparse.csc_matrix((2 * f, 2 * f)), np.concatenate([np.zeros(f), -value]),
+            sparse.csc_matrix(sparse.vstack(rows)), np.concatenate(right), cones, settings,
+        )  # fmt: skip
+        answer = solver.solve()
+        if answer.status not in (clarabel.SolverStatus.Solved, clarabel.SolverStatus.AlmostSolved):
+            return None
+        x[free] = size * np.array(answer.x[:f])
+        return np.clip(x, floor, np.maximum(cap, floor))
