@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from sim.case_series import LARGEST, Floats, Limit, Series, series, steady
 from sim.scenario_base import CONTRADICTION, Efficiency, Id, Spec, Switch
 from sim.scenario_file import Loc
+from sim.scenario_mistakes import shown
 
 __all__ = [
     "Battery",
@@ -28,7 +29,7 @@ __all__ = [
 def _not_negative(value: Any) -> Any:
     """Say of a size below 0 more than that it is below 0."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
-        sentence = f"must be at least 0; given {value:g}. It is a size: it has no direction, and 0 is nothing"
+        sentence = f"must be at least 0; given {shown(value)}. It is a size: it has no direction, and 0 is nothing"
         raise PydanticCustomError(CONTRADICTION, "{text}", {"text": sentence, "found": [((), sentence)]})
     return value
 

@@ -70,7 +70,8 @@ def impossible(demand: Flexible, dt_h: float) -> Iterator[tuple[Loc, str]]:
     """Yield what cannot be taken in whatever is done, with its key; of values that can be read."""
     power, least = (np.atleast_1d(column) for column in (demand.power_kw, demand.least_kw))
     steps = max(power.size, least.size)
-    if power.size != least.size or np.isnan([*power, *least, demand.needed_kwh]).any():
+    by = 0.0 if demand.needed_by_hours is None else demand.needed_by_hours
+    if power.size != least.size or np.isnan([*power, *least, demand.needed_kwh, by, dt_h]).any():
         return
     hours = steps * dt_h
     if demand.each_day is True and (abs(hours / DAY_H - round(hours / DAY_H)) > _ROUNDING or dt_h > DAY_H):

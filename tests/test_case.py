@@ -100,6 +100,21 @@ def only_mistake(folder: Path, text: str, sets: tuple[str, ...] = ()) -> str:
             id="negative capacity",
         ),
         pytest.param(
+            HEAD + f"agents: []\nstorage: [{{energy_kwh: -1{'0' * 400}, power_kw: 1}}]\n",
+            f"case.yaml:4:24: storage.0.energy_kwh: must be at least 0; given -1{'0' * 55}.... It is a size: it has no direction, and 0 is nothing.",
+            id="negative, and too long for a number",
+        ),
+        pytest.param(
+            HEAD + "agents: [{id: a, flexible: [{power_kw: 2, needed_kwh: 1, needed_by_hours: .nan}]}]\n",
+            "case.yaml:3:75: agents.0.flexible.0.needed_by_hours: must be a finite number; given nan.",
+            id="needed by no hour",
+        ),
+        pytest.param(
+            HEAD + "interval_minutes: 1e300\nagents: [{id: a, flexible: [{power_kw: 2, needed_kwh: 1, needed_by_hours: 2}]}]\n",
+            "case.yaml:3:19: interval_minutes: must be at most 525600; given 1e+300.",
+            id="an interval beyond any year, and a need by an hour",
+        ),
+        pytest.param(
             HEAD + "agents: []\nstorage: [{energy_kwh: .inf, power_kw: 1}]\n",
             "case.yaml:4:24: storage.0.energy_kwh: must be a finite number; given inf.",
             id="infinite capacity",
