@@ -173,6 +173,8 @@ def storage_net_kw(book: DayBook) -> Matrix:
 def flow_tables(model: Model, book: DayBook, flow: Flow, found: list[Breach], append: Append) -> None:
     """Write what the AC power flow of a day says, and what broke a limit."""
     buses, branches = model.feeder.buses.ids, model.feeder.branches.ids
+    # one phase of three may lose to another, however little
+    idle = (flow.loss_kw < 0.0) & (flow.loss_kw > -ROUNDING_KW) & (set(model.wires.phase) <= {"abc"})
     at, on = [buses[k] for k in model.nodes.element], [branches[k] for k in model.wires.element]
     append("bus_voltages", blocks(book.times, at, "bus_id", phase=_phases(model.nodes), v_pu=flow.v_pu))
     append(
@@ -186,7 +188,7 @@ def flow_tables(model: Model, book: DayBook, flow: Flow, found: list[Breach], ap
             q_kvar=flow.q_kvar,
             current_a=flow.current_a,
             loading_percent=flow.loading_percent,
-            loss_kw=np.where((flow.loss_kw < 0.0) & (flow.loss_kw > -ROUNDING_KW), 0.0, flow.loss_kw),
+            loss_kw=np.where(idle, 0.0, flow.loss_kw),
         ),
     )
     if not found:

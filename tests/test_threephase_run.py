@@ -109,6 +109,36 @@ def test_a_forged_phase_is_found(done: Run, tmp_path: Path, table: str, column: 
     assert any("phase" in check.detail and column in check.detail for check in failed), failed
 
 
+def test_lines_told_conductor_by_conductor_are_certified_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lane has conductors a and b alone, the way to the farm a matrix that is not transposed."""
+    from network.csv_feeder import write_folder
+    from sim.resolve_data import grid_of
+
+    monkeypatch.setenv("COMMONWATT_CACHE", str(tmp_path / "cache"))
+    scenario = street(tmp_path / "street")
+    grid = grid_of(load(scenario))
+    branches = grid.feeder.branches
+    phases, z, c = list(branches.phases), branches.z_abc_ohm.copy(), branches.c_abc_nf.copy()
+    for k, bus in enumerate(grid.feeder.buses.ids[int(end)] for end in branches.to_bus):
+        if bus.startswith("lane"):
+            phases[k] = "ab"
+        if bus == "farm":
+            z[k] = 0.05 * np.array([[1.0, 0.30, 0.2], [0.30, 1.1, 0.25], [0.2, 0.25, 0.9]]) * (1 + 0.4j)
+            c[k] = 40.0 * (1.5 * np.eye(3) - 0.2)
+    told = replace(branches, phases=tuple(phases), z_abc_ohm=z, c_abc_nf=c)
+    shutil.rmtree(tmp_path / "street" / "feeder")
+    write_folder(replace(grid, feeder=replace(grid.feeder, branches=told)), tmp_path / "street" / "feeder")
+
+    done = run(load(scenario, days=1), tmp_path / "run")
+
+    lines = {row["branch_id"] for row in done.query("SELECT DISTINCT branch_id FROM conductors").to_pylist()}
+    assert len(lines) == sum(p == "ab" for p in phases) + 1 >= 3
+    lane = done.query("SELECT DISTINCT phase FROM bus_voltages WHERE bus_id = 'lane 2' ORDER BY phase").to_pylist()
+    assert [row["phase"] for row in lane] == ["a", "b"]
+    result = certify(done.path)
+    assert result.ok, [(check.name, check.detail) for check in result.checks if not check.ok]
+
+
 def test_a_single_phase_needs_the_zero_sequence_of_every_line(tmp_path: Path) -> None:
     """Told at the grid, with the lines that lack it."""
     from sim.resolve import resolve
@@ -134,3 +164,16 @@ def test_a_phase_that_does_not_arrive_is_told_at_the_home(tmp_path: Path) -> Non
 
     assert len(told.value.mistakes) == 1
     assert 'Ginster: is on phase a, but at bus "lane 2" only b arrives' in told.value.mistakes[0]
+
+
+@pytest.mark.slow
+def test_the_european_feeder_runs_and_is_certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """55 customers, each on one of three phases of 907 buses."""
+    monkeypatch.setenv("COMMONWATT_CACHE", str(tmp_path / "cache"))
+
+    done = run(load(STREET.parent / "european_lv.yaml"), tmp_path / "run")
+
+    told = done.query("SELECT phase, count(*) AS homes FROM agents WHERE role = 'prosumer' GROUP BY ALL ORDER BY ALL")
+    assert [(row["phase"], row["homes"]) for row in told.to_pylist()] == [("a", 21), ("b", 19), ("c", 15)]
+    result = certify(done.path)
+    assert result.ok, [(check.name, check.detail) for check in result.checks if not check.ok]
