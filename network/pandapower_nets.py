@@ -1,13 +1,16 @@
 """Feeders from pandapower: its example networks, and networks saved as JSON.
 
-The balanced, radial part of pandapower has a place here: buses, lines, two-winding transformers with a ratio tap,
-one external grid, constant-power loads, PV and storage.  Closed bus-bus switches make one bus of two, an open switch
+The radial part of pandapower has a place here: buses, lines, two-winding transformers with a ratio tap, one external
+grid, constant-power loads, PV and storage, with customers on single phases (asymmetric loads and generators) where
+lines have zero sequences and transformers are YNyn or Dyn.  Closed bus-bus switches make one bus of two, an open switch
 at a line or transformer takes it out of service.  Everything else is refused, one sentence for each kind of element.
 
 * Taps count whether or not ``tap_changer_type`` is filled: pandapower 3 ignores a tap without it, silently (0.027 p.u.
   in SimBench's grids).
 * The external grid is ideal, as in pandapower's power flow, which uses its short-circuit power for faults only.
 * A line open at one end is open at both: its charging current is left out.
+* The magnetising impedance of a transformer's zero sequence (``mag0_percent``) is left out, as by OpenDSS: pandapower counts
+  it, which moves the voltages of its European LV by some 1e-4 p.u.
 * Nets that come from SimBench have profile names, from which cars, heat pumps and PV with a battery are recognised.
 
 pandapower reads JSON by making the objects that are named in it: open only files that you trust.
@@ -20,14 +23,15 @@ import math
 import re
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from network.feeder import IDEAL_SOURCE_VA, Branches, Buses, Feeder
-from network.grid import Bounds, Connections, Device, Grid, SourceError, connect
+from network.grid import Bounds, Connections, Device, Grid, Kind, SourceError, connect
 from network.joined import join
 from network.pandapower_refusals import active, column, floats, refusals, tap_position
 from network.simbench import kind_of_load
@@ -233,7 +237,6 @@ def _branches(net: Any, bus_of: dict[int, int]) -> tuple[Branches, Floats]:
     kva = floats(trafos, "sn_mva") * 1e3 * same
     position = tap_position(trafos)
     to_50_hz = float(net.f_hz) / 50.0  # the same susceptance at 50 Hz
-    unknown = np.full(n_trafo + n_line, math.nan)
     ends = [*zip(trafos.hv_bus, trafos.lv_bus, strict=True), *zip(lines.from_bus, lines.to_bus, strict=True)]
     trafo_ids, line_ids = _names(trafos, "trafo"), _names(lines, "line")
     if set(trafo_ids) & set(line_ids):
@@ -248,9 +251,9 @@ def _branches(net: Any, bus_of: dict[int, int]) -> tuple[Branches, Floats]:
         r1_ohm=of_lines(floats(lines, "r_ohm_per_km") * km / parallel),
         x1_ohm=of_lines(floats(lines, "x_ohm_per_km") * km / parallel),
         c1_nf=of_lines(floats(lines, "c_nf_per_km", 0.0) * km * parallel * to_50_hz),
-        r0_ohm=unknown,
-        x0_ohm=unknown,
-        c0_nf=unknown,
+        r0_ohm=of_lines(floats(lines, "r0_ohm_per_km") * km / parallel),
+        x0_ohm=of_lines(floats(lines, "x0_ohm_per_km") * km / parallel),
+        c0_nf=of_lines(floats(lines, "c0_nf_per_km") * km * parallel * to_50_hz),
         rating_a=of_lines(np.where(rating_ka < _UNRATED_KA, rating_ka * 1e3, math.inf)),
         sn_kva=of_trafos(kva),
         v_from_v=of_trafos(floats(trafos, "vn_hv_kv") * 1e3),
@@ -284,6 +287,9 @@ def _connections(net: Any, bus_of: dict[int, int]) -> Connections:
 
     each("load", _load)
     each("sgen", _sgen)
+    for table, kind in (("asymmetric_load", "base"), ("asymmetric_sgen", "pv")):
+        if table in net:
+            each(table, partial(_of_phases, cast("Kind", kind)))
     each("storage", _storage)
     return connect(devices)
 
@@ -309,6 +315,17 @@ def _load(name: str, bus: int, row: Any) -> list[Device]:
 
 def _sgen(name: str, bus: int, row: Any) -> list[Device]:
     return [Device("pv", name, bus, _kilo(row, "p_mw"), profile=_profile(row))]
+
+
+def _of_phases(kind: Kind, name: str, bus: int, row: Any) -> list[Device]:
+    """Return a device for each phase with power; one on a single phase keeps its name."""
+    powers = {phase: (_kilo(row, f"p_{phase}_mw"), _kilo(row, f"q_{phase}_mvar")) for phase in "abc"}
+    used = [phase for phase, (kw, kvar) in powers.items() if kw or kvar]
+    if kind == "base" and not used:
+        return [Device(kind, name, bus, 0.0)]
+    return [
+        Device(kind, name if len(used) == 1 else f"{name} {phase}", bus, *powers[phase], phase=phase) for phase in used
+    ]
 
 
 def _storage(name: str, bus: int, row: Any) -> list[Device]:

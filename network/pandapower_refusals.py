@@ -1,6 +1,6 @@
 """What of a pandapower network has no place in a feeder: one sentence for each kind of element.
 
-A feeder is balanced and radial, of lines and two-winding transformers, fed at one bus, with constant power at its
+A feeder is radial, of lines and two-winding transformers, fed at one bus, with constant power at its
 connections.  What goes beyond is refused rather than left out, for a network with a shunt missing calculates without
 a complaint.  Only what is in service counts.
 
@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["active", "column", "floats", "refusals", "tap_position"]
+__all__ = ["active", "column", "floats", "refusals", "single_phases", "tap_position"]
 
 Floats = NDArray[np.float64]
 
 _REFUSED = {
-    "asymmetric_load": "loads of single phases; only balanced networks are read",
-    "asymmetric_sgen": "generators of single phases; only balanced networks are read",
     "trafo3w": "three-winding transformers; replace them by two-winding ones",
     "shunt": "shunts; a feeder here has lines and transformers only",
     "ward": "ward equivalents; replace them by loads",
@@ -44,7 +42,13 @@ _REFUSED = {
 
 def refusals(net: Any) -> list[str]:
     """Return a sentence for each kind of element that has no place in a feeder."""
-    return [*_refused(net), *_refused_lines(net), *_refused_transformers(net), *_refused_devices(net)]
+    return [
+        *_refused(net),
+        *_refused_lines(net),
+        *_refused_transformers(net),
+        *_refused_devices(net),
+        *_refused_phases(net),
+    ]
 
 
 def active(net: Any, table: str) -> pd.DataFrame:
@@ -121,6 +125,47 @@ def _refused_transformers(net: Any) -> list[str]:
     ):
         if odd.any():
             mistakes.append(f"transformers with {what} ({_say(rows[odd], 'trafo')}).")
+    return mistakes
+
+
+_EARTHED = {0: {"YNyn", "YNYn", "YNyn0", "YNYN"}, 1: {"Dyn", "DYn", "Dyn1", "Dyn5", "Dyn7", "Dyn11", "DYN"}}
+"""Vector groups that a feeder's transformers have, for even and odd clock numbers."""
+
+
+def single_phases(net: Any) -> bool:
+    """Tell whether the network has customers on single phases."""
+    return any(table in net and len(active(net, table)) for table in ("asymmetric_load", "asymmetric_sgen"))
+
+
+def _refused_phases(net: Any) -> list[str]:
+    """Return what cannot be calculated in three phases; concerns networks with customers on single phases alone."""
+    if not single_phases(net):
+        return []
+    mistakes, trafos, lines = [], active(net, "trafo"), active(net, "line")
+    blind = np.isnan(floats(lines, "r0_ohm_per_km") + floats(lines, "x0_ohm_per_km"))
+    groups = [str(one) for one in column(trafos, "vector_group", "").fillna("")]
+    clocks = np.rint(floats(trafos, "shift_degree", 0.0) / 30).astype(int) % 12
+    known = [not one or one in _EARTHED[int(clock) % 2] for one, clock in zip(groups, clocks, strict=True)]
+    uk, uk0 = floats(trafos, "vk_percent"), floats(trafos, "vk0_percent")
+    other_zero = ~np.isnan(uk0) & (np.abs(uk0 - uk) > 1e-3 * uk)
+    tables = [active(net, table) for table in ("asymmetric_load", "asymmetric_sgen") if table in net]
+    delta = [rows[column(rows, "type", "").fillna("").astype(str).str.lower() == "delta"] for rows in tables]
+    negative = [rows[np.minimum.reduce([floats(rows, f"p_{phase}_mw", 0.0) for phase in "abc"]) < 0] for rows in tables]
+    for rows, table, what in (
+        (lines[blind], "line", "lines without r0_ohm_per_km and x0_ohm_per_km, which customers on single phases need"),
+        (trafos[~np.array(known, dtype=bool)], "trafo", "transformers with a vector group other than YNyn with an even, Dyn with an odd clock number"),
+        (trafos[other_zero], "trafo", "transformers whose vk0_percent is not their vk_percent, as which it is calculated"),
+        *((rows, "asymmetric element", "customers between two phases (delta); only those between phase and neutral are known here") for rows in delta),
+        *((rows, "asymmetric element", "customers on single phases with negative power; exchange load and generator") for rows in negative),
+    ):  # fmt: skip
+        if len(rows):
+            mistakes.append(f"{what} ({_say(rows, table)}).")
+    for rows in tables[1:] if len(tables) == 2 else []:
+        odd = rows[np.maximum.reduce([np.abs(floats(rows, f"q_{phase}_mvar", 0.0)) for phase in "abc"]) != 0]
+        if len(odd):
+            mistakes.append(
+                f"generators of single phases with reactive power; PV runs at power factor one here ({_say(odd, 'asymmetric_sgen')})."
+            )
     return mistakes
 
 

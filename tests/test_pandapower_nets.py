@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
+from network.acflow import Model
 from network.feeder import FeederError
 from network.pandapower_nets import grid_of
 from network.referee import check
@@ -334,7 +335,7 @@ def _switch_with_impedance(net):
         (_second_source, "2 external grids"),
         (_no_source, "0 external grids"),
         (_source_switched_off, "out of service"),
-        (_single_phase, "loads of single phases"),
+        (_single_phase, "lines without r0_ohm_per_km"),
         (_holding_voltage, "generators that hold a voltage"),
         (_impedance, "impedance elements"),
         (_motor, "motors"),
@@ -372,7 +373,6 @@ def test_three_winding_transformer_is_refused():
         ("create_empty_network", "has no function"),
         ("__name__", "has no function"),
         ("create_dickert_lv_feeders", "without arguments"),
-        ("ieee_european_lv_asymmetric", "single phases"),
         ("mv_oberrhein", "2 external grids"),
     ],
 )
@@ -400,3 +400,80 @@ def test_file_of_a_newer_or_broken_kind_is_told(tmp_path):
     )
     with pytest.raises(SourceError):
         read(tmp_path / "half.json")
+
+
+# --- three phases -----------------------------------------------------------------------------------------------------
+
+
+def _street(**of_trafo):
+    """A Dyn transformer without a magnetising path and two cables with zero sequences; four customers on single phases, one in all three, one sun."""
+    net = pandapower.create_empty_network()
+    hv, busbar, near, far = (pandapower.create_bus(net, kv) for kv in (10.0, 0.4, 0.4, 0.4))
+    pandapower.create_ext_grid(net, hv, vm_pu=1.02, s_sc_max_mva=1e7, rx_max=0.1, r0x0_max=0.1, x0x_max=1.0)
+    given = {"sn_mva": 0.4, "vn_hv_kv": 10.0, "vn_lv_kv": 0.4, "vk_percent": 4.0, "vkr_percent": 1.2, "pfe_kw": 0.0, "i0_percent": 0.0,
+             "shift_degree": 30.0, "vector_group": "Dyn", "vk0_percent": 4.0, "vkr0_percent": 1.2, "mag0_percent": 1e8,
+             "mag0_rx": 0.0, "si0_hv_partial": 0.9}  # fmt: skip
+    pandapower.create_transformer_from_parameters(net, hv, busbar, **{**given, **of_trafo})
+    for one, other, km in ((busbar, near, 0.2), (near, far, 0.35)):
+        pandapower.create_line_from_parameters(
+            net, one, other, km, r_ohm_per_km=0.32, x_ohm_per_km=0.08, c_nf_per_km=200.0, max_i_ka=0.2, r0_ohm_per_km=1.1,
+            x0_ohm_per_km=0.3, c0_nf_per_km=120.0, endtemp_degree=80.0,
+        )  # fmt: skip
+    pandapower.create_asymmetric_load(net, near, p_a_mw=0.006, q_a_mvar=0.002, name="anna")
+    pandapower.create_asymmetric_load(net, far, p_b_mw=0.004, p_c_mw=0.009, q_c_mvar=0.001, name="bert", scaling=1.1)
+    pandapower.create_asymmetric_sgen(net, far, p_b_mw=0.008, name="sun")
+    pandapower.create_load(net, far, p_mw=0.012, q_mvar=0.003, name="mill")
+    return net
+
+
+def test_three_phase_power_flow_is_that_of_pandapower():
+    """Voltages of every phase to 1e-6 pu: asymmetric loads and generators, zero sequences, a Dyn transformer."""
+    net = _street()
+    pandapower.runpp_3ph(net, tolerance_mva=1e-10)
+    assert net.converged
+    grid = grid_of(net, name="street", provenance="", licence="")
+    c = grid.connections
+    assert dict(zip(c.id, c.phase, strict=True)) == {"mill": "abc", "anna": "a", "bert b": "b", "bert c": "c"}
+    assert c.pv_kw_peak[c.id.index("bert b")] == pytest.approx(8.0)
+    flow = Model(grid.feeder, c.bus, c.phase).solve((c.pv_kw_peak - c.base_kw)[:, None], -c.base_kvar[:, None])
+    theirs = net.res_bus_3ph[["vm_a_pu", "vm_b_pu", "vm_c_pu"]].to_numpy()[1:]
+    assert np.isfinite(theirs).all()
+    np.testing.assert_allclose(flow.v_pu.reshape(4, 3)[1:], theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda: _street(vector_group="Yzn"), "vector group"),
+        (lambda: _street(vk0_percent=3.0), "vk0_percent"),
+        (lambda: _changed("asymmetric_load", "type", "delta"), "between two phases"),
+        (lambda: _changed("asymmetric_load", "p_a_mw", -0.001), "negative power"),
+        (lambda: _changed("asymmetric_sgen", "q_b_mvar", 0.001), "reactive power"),
+        (lambda: _changed("line", "r0_ohm_per_km", np.nan), "without r0_ohm_per_km"),
+    ],
+)
+def test_what_cannot_be_three_phase_is_refused(change, sentence):
+    """A vector group, a zero sequence or a customer that is calculated otherwise is refused with a sentence."""
+    with pytest.raises(SourceError, match=sentence) as caught:
+        grid_of(change(), name="street", provenance="", licence="")
+    assert len(caught.value.mistakes) == 1
+
+
+def _changed(table, name, value):
+    net = _street()
+    net[table].loc[0, name] = value
+    return net
+
+
+def test_european_lv_is_read_with_its_single_phases():
+    """55 customers on phases a, b and c, and the zero sequences that the built-in feeder has."""
+    ours, theirs = read("european_lv"), read("pandapower:ieee_european_lv_asymmetric")
+    assert theirs.connections.phase == ours.connections.phase
+    np.testing.assert_allclose(theirs.feeder.branches.r0_ohm, ours.feeder.branches.r0_ohm, rtol=1e-6)
+
+
+def test_cigre_networks_are_radial():
+    """CIGRE's low and medium voltage: 41 and 15 buses, the medium one with its open switches out of service."""
+    low, medium = read("cigre_lv").feeder, read("cigre_mv").feeder
+    assert (low.n_bus, medium.n_bus) == (41, 15)
+    assert medium.branches.in_service.tolist().count(False) == 3
