@@ -10,7 +10,7 @@ at a line or transformer takes it out of service.  Everything else is refused, o
 * The external grid is ideal, as in pandapower's power flow, which uses its short-circuit power for faults only.
 * A line open at one end is open at both: its charging current is left out.
 * The magnetising impedance of a transformer's zero sequence (``mag0_percent``) is left out, as by OpenDSS: pandapower counts
-  it, which moves the voltages of its European LV by some 1e-4 p.u.
+  it, which moves voltages by some 1e-4 p.u.
 * Nets that come from SimBench have profile names, from which cars, heat pumps and PV with a battery are recognised.
 
 pandapower reads JSON by making the objects that are named in it: open only files that you trust.
