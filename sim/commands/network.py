@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from sim.commands import network_flow
+from sim.commands import network_flow, network_messages
 
 __all__ = ["app"]
 
@@ -21,3 +21,4 @@ def _network() -> None:
 
 
 app.command()(network_flow.flow)
+app.command()(network_messages.messages)
