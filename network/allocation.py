@@ -7,8 +7,9 @@ each (:mod:`network.robust`), make it a programme (:mod:`network.programme`); th
 2. each near limit becomes a row of its own, with the exact derivatives of the AC power flow at its own worst use,
    h(x₀) + ∂h/∂x (x − x₀) <= 0; the others are shifted by their error; the programme is solved again;
 
-until x stays.  So a constant error does not leave capacity unused.  At the end x is scaled towards the floors as far as the AC power
-flow asks for.  If a step did not lead to a better envelope than the one before, the better one is kept.
+until x stays.  So a constant error does not leave capacity unused.  Every x is scaled towards the floors as far as the AC
+power flow asks for; a step that does not lead to a better envelope is taken back, what was learnt there is kept, and the next one
+may go a quarter as far.
 
 Limits: a local optimum of a problem that is not convex; no proof that it is the global one.
 """
@@ -32,13 +33,18 @@ __all__ = ["optimum"]
 Vector = NDArray[np.float64]
 Index = NDArray[np.intp]
 Mask = NDArray[np.bool_]
-Row = tuple[Vector, float]
+Row = tuple[int, int, Vector, float]
+"""World and limit, g and h of g x <= h."""
 
 _INSIDE = 1e-7
 _NEAR = 0.02
-_MOST_NEAR = 24
-_ROUNDS = 12
-_SETTLED = 1e-6
+_MOST_NEAR = 12
+_ROUNDS = 30
+_CORRECTIONS = 4
+_CLOSE = 1e-6
+_CORNER_ROUNDS = 2
+_MOST_FAILURES = 3
+_SETTLED = 1e-5
 _NAMED = 1e-4
 """A limit is named as binding where it is nearer than this."""
 
@@ -58,56 +64,88 @@ def optimum(case: Case, sign: int) -> Boxes:
     cap = np.vstack([case.export_cap * (sign >= 0), case.import_cap * (sign <= 0)])
     floor = np.vstack([case.export_floor * (sign >= 0), case.import_floor * (sign <= 0)])
     weight = np.tile(np.where(case.acting, case.sharing.weight, 0.0), 2)
-    safe = path.safe.copy()
-    x = np.vstack([path.export_kw * (sign >= 0), path.import_kw * (sign <= 0)])
-    best, worth = x.copy(), _worth(case, x, weight)
-    linear = _LinearRows(case, search.prediction.rows, sign) if case.mode != "budget" else None
-    programme = None if linear is None else Programme(linear.rows, case.sharing.name, weight, case.sharing.alpha)
-    if linear is not None and programme is not None:
-        for t in np.flatnonzero(safe):
-            found = programme.best(linear.bound[:, t] - _INSIDE, cap[:, t], floor[:, t])
-            x[:, t] = x[:, t] if found is None else found
-    taken = [] if programme is None else programme.taken
-    c = len(case.acting)
-    own: list[dict[tuple[int, int, bytes], Row]] = [{} for _ in case.source]
-    going = safe.copy()
-    for _ in range(_ROUNDS):
-        e, m = x[:c], x[c:]
-        for _ in range(3):
-            more = search.prediction.more(e, m, going)
-            search.uses = search.uses.join(more)
-            if not len(more):
+    best = np.vstack([path.export_kw * (sign >= 0), path.import_kw * (sign <= 0)])
+    worth, c = _worth(case, best, weight), len(case.acting)
+    linear = _LinearRows(case, search.prediction.rows, sign)
+    programme = Programme(linear.rows, case.sharing.name, weight, case.sharing.alpha)
+    radius, failed = np.full(len(case.source), np.inf), np.zeros(len(case.source), dtype=np.intp)
+    own: list[list[Row]] = [[] for _ in case.source]
+    going = path.safe.copy()
+    found, error = _measure(search, best, going, linear)
+    for turn in range(_ROUNDS):
+        x, here, told = best.copy(), error, [list(rows) for rows in own]
+        left = going.copy()
+        for step in range(_CORRECTIONS):
+            for t in np.flatnonzero(left):
+                low, high = (
+                    np.maximum(floor[:, t], best[:, t] - radius[t]),
+                    np.minimum(cap[:, t], best[:, t] + radius[t]),
+                )
+                trial = _trial(programme, linear, told[t], here[:, t], int(t), high, low, turn + step == 0)
+                x[:, t] = best[:, t] if trial is None else trial
+                going[t] &= trial is not None
+            hoped = _worth(case, x, weight)
+            hopeful = hoped - worth > _SETTLED * np.abs(worth)
+            if turn and not step:
+                going &= hopeful  # there is nothing better nearby
+            left &= going & (hopeful | np.bool_(turn == 0))
+            for _ in range(_CORNER_ROUNDS):
+                more = search.prediction.more(x[:c], x[c:], left)
+                search.uses = search.uses.join(more)
+                if not len(more):
+                    break
+            found, at_x = _measure(search, x, left, linear)
+            here = np.where(left, np.maximum(here, at_x) if step else at_x, here)
+            for t in np.flatnonzero(left):
+                told[t] += found[t]
+            broken, worst, _ = search.broken(search.uses.part(left[search.uses.column]), x[:c], x[c:])
+            over = np.zeros(len(left))
+            np.maximum.at(over, search.uses.column[left[search.uses.column]], np.where(broken, worst, 0.0))
+            left &= over > _CLOSE
+            if not left.any():
                 break
-        error = _measure(search, x, going, own, linear)
-        before = x.copy()
-        for t in np.flatnonzero(going):
-            rows = [row for row, _ in own[t].values()]
-            bound = [limit for _, limit in own[t].values()]
-            if linear is not None:
-                said = {(world, row) for world, row, _ in own[t]}
-                keep = [k for k in taken if (linear.world[k], linear.row[k]) not in said]
-                rows += list(linear.rows[keep])
-                bound += list(linear.bound[keep, t] - error[keep, t] - _INSIDE)
-            single = Programme(np.array(rows).reshape(-1, 2 * c), case.sharing.name, weight, case.sharing.alpha)
-            found = single.best(np.array(bound), cap[:, t], floor[:, t])
-            if found is None:
-                going[t] = False
-            else:
-                x[:, t] = found
-        size = np.maximum(np.abs(before).max(axis=0, initial=0.0), 1e-9)
-        moved = np.abs(x - before).max(axis=0, initial=0.0) / size
+        if not going.any():
+            break
         scaled = shrink(search, Boxes(x[:c], x[c:], path.share_export.copy(), path.share_import.copy(),
-                                      path.row_export, path.row_import, safe & going))  # fmt: skip
-        here = np.vstack([scaled.export_kw, scaled.import_kw])
-        gain = _worth(case, here, weight)
+                                      path.row_export, path.row_import, going.copy()))  # fmt: skip
+        x = np.vstack([scaled.export_kw, scaled.import_kw])
+        gain = _worth(case, x, weight)
         better = going & scaled.safe & (gain > worth)
-        much = better & (gain > worth + _SETTLED * np.abs(worth))
-        best[:, better], worth[better] = here[:, better], gain[better]
-        going &= (moved > _SETTLED) & (much | (gain < worth))
+        little = gain - worth <= _SETTLED * np.abs(worth)
+        found, error = _measure(search, x, going & better, linear)
+        error = np.where(better, error, here)
+        for t in np.flatnonzero(going):
+            own[t] = found[t] if better[t] else told[t]
+            size = np.abs(x[:, t] - best[:, t]).max(initial=0.0)
+            radius[t] = 2.0 * radius[t] if better[t] else max(size, 1e-6 * cap[:, t].max(initial=0.0)) / 4.0
+        failed = np.where(better & ~little, 0, failed + 1)
+        best[:, better], worth[better] = x[:, better], gain[better]
+        going &= failed < _MOST_FAILURES
         if not going.any():
             break
     return _named(search, Boxes(best[:c], best[c:], path.share_export, path.share_import, path.row_export.copy(),
-                                path.row_import.copy(), safe), cap)  # fmt: skip
+                                path.row_import.copy(), path.safe), cap)  # fmt: skip
+
+
+def _trial(
+    programme: Programme,
+    linear: _LinearRows,
+    own: list[Row],
+    error: Vector,
+    t: int,
+    high: Vector,
+    low: Vector,
+    first: bool,
+) -> Vector | None:
+    """Return the optimum of one interval between two bounds of x, over the linear rows and those found by AC power flow."""
+    bound = linear.bound[:, t] - error - _INSIDE
+    if first:
+        return programme.best(bound, high, low)
+    said = {(world, row) for world, row, _, _ in own}
+    keep = [k for k in programme.taken if (linear.world[k], linear.row[k]) not in said]
+    rows = np.array([*linear.rows[keep], *(g for _, _, g, _ in own)]).reshape(-1, len(high))
+    limits = np.array([*bound[keep], *(limit for _, _, _, limit in own)])
+    return Programme(rows, programme.rule, programme.weight, programme.alpha).best(limits, high, low)
 
 
 class _LinearRows:
@@ -145,10 +183,9 @@ def _worth(case: Case, x: Vector, weight: Vector) -> Vector:
     return np.asarray((weight[:, None] * can * np.exp((1.0 - a) * logs) / (1.0 - a)).sum(axis=0))
 
 
-def _measure(
-    search: Search, x: Vector, going: Mask, own: list[dict[tuple[int, int, bytes], Row]], linear: _LinearRows | None
-) -> Vector:
-    """Write each near limit into ``own`` as a row at x, and return how much the linear rows err.  Shape (k, T)."""
+def _measure(search: Search, x: Vector, going: Mask, linear: _LinearRows) -> tuple[list[list[Row]], Vector]:
+    """Return each near limit as a row at x, for every interval, and how much the linear rows err there.  Shape (k, T)."""
+    own: list[list[Row]] = [[] for _ in search.case.source]
     case, c = search.case, len(search.case.acting)
     steps = len(case.source)
     elements = len(case.headroom.elements)
@@ -156,7 +193,7 @@ def _measure(
     pick = np.flatnonzero(going[search.uses.column])
     uses = search.uses.part(pick)
     if not elements or not len(uses):
-        return np.zeros((0 if linear is None else len(linear.row), steps))
+        return own, np.zeros((len(linear.row), steps))
     column = uses.column
     for mine, headroom, point in case.measured(uses, x[:c, column], x[c:, column]):
         solved = np.flatnonzero(point.solved)
@@ -164,8 +201,6 @@ def _measure(
         np.maximum.at(highest[world].T, at[solved], point.h[:, solved].T)
         row, col = _near(point.h, solved)
         _write(case, headroom, point, uses.part(mine), row, col, x, own, search.sign)
-    if linear is None:
-        return np.zeros((0, steps))
     said = []
     for part in linear.parts:
         predicted = part.highest(case, x[:c], x[c:])
@@ -174,7 +209,7 @@ def _measure(
         with np.errstate(invalid="ignore"):
             error = highest[part.world] - of_row
         said.append(np.where(np.isfinite(error), error, 0.0)[part.row])
-    return np.asarray(np.vstack(said))
+    return own, np.asarray(np.vstack(said))
 
 
 def _near(h: Vector, solved: Index) -> tuple[Index, Index]:
@@ -199,7 +234,7 @@ def _write(
     row: Index,
     use: Index,
     x: Vector,
-    own: list[dict[tuple[int, int, bytes], Row]],
+    own: list[list[Row]],
     sign: int,
 ) -> None:
     if not len(row):
@@ -214,8 +249,8 @@ def _write(
     g = np.vstack([per_e, per_m])
     for k in range(len(row)):
         t = int(at[k])
-        key = (int(uses.world[use[k]]), int(row[k]), signs[:, k].tobytes())
-        own[t][key] = (g[:, k], float(g[:, k] @ x[:, t] - point.h[row[k], use[k]]) - _INSIDE)
+        limit = float(g[:, k] @ x[:, t] - point.h[row[k], use[k]]) - _INSIDE
+        own[t].append((int(uses.world[use[k]]), int(row[k]), g[:, k], limit))
 
 
 def _named(search: Search, boxes: Boxes, cap: Vector) -> Boxes:

@@ -57,6 +57,7 @@ be worse than at both by a few 1e-8 (losses are not monotone)."""
 _AC_TOLERANCE_PU = 1e-10
 _MOST_STEPS = 40
 _MOST_TERMS = 30
+_SLOPE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,7 +212,7 @@ class Headroom:
                     )
                 term = at_loads.T @ back
                 total += term
-                if np.abs(term).max(initial=0.0) <= 1e-9 * np.abs(total).max(initial=0.0):
+                if np.abs(term).max(initial=0.0) <= _SLOPE_TOLERANCE * np.abs(total).max(initial=0.0):
                     break
             per_power = total / v.conj()
         per_kw = model.incidence.T

@@ -11,6 +11,12 @@ with s the apparent power into the from end of a branch.  Without taps and shunt
 and reactance common to two paths) and K = −1 for everything behind a branch: linear DistFlow as it stands in textbooks.  In a three-phase model i and j are nodes (a bus and a phase),
 w turns by 120° from phase to phase, and some entries of A are negative: what one phase feeds in lowers another.
 
+As rows ``a·p <= b`` a flow |s| <= s_max is, with q given, |Re s| <= √(s_max² − (Im s)²) where K is real: two rows, exact.  Where K turns
+(three phases: what one phase injects flows in another one, turned by 120° through a delta winding) it is a polygon of D
+sides inside the circle::
+
+    Re(e^(−jα) (s_q + K p)) <= s_max cos(π/D),     α = 2π d/D, d = 0 … D − 1                             (3)
+
 It leaves the losses out, so it is one-sided: voltages come out too high, and flows too low where power is drawn.  Limits
 of export are safe in it, limits of import are NOT; :mod:`network.envelope` corrects both by the AC power flow.
 
@@ -104,7 +110,7 @@ class Rows:
     """Shape (k, T). [p.u.²] or [kVA]"""
 
     kind: tuple[str, ...]
-    """"over_voltage", "under_voltage" or "overload" (twice for a branch: one row for each direction)."""
+    """"over_voltage", "under_voltage" or "overload" (several for a branch: one row for each direction)."""
 
     element: tuple[str, ...]
     """Id of the bus or branch."""
@@ -119,6 +125,7 @@ def rows(
     loading_max_percent: ArrayLike = np.inf,
     monitored: ArrayLike | None = None,
     source_v_pu: ArrayLike | None = None,
+    directions: int | None = None,
 ) -> Rows:
     """Return the limits of a feeder as rows, linear in the active injections.
 
@@ -136,6 +143,8 @@ def rows(
         Buses whose voltage is limited; None: all.
     source_v_pu : number or shape (T,)
         Voltage of the source; None: as the feeder says. [p.u.]
+    directions
+        D of (3), 4 or more; None: 16 in a three-phase model, the exact two rows in a balanced one.
     """
     reactive = np.asarray(injection_kvar, dtype=np.float64)
     source = model.source_voltage(source_v_pu, reactive.shape[1])
@@ -156,24 +165,42 @@ def rows(
     rated = np.flatnonzero((most < np.inf) & model.wire_there)
     # a line's rating is a current: at a higher voltage it carries more
     limit = most[rated, None] * np.where(model.ends.is_line[rated, None], source, 1.0)
-    # |s| <= limit with q given: |Re s| <= room.  Where q alone is too much, room is negative and no p satisfies both rows
-    room = limit**2 - flow.imag[rated] ** 2
-    room = np.where(room >= 0, np.sqrt(np.abs(room)), limit - np.abs(flow.imag[rated]))
-    per_kw = found.flow_per_kva.real[rated]
+    if directions is None and not model.three_phase:
+        per_kw, room = _two_sides(found.flow_per_kva.real[rated], flow[rated], limit)
+    else:
+        per_kw, room = _polygon(found.flow_per_kva[rated], flow[rated], limit, max(directions or 16, 4))
+    sides = len(per_kw) // max(len(rated), 1)
     return Rows(
-        a_kw=np.vstack([found.squared_v_per_kw[above], -found.squared_v_per_kw[below], per_kw, -per_kw]),
+        a_kw=np.vstack([found.squared_v_per_kw[above], -found.squared_v_per_kw[below], per_kw]),
         b=np.vstack(
             [
                 highest[above, None] ** 2 - squared_v[above],
                 squared_v[below] - lowest[below, None] ** 2,
-                room - flow.real[rated],
-                room + flow.real[rated],
+                room,
             ]
         ),
-        kind=("over_voltage",) * len(above) + ("under_voltage",) * len(below) + ("overload",) * (2 * len(rated)),
+        kind=("over_voltage",) * len(above) + ("under_voltage",) * len(below) + ("overload",) * len(per_kw),
         element=tuple(
             [buses.ids[bus[k]] for k in above]
             + [buses.ids[bus[k]] for k in below]
-            + 2 * [branches.ids[branch[k]] for k in rated]
+            + sides * [branches.ids[branch[k]] for k in rated]
         ),
+    )
+
+
+def _two_sides(per_kw: Vector, flow: Complex, limit: Vector) -> tuple[Vector, Vector]:
+    """Return a and b of |Re s| <= √(limit² − (Im s)²), for both signs."""
+    # where q alone is too much, room is negative and no p satisfies both rows
+    square = limit**2 - flow.imag**2
+    room = np.where(square >= 0, np.sqrt(np.abs(square)), limit - np.abs(flow.imag))
+    return np.vstack([per_kw, -per_kw]), np.vstack([room - flow.real, room + flow.real])
+
+
+def _polygon(per_kva: Complex, flow: Complex, limit: Vector, sides: int) -> tuple[Vector, Vector]:
+    """Return a and b of (3), side by side."""
+    turns = np.exp(-2j * np.pi * np.arange(sides) / sides)
+    inside = limit * np.cos(np.pi / sides)
+    return (
+        np.vstack([(turn * per_kva).real for turn in turns]),
+        np.vstack([inside - (turn * flow).real for turn in turns]),
     )

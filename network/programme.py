@@ -44,7 +44,7 @@ class Programme:
     """
 
     def __init__(self, rows: Vector, rule: str, weight: Vector, alpha: float = 1.0) -> None:
-        self.rows, self.weight = rows, weight
+        self.rows, self.rule, self.weight = rows, rule, weight
         self.alpha = {"max_total": 0.0, "proportional_fairness": 1.0}.get(rule, alpha)
         self.taken: list[int] = []
         """The rows that mattered so far."""
