@@ -4,6 +4,7 @@
     simbench:1-LV-rural3--2-no_sw                     a low-voltage grid of the installed SimBench package
     pandapower:create_kerber_landnetz_freileitung_1   a function of pandapower.networks
     town.json                                         a pandapower network saved as JSON
+    town.dss                                          a circuit of OpenDSS, where OpenDSS is installed
     town/                                             a folder with buses.csv, branches.csv and, if liked, connections.csv
 
 Each reader is a module of its own (:mod:`network.simbench`, :mod:`network.pandapower_nets`,
@@ -46,7 +47,7 @@ def read(spec: str | Path) -> Grid:
     Parameters
     ----------
     spec
-        A name in :data:`network.builtin.BUILTIN`, ``simbench:CODE``, ``pandapower:NAME``, the path of a pandapower JSON file, or of a folder with CSV tables.
+        A name in :data:`network.builtin.BUILTIN`, ``simbench:CODE``, ``pandapower:NAME``, the path of a pandapower JSON file, of a ``.dss`` file, or of a folder with CSV tables.
 
     Returns
     -------
@@ -75,6 +76,10 @@ def read(spec: str | Path) -> Grid:
         from network.pandapower_nets import read_json
 
         return read_json(path)
+    if path.is_file() and path.suffix.lower() == ".dss":
+        from network.opendss import read_dss
+
+        return read_dss(path)
     what = "is no JSON file and no folder" if path.exists() else "does not exist"
-    advice = f"Give {', '.join(BUILTIN)}, simbench:CODE, pandapower:NAME, a pandapower network in JSON, or a folder with buses.csv and branches.csv."
+    advice = f"Give {', '.join(BUILTIN)}, simbench:CODE, pandapower:NAME, a pandapower network in JSON, a .dss file, or a folder with buses.csv and branches.csv."
     raise SourceError(text, [f"the feeder {text!r} {what}. {advice}"])
