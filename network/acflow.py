@@ -38,9 +38,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from network.feeder import Feeder
-from network.ladder import Answer, ladder
+from network.following import follow
+from network.kernel_batch import Batch, injected
+from network.kernel_shapes import Injected
+from network.kernel_tree import Walk, in_lanes
+from network.ladder import ladder
 from network.reactive import VoltVar
-from network.threephase import PhaseAnswer, PhaseEnds, PhaseLadder, Wires
+from network.rungs import Rungs
+from network.threephase import PhaseEnds, Wires, phase_rungs
 from network.twoport import Ends, two_ports
 
 __all__ = ["Flow", "FlowError", "Labels", "Model"]
@@ -49,10 +54,6 @@ Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
-
-_MOST_STEPS = 200
-_MOST_CURVED_STEPS = 2000
-_CHUNK_ENTRIES = 1 << 16  # complex numbers a batch holds per array: a megabyte stays near the processor
 
 
 class FlowError(ValueError):
@@ -167,26 +168,24 @@ class Model:
         self.wire_there: Mask = (
             feeder.branches.conductors.ravel() if self.three_phase else np.ones(feeder.n_branch, dtype=bool)
         )
+        rungs: Rungs
         if self.three_phase:
             wires = Wires(feeder)
-            found = PhaseLadder(feeder, wires)
-            nodes = np.arange(3 * feeder.n_bus)
-            self._at_loads: Answer | PhaseAnswer = PhaseAnswer(found, self.load_bus, self.load_bus)
-            self._at_all: Answer | PhaseAnswer = PhaseAnswer(found, self.load_bus, nodes)
-            self.w, self.ends = found.w, PhaseEnds(feeder, wires)
+            rungs, self.ends = phase_rungs(feeder, wires), PhaseEnds(feeder, wires)
             self.nodes, self.wires = _labels(self.node_there), _labels(self.wire_there)
         else:
             ports = two_ports(feeder)
-            ladder_found = ladder(feeder, ports)
-            self._at_loads = Answer(ladder_found, self.load_bus, self.load_bus)
-            self._at_all = Answer(ladder_found, self.load_bus, np.arange(feeder.n_bus))
-            self.w, self.ends = ladder_found.w, Ends(feeder, ports)
+            rungs, self.ends = ladder(feeder, ports).rungs, Ends(feeder, ports)
             self.nodes = Labels(np.arange(feeder.n_bus), ("abc",) * feeder.n_bus)
             self.wires = Labels(np.arange(feeder.n_branch), ("abc",) * feeder.n_branch)
-        self._seen = slice(None) if self.node_there.all() else np.flatnonzero(self.node_there)
-        self._carrying = slice(None) if self.wire_there.all() else np.flatnonzero(self.wire_there)
+        self.w: Complex = rungs.w.reshape(-1)
+        self._rungs = rungs
+        self._batch = Batch(feeder, rungs, self.ends, self.load_bus, self.node_there, self.wire_there, self.kva_per_pu)
+        self._by_node = np.arange(len(self.load_bus)), np.ones(len(self.load_bus))
+        self._walks: dict[bytes, Walk] = {}
+        self._z: Complex | None = None
         self._w_load = self.w[self.load_bus]
-        self.chunk = int(np.clip(_CHUNK_ENTRIES // max(len(self.w), 1), 16, 4096))
+        self.chunk = 4096
 
     def _refuse_phases(self, phases: tuple[str, ...]) -> None:
         if len(phases) != self.n_connection:
@@ -214,7 +213,9 @@ class Model:
     @property
     def z(self) -> Complex:
         """Z: voltage at each node for a current of 1 pu at each node with connections.  Shape (n or 3 n, l). [p.u.]"""
-        return self._at_all.matrix
+        if self._z is None:
+            self._z = self.answer(np.eye(len(self.load_bus), dtype=np.complex128))
+        return self._z
 
     @property
     def incidence(self) -> Vector:
@@ -249,49 +250,83 @@ class Model:
         curve
             Reactive power that follows the voltage, on top of ``injection_kvar``, one curve for each connection; None: none.
         """
-        power = self.bus_power(injection_kw, injection_kvar)
-        points = power.shape[1]
-        source = self.source_voltage(source_v_pu, points)
-        v_pu, source_power = np.empty((len(self.nodes.phase), points)), np.empty(points, dtype=np.complex128)
-        p, q, current, loading, loss = np.empty((5, len(self.wires.phase), points))
-        converged = np.empty(points, dtype=bool)
-        seen, carrying, ends, kva = self._seen, self._carrying, self.ends, self.kva_per_pu
+        given, points = self._given(injection_kw, injection_kvar, source_v_pu)
+        if curve is None:
+            volts, settled, steps = self._batch.settle(given, points, tolerance_pu)
+        else:
+            power = self.bus_power(injection_kw, injection_kvar)
+            source = given.source[0, :points]
+            volts, power, well, steps = self.follow(power, source, tolerance_pu, curve)
+            given, settled, volts = self._of_nodes(power, source), well[None].astype(np.float64), in_lanes(volts)
+        columns = self._batch.flows(given, points, volts)
+        converged: Mask = settled[0, :points] > 0
+        if not converged.all():
+            for part in columns:
+                part[:, ~converged] = np.nan
+        v_pu, p_kw, q_kvar, current_a, loading_percent, loss_kw, (source_kw, source_kvar) = columns
+        return Flow(
+            *(v_pu, p_kw, q_kvar, current_a, loading_percent, loss_kw, source_kw, source_kvar),
+            converged=converged,
+            iterations=steps,
+        )
 
-        most = 0
-        for begin in range(0, points, self.chunk):
-            part = slice(begin, begin + self.chunk)
-            if curve is None:
-                load_v, converged[part], steps = self.fixed_point(power[:, part], source[part], tolerance_pu)
-            else:
-                load_v, power[:, part], converged[part], steps = self.follow(
-                    power[:, part], source[part], tolerance_pu, curve
-                )
-            most = max(most, steps)
-            load_v[:, ~converged[part]] = complex(np.nan, np.nan)
-            with np.errstate(invalid="ignore"):
-                voltage = self.voltages(np.conj(power[:, part] / load_v), source[part])
-            into_from, into_to = ends.currents(voltage)
-            size = np.abs(voltage)
-            v_pu[:, part] = size[seen]
-            size_from, size_to = np.abs(into_from), np.abs(into_to)
-            current[:, part] = (size_from * ends.base_from_a[:, None])[carrying]
-            loading[:, part] = ends.loading_percent(size, size_from, size_to)[carrying]
-            power_from, power_to = ends.powers(voltage, into_from, into_to)
-            p[:, part], q[:, part] = kva * power_from.real[carrying], kva * power_from.imag[carrying]
-            loss[:, part] = kva * (power_from.real + power_to.real)[carrying]
-            source_power[part] = ends.leaving_source(power_from, power_to)
-            source_power[part] -= power[self._of_source, part].sum(axis=0)
-        source_power *= kva
-        source_power[~converged] = complex(np.nan, np.nan)
-        return Flow(v_pu, p, q, current, loading, loss, source_power.real, source_power.imag, converged, most)
+    def magnitudes(
+        self,
+        nodes: ArrayLike,
+        injection_kw: ArrayLike,
+        injection_kvar: ArrayLike,
+        source_v_pu: ArrayLike | None = None,
+        tolerance_pu: float = 1e-10,
+    ) -> tuple[Vector, Mask]:
+        """Return nothing but the voltages of some nodes: where few are asked for, a small part of what ``solve`` costs.
 
-    @property
-    def _of_source(self) -> Mask:
-        """Which of the nodes with connections stand at the source bus.  Shape (l,)."""
-        return np.asarray(self.node_bus[self.load_bus] == self.feeder.source_bus)
+        Parameters
+        ----------
+        nodes : shape (r,)
+            Buses of a balanced model, else 3 · bus + phase (those with connections: ``load_bus``).
+        injection_kw, injection_kvar, source_v_pu, tolerance_pu
+            As of ``solve``.
+
+        Returns
+        -------
+        v_pu : shape (r, S)
+            NaN where not converged. [p.u.]
+        converged : shape (S,)
+        """
+        asked = np.asarray(nodes, dtype=np.intp).reshape(-1)
+        unknown = np.flatnonzero((asked < 0) | (asked >= len(self.w)))
+        if unknown.size:
+            raise FlowError(f"there is no node {asked[unknown[0]]} among {len(self.w)} ({unknown.size} such node(s)).")
+        key = asked.tobytes()
+        if key not in self._walks:
+            self._walks[key] = Walk(self._rungs, self.load_bus, asked)
+        given, points = self._given(injection_kw, injection_kvar, source_v_pu)
+        volts, settled, _ = self._batch.settle(given, points, tolerance_pu)
+        v_pu = self._batch.magnitudes(self._walks[key], given, points, volts)
+        converged = settled[0, :points] > 0
+        v_pu[:, ~converged] = np.nan
+        return v_pu, converged
+
+    def _given(
+        self, injection_kw: ArrayLike, injection_kvar: ArrayLike, source_v_pu: ArrayLike | None
+    ) -> tuple[Injected, int]:
+        active, reactive = self._checked(injection_kw, injection_kvar)
+        source = self.source_voltage(source_v_pu, active.shape[1])
+        return injected(active, reactive, source, self._at, self._owner, self._share), len(source)
+
+    def _of_nodes(self, power: Complex, source: Vector) -> Injected:
+        """Return powers at the nodes with connections as the kernels want them."""
+        numbers, one = self._by_node
+        return injected(power.real, power.imag, source, numbers, numbers, one)
 
     def bus_power(self, injection_kw: ArrayLike, injection_kvar: ArrayLike) -> Complex:
         """Return the power injected at each node with connections.  Shape (l, S). [p.u.]"""
+        active, reactive = self._checked(injection_kw, injection_kvar)
+        power: Complex = np.empty(active.shape, dtype=np.complex128)
+        power.real, power.imag = active, reactive
+        return self.gather(power)
+
+    def _checked(self, injection_kw: ArrayLike, injection_kvar: ArrayLike) -> tuple[Vector, Vector]:
         active, reactive = np.asarray(injection_kw, dtype=np.float64), np.asarray(injection_kvar, dtype=np.float64)
         for name, given in (("injection_kw", active), ("injection_kvar", reactive)):
             if given.ndim != 2 or given.shape[0] != self.n_connection or given.shape != active.shape:
@@ -306,9 +341,7 @@ class Model:
                     f"{self.feeder.buses.ids[self.connection_bus[row]]!r}) at operating point {column}. "
                     f"Fill the gap before the power flow."
                 )
-        power: Complex = np.empty(active.shape, dtype=np.complex128)
-        power.real, power.imag = active, reactive
-        return self.gather(power)
+        return active, reactive
 
     def gather(self, of_connections: Complex) -> Complex:
         """Add up what connections inject at the same node: (c, S) in kVA to (l, S) in pu."""
@@ -357,49 +390,15 @@ class Model:
         steps
             Of the slowest column.
         """
-        free = self._w_load[:, None] * source
-        voltage = free if start is None else start
         if not len(self.load_bus) or not len(source):
-            return free, np.ones(len(source), dtype=bool), 0
-        whole, finished = None, None  # kept aside once a part of the batch is left to work on
-        conj_power, left = power.conj(), np.arange(len(source))
-        done = np.zeros(len(source), dtype=bool)
-        step = 0
-        with np.errstate(all="ignore"):
-            while step < _MOST_STEPS:
-                step += 1
-                following = self._at_loads.to(conj_power / voltage.conj())
-                following += free
-                move = np.abs((following - voltage).view(np.float64)).max(axis=0).reshape(-1, 2).max(axis=1)
-                voltage = following
-                done = move <= tolerance_pu / np.sqrt(2.0)
-                given_up = ~np.isfinite(move)
-                stop = done | given_up
-                if stop.all():
-                    break
-                if step % 12 == 0 and stop.any():  # a few slow columns must not cost the whole batch its time
-                    if whole is None or finished is None:
-                        whole, finished = np.empty_like(voltage), np.zeros(len(left), dtype=bool)
-                    whole[:, left[stop]], finished[left[stop]] = voltage[:, stop], done[stop]
-                    left, voltage, free, conj_power = (
-                        left[~stop],
-                        voltage[:, ~stop],
-                        free[:, ~stop],
-                        conj_power[:, ~stop],
-                    )
-        if whole is None or finished is None:
-            return voltage, done, step
-        whole[:, left], finished[left] = voltage, done
-        return whole, finished, step
+            return self._w_load[:, None] * source, np.ones(len(source), dtype=bool), 0
+        volts, settled, steps = self._batch.settle(self._of_nodes(power, source), len(source), tolerance_pu, start)
+        return volts[:, : len(source)], settled[0, : len(source)] > 0, steps
 
     def follow(
         self, power: Complex, source: Vector, tolerance_pu: float, curve: VoltVar
     ) -> tuple[Complex, Complex, Mask, int]:
-        """Iterate (1) together with curves of reactive power, q <- q + ω (q(|V|) − q).
-
-        With steep curves the plain iteration (ω = 1) swings: a step of q moves the voltages by X, they move q by the slope
-        −κ, and the swing grows where the largest eigenvalue ρ of Xκ is above 1.  ω = 1 / (1 + ρ/2) shrinks every swing,
-        for any falling curve.
+        """Iterate (1) together with curves of reactive power (:mod:`network.following`).
 
         Parameters
         ----------
@@ -413,7 +412,7 @@ class Model:
         Returns
         -------
         voltages : shape (l, S)
-            [p.u.]
+            At the nodes with connections; NaN where not converged. [p.u.]
         power : shape (l, S)
             Power injected with the curves. [p.u.]
         converged, steps
@@ -423,32 +422,8 @@ class Model:
             raise FlowError(
                 f"there are {len(curve.v_pu)} volt-var curves for {self.n_connection} connections; expected one for each."
             )
-        incidence, w, points = self.incidence, self._w_load, len(source)
-        if not len(w) or not points:
-            return w[:, None] * source, power, np.ones(points, dtype=bool), 0
-        z = self.z[self.load_bus]
-        mean = (incidence > 0).T / np.maximum((incidence > 0).sum(axis=0)[:, None], 1)  # what each connection watches
-        per_kvar = mean @ np.abs(z / np.abs(w)) @ incidence
-        damping = 1.0 / (1.0 + _largest(per_kvar * np.abs(curve.slope_kvar_per_pu).max(axis=1, initial=0.0)) / 2.0)
-        reach = np.abs(z) @ incidence
-        free = w[:, None] * source
-        voltage, reactive = free, curve.q_at(mean @ np.abs(free))
-        best_v, best_power, done = np.full_like(power, np.nan), power.copy(), np.zeros(points, dtype=bool)
-        left, step = np.arange(points), 0
-        with np.errstate(all="ignore"):
-            while left.size and step < _MOST_CURVED_STEPS:
-                step += 1
-                now = power[:, left] + 1j * (incidence @ reactive)
-                following = free + self._at_loads.to(np.conj(now / voltage))
-                move = np.abs(following - voltage).max(axis=0)
-                mismatch = curve.q_at(mean @ np.abs(following)) - reactive
-                settled = (move <= tolerance_pu) & ((reach @ np.abs(mismatch)).max(axis=0) <= tolerance_pu)
-                best_v[:, left[settled]], best_power[:, left[settled]] = following[:, settled], now[:, settled]
-                done[left[settled]] = True
-                go = ~settled & np.isfinite(move)
-                left, free, voltage = left[go], free[:, go], following[:, go]
-                reactive = reactive[:, go] + damping * mismatch[:, go]
-        return best_v, best_power, done, step
+        walk, z = self._batch.loads.answer, self.z[self.load_bus]
+        return follow(walk, z, self._w_load, self.incidence, power, source, tolerance_pu, curve)
 
     def voltages(self, current: Complex, source: Vector) -> Complex:
         """Return the voltages of all buses for the currents injected at the buses with connections.
@@ -465,23 +440,11 @@ class Model:
         shape (n, S)
             [p.u.]
         """
-        voltage = self.answer(current)
-        voltage += self.w[:, None] * source
-        return voltage
+        return self._batch.whole.answer(current, source)
 
     def answer(self, current: Complex) -> Complex:
         """Return Z I, what currents at the buses with connections do to all voltages: (l, S) to (n, S). [p.u.]"""
-        return self._at_all.to(current)
-
-
-def _largest(matrix: Vector) -> float:
-    """Return the largest eigenvalue of a matrix without negative entries, from above (Collatz and Wielandt)."""
-    vector = np.ones(len(matrix))
-    for _ in range(30):
-        vector = matrix @ vector + 1e-3 * vector
-        vector /= max(float(vector.max(initial=0.0)), 1e-300)
-        vector = np.maximum(vector, 1e-12)
-    return float((matrix @ vector / vector).max(initial=0.0))
+        return self._batch.whole.answer(current)
 
 
 def _labels(there: Mask) -> Labels:

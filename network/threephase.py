@@ -11,7 +11,8 @@ N (no-load transfer from the from to the to side; the identity for a line) ::
 A line that is transposed has z_s = (z_0 + 2 z_1)/3 on the diagonal of 1/y and z_m = (z_0 − z_1)/3 beside it, likewise
 its capacitances.  A transformer with an even clock number is a star-star with both neutrals earthed, N = C^j (−1)^l / k
 with C the shift a ← b ← c by 120° (clock 4) and −1 a shift by 180° (clock 6); with an odd one it is a delta-star
-earthed on the to side, N = (1 − C²)/√3 · C^j (−1)^l / k (clock 1 and multiples on from there).
+earthed on the to side, N = (1 − C²)/√3 · C^j (−1)^l / k (clock 1 and multiples on from there); the zero sequence of its
+iron is seen from the star side alone, and so has both halves of s there.
 
 Towards the source everything behind a bus is an admittance Y and a current; with X = s/2 + Y the branch above gives [1]_ ::
 
@@ -35,19 +36,20 @@ from numpy.typing import NDArray
 
 from network.feeder import IDEAL_SOURCE_VA, Feeder, FeederError
 from network.plausible import named
+from network.rungs import Rungs
 from network.twoport import BASE_KVA, OMEGA, Ends, two_ports
 
-__all__ = ["PhaseAnswer", "PhaseEnds", "PhaseLadder", "Wires"]
+__all__ = ["PhaseEnds", "Wires", "phase_rungs"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
 
 _ONE = np.eye(3)
+_ZERO_SEQUENCE = np.full((3, 3), 1 / 3)
 _BACK = np.roll(_ONE, 1, axis=1)  # (C V)_a = V_b: lags by 120°
 ROTATION = np.exp(-2j * np.pi / 3 * np.arange(3))
 """Voltages of an ideal balanced source, phases a, b, c."""
-_DENSE_ENTRIES = 4_000_000
 
 
 class Wires:
@@ -60,7 +62,8 @@ class Wires:
         self.shunt, self.transfer = np.zeros_like(self.series), np.tile(_ONE.astype(np.complex128), (m, 1, 1))
         self._lines(feeder)
         for k in np.flatnonzero(~branches.is_line & branches.in_service):
-            self.series[k], self.shunt[k] = ports.series[k] * _ONE, ports.shunt[k] * _ONE
+            odd = int(branches.clock[k]) % 2 == 1
+            self.series[k], self.shunt[k] = ports.series[k] * _ONE, ports.shunt[k] * (_ONE + odd * _ZERO_SEQUENCE)
             self.transfer[k] = _winding(int(branches.clock[k])) / abs(ports.ratio[k])
         half = self.series + self.shunt / 2
         back = self.transfer.conj().transpose(0, 2, 1)
@@ -109,96 +112,45 @@ def _winding(clock: int) -> Complex:
     raise AssertionError(clock)
 
 
-class PhaseLadder:
-    """The factors of (2) for a feeder of n buses; nodes are numbered 3 · bus + phase.
-
-    ``w`` : shape (3 n,), voltages without injections for a source of 1 pu.
-    """
-
-    def __init__(self, feeder: Feeder, wires: Wires) -> None:
-        n, order = feeder.n_bus, feeder.order
-        self.order, self.parent, branch = order, feeder.parent, feeder.parent_branch
-        self.down, self.up, self.local = (np.zeros((n, 3, 3), dtype=np.complex128) for _ in range(3))
-        below = np.zeros((n, 3, 3), dtype=np.complex128)
-        for bus in order[:0:-1]:
-            k, above = branch[bus], self.parent[bus]
-            y, half, n_k = wires.series[k], wires.shunt[k] / 2, wires.transfer[k]
-            if feeder.branches.to_bus[k] == bus:
-                x = half + below[bus]
-                a = np.linalg.inv(y + x)
-                self.down[bus], self.up[bus], self.local[bus] = a @ y @ n_k, n_k.conj().T @ y @ a, a
-                below[above] += n_k.conj().T @ (half + y @ a @ x) @ n_k
-            else:
-                if feeder.branches.clock[k] % 2 == 1:
-                    raise FeederError(
-                        f"feeder {feeder.name!r}: transformer {feeder.branches.ids[k]!r} is fed from its star side, and its delta "
-                        f"side has no earth. Exchange from and to, or give it an even clock number."
-                    )
-                back = np.linalg.inv(n_k)
-                x = half + back.conj().T @ below[bus] @ back
-                a = np.linalg.inv(y + x)
-                self.down[bus], self.up[bus] = back @ a @ y, y @ a @ back.conj().T
-                self.local[bus] = back @ a @ back.conj().T
-                below[above] += half + y @ a @ x
-        source = feeder.source_bus
-        ideal = feeder.source_short_circuit_va >= IDEAL_SOURCE_VA
-        z = 0.0 if ideal else BASE_KVA * 1e3 / feeder.source_short_circuit_va
-        z = z * (feeder.source_rx_ratio + 1j) / np.hypot(feeder.source_rx_ratio, 1.0)
-        w_source = np.linalg.inv(_ONE + z * below[source])
-        self.local[source] = z * w_source
-        w = np.zeros((n, 3), dtype=np.complex128)
-        w[source] = w_source @ ROTATION
-        for bus in order[1:]:
-            w[bus] = self.down[bus] @ w[self.parent[bus]]
-        self.w: Complex = w.reshape(-1)
-
-    def walk(self, current: Complex) -> Complex:
-        """Return the voltages that currents at all nodes cause: shape (3 n, S) both. [p.u.]"""
-        flow = current.reshape(len(self.order), 3, -1).copy()
-        for bus in self.order[:0:-1]:
-            flow[self.parent[bus]] += self.up[bus] @ flow[bus]
-        voltage = np.matmul(self.local, flow, out=flow)
-        for bus in self.order[1:]:
-            voltage[bus] += self.down[bus] @ voltage[self.parent[bus]]
-        return voltage.reshape(current.shape)
-
-
-class PhaseAnswer:
-    """Z for injections at some nodes, seen at some nodes.
-
-    Parameters
-    ----------
-    found
-        The ladder.
-    columns : shape (l,)
-        Nodes at which currents are injected.
-    rows : shape (r,)
-        Nodes whose voltages are wanted.
-    """
-
-    def __init__(self, found: PhaseLadder, columns: Index, rows: Index) -> None:
-        self._found, self._columns, self._rows = found, columns, rows
-        self._dense: Complex | None = None
-        if len(columns) * len(rows) <= _DENSE_ENTRIES:
-            self._dense = self.matrix
-
-    @property
-    def matrix(self) -> Complex:
-        """Z.  Shape (r, l). [p.u.]"""
-        if self._dense is not None:
-            return self._dense
-        parts = [self._walk(np.eye(len(self._columns), dtype=np.complex128)[:, k : k + 256])
-                 for k in range(0, max(len(self._columns), 1), 256)]  # fmt: skip
-        return np.ascontiguousarray(np.hstack(parts))
-
-    def to(self, current: Complex) -> Complex:
-        """Return the voltages that currents cause: shape (l, S) to shape (r, S). [p.u.]"""
-        return np.asarray(self._dense @ current) if self._dense is not None else self._walk(current)
-
-    def _walk(self, current: Complex) -> Complex:
-        everywhere = np.zeros((len(self._found.w), current.shape[1]), dtype=np.complex128)
-        everywhere[self._columns] = current
-        return np.ascontiguousarray(self._found.walk(everywhere)[self._rows])
+def phase_rungs(feeder: Feeder, wires: Wires) -> Rungs:
+    """Return the factors of (2); nodes are numbered 3 · bus + phase."""
+    n, order = feeder.n_bus, feeder.order
+    parent, branch = feeder.parent, feeder.parent_branch
+    down, up, local, below, through = (np.zeros((n, 3, 3), dtype=np.complex128) for _ in range(5))
+    for bus in order[:0:-1]:
+        k, above = branch[bus], parent[bus]
+        y, half, n_k = wires.series[k], wires.shunt[k] / 2, wires.transfer[k]
+        if feeder.branches.to_bus[k] == bus:
+            x = half + below[bus]
+            a = np.linalg.inv(y + x)
+            ay, ya = (a @ y, y @ a) if x.any() else (_ONE, _ONE)
+            down[bus], up[bus], local[bus] = ay @ n_k, n_k.conj().T @ ya, a
+            through[bus] = n_k.conj().T @ (half + ya @ x) @ n_k
+        else:
+            if feeder.branches.clock[k] % 2 == 1:
+                raise FeederError(
+                    f"feeder {feeder.name!r}: transformer {feeder.branches.ids[k]!r} is fed from its star side, and its delta "
+                    f"side has no earth. Exchange from and to, or give it an even clock number."
+                )
+            back = np.linalg.inv(n_k)
+            x = half + back.conj().T @ below[bus] @ back
+            a = np.linalg.inv(y + x)
+            ay, ya = (a @ y, y @ a) if x.any() else (_ONE, _ONE)
+            down[bus], up[bus] = back @ ay, ya @ back.conj().T
+            local[bus] = back @ a @ back.conj().T
+            through[bus] = half + ya @ x
+        below[above] += through[bus]
+    source = feeder.source_bus
+    ideal = feeder.source_short_circuit_va >= IDEAL_SOURCE_VA
+    z = 0.0 if ideal else BASE_KVA * 1e3 / feeder.source_short_circuit_va
+    z = z * (feeder.source_rx_ratio + 1j) / np.hypot(feeder.source_rx_ratio, 1.0)
+    w_source = np.linalg.inv(_ONE + z * below[source])
+    local[source] = z * w_source
+    w = np.zeros((n, 3), dtype=np.complex128)
+    w[source] = w_source @ ROTATION
+    for bus in order[1:]:
+        w[bus] = down[bus] @ w[parent[bus]]
+    return Rungs(order, parent, w, down, up, local, below, through)
 
 
 class PhaseEnds(Ends):
@@ -219,8 +171,6 @@ class PhaseEnds(Ends):
         self.to_percent: Vector = 100.0 * np.where(self.is_line, base_to_a / rating_a, BASE_KVA / rated_kva)
         self.trafos = np.flatnonzero(~self.is_line)
         self.in_service = branches.in_service[each]
-        self.from_source = np.flatnonzero((branches.from_bus[each] == feeder.source_bus) & self.in_service)
-        self.to_source = np.flatnonzero((branches.to_bus[each] == feeder.source_bus) & self.in_service)
 
     def currents(self, voltage: Complex) -> tuple[Complex, Complex]:
         """Return the currents of (1) into the from and the to end: (3 n, S) to (3 m, S) each. [p.u.]"""

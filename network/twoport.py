@@ -117,18 +117,12 @@ class Ends:
         self.from_percent: Vector = 100.0 * np.where(self.is_line, self.base_from_a / rating_a, BASE_KVA / rated_kva)
         self.to_percent: Vector = 100.0 * np.where(self.is_line, base_to_a / rating_a, BASE_KVA / rated_kva)
         self.trafos = np.flatnonzero(~self.is_line)
-        self.from_source = np.flatnonzero((self.from_bus == feeder.source_bus) & branches.in_service)
-        self.to_source = np.flatnonzero((self.to_bus == feeder.source_bus) & branches.in_service)
 
     def currents(self, voltage: Complex) -> tuple[Complex, Complex]:
         """Return the currents of (1) into the from and the to end.  Shape (m, S) each. [p.u.]"""
         at_from, at_to = voltage[self.from_bus], voltage[self.to_bus]
         from_from, from_to, to_from, to_to = self.admittances
         return from_from * at_from + from_to * at_to, to_from * at_from + to_to * at_to
-
-    def powers(self, voltage: Complex, into_from: Complex, into_to: Complex) -> tuple[Complex, Complex]:
-        """Return the powers into the from and the to end.  Shape (m, S) each. [p.u.]"""
-        return voltage[self.from_bus] * into_from.conj(), voltage[self.to_bus] * into_to.conj()
 
     def loading_percent(self, v_pu: Vector, size_from: Vector, size_to: Vector) -> Vector:
         """Return the loading of every branch.
@@ -149,8 +143,3 @@ class Ends:
         one[self.trafos] *= v_pu[self.from_bus[self.trafos]]
         other[self.trafos] *= v_pu[self.to_bus[self.trafos]]
         return np.maximum(one, other, out=one)
-
-    def leaving_source(self, power_from: Complex, power_to: Complex) -> Complex:
-        """Return the power that leaves the source bus through branches.  Shape (S,). [p.u.]"""
-        leaving: Complex = power_from[self.from_source].sum(axis=0) + power_to[self.to_source].sum(axis=0)
-        return leaving
