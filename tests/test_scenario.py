@@ -22,7 +22,7 @@ from sim.scenario_mistakes import unit
 from sim.scenario_page import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.yaml") if path.parent.name != "market")
+EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.yaml") if path.parent.name not in {"market", "network"})
 
 
 def written(folder: Path, text: str) -> Path:
