@@ -1,0 +1,187 @@
+"""``commonwatt network envelopes``: the envelopes of a case, how evenly they treat customers, and what limits them.
+
+A thin shell over :func:`network.envelope.compute`: the case's section ``envelopes`` says mode, rule and what is assumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from network.assumed import Reactive, Uncertainty
+from network.envelope import Envelope, EnvelopeError, compute
+from network.equity import Equity, equity
+from network.reactive import VoltVar
+from sim.network_case_prepared import Prepared
+from sim.scenario_file import ScenarioError
+from sim.scenario_mistakes import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["NetworkEnvelopes", "envelopes"]
+
+Vector = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkEnvelopes:
+    """The envelopes of a case."""
+
+    prepared: Prepared
+    envelope: Envelope
+    export_equity: Equity
+    import_equity: Equity
+
+    @property
+    def feasible(self) -> Mask:
+        """In which intervals there is one.  Shape (T,)."""
+        return np.asarray(self.envelope.status == "ok")
+
+    @property
+    def status(self) -> str:
+        """How it went: "ok", "partly_infeasible", or "infeasible" in every interval."""
+        return "ok" if self.feasible.all() else "partly_infeasible" if self.feasible.any() else "infeasible"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row for each interval and customer with an envelope, with the columns of a run's table ``envelopes`` first."""
+        import pandas as pd
+
+        found = self.envelope.to_frame(self.prepared.ids, self.prepared.times).rename(
+            columns={"connection": "agent_id"}
+        )
+        both = found["binding_export"].where(found["binding_export"] != "", found["binding_import"])
+        found["binding_element"] = both.where(found["infeasible_by"] == "", found["infeasible_by"])
+        found["issued_at"] = pd.Series([""] * len(found), dtype=object)
+        found["time"] = [f"{moment}Z" for moment in found["time"].to_numpy().astype("datetime64[m]").astype(str)]
+        first = ["issued_at", "time", "agent_id", "import_limit_kw", "export_limit_kw", "firm_charge_kw", "mode", "rule",
+                 "binding_element"]  # fmt: skip
+        return found[first + [name for name in found.columns if name not in first]]
+
+    def to_csv(self) -> str:
+        """Return what `commonwatt network validate` and `messages` read: the columns of a run's table ``envelopes``."""
+        found = self.to_frame().iloc[:, :9]
+        for name in ("import_limit_kw", "export_limit_kw"):  # towards safety
+            found[name] = np.floor(found[name] * 1e6) / 1e6
+        return str(found.to_csv(index=False, lineterminator="\n"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        one, ready = self.envelope, self.prepared
+        sides = {}
+        for side, even in (("export", self.export_equity), ("import", self.import_equity)):
+            sides[side] = {
+                "total_kw": even.total_kw.tolist(),
+                "share": getattr(one, f"share_{side}").tolist(),
+                "binding": getattr(one, f"binding_{side}").tolist(),
+                "binding_kind": getattr(one, f"binding_{side}_kind").tolist(),
+                "least_share": _numbers(even.least_share),
+                "jain": _numbers(even.jain),
+                "gini": _numbers(even.gini),
+                "at_floor": even.at_floor.tolist(),
+            }
+        return {
+            "case": ready.case.name,
+            "status": self.status,
+            "mode": one.mode,
+            "rule": one.rule,
+            "reactive": one.reactive,
+            "times": [f"{moment}Z" for moment in ready.times.astype("datetime64[m]").astype(str)],
+            "infeasible": [
+                {"interval": int(t), "by": str(one.infeasible_by[t]), "kind": str(one.infeasible_kind[t])}
+                for t in np.flatnonzero(~self.feasible)
+            ],
+            **sides,
+            "customers": [
+                {
+                    "id": who,
+                    "export_limit_kw": one.export_limit_kw[k].tolist(),
+                    "import_limit_kw": one.import_limit_kw[k].tolist(),
+                    "firm_charge_kw": one.firm_charge_kw[k].tolist(),
+                }
+                for k, who in enumerate(ready.ids)
+                if ready.active[k]
+            ],
+        }
+
+
+def _numbers(values: Vector) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def envelopes(ready: Prepared) -> NetworkEnvelopes:
+    """Compute the envelopes of a case."""
+    case, c = ready.case, len(ready.ids)
+    spec = case.envelopes
+    at = {name: k for k, name in enumerate(ready.ids)}
+    mistakes = [
+        f'{case.place("envelopes", "each", k, "id")}: envelopes.each.{k}.id: "{one.id}" is no customer; '
+        f"{nearest(one.id, ready.ids)}"
+        for k, one in enumerate(spec.each)
+        if one.id not in at
+    ]
+    mistakes += [
+        f'{case.place("envelopes", "each", k, "id")}: envelopes.each.{k}.id: "{one.id}" has no envelope; '
+        f"remove it here, or from those who are passive"
+        for k, one in enumerate(spec.each)
+        if one.id in at and not ready.active[at[one.id]]
+    ]
+    if mistakes:
+        raise ScenarioError(mistakes)
+    export_floor = np.minimum(np.full(c, spec.export_floor_kw), ready.export_cap_kw)
+    import_floor = np.minimum(np.full(c, spec.import_floor_kw), ready.import_cap_kw)
+    weight, firm = np.ones(c), np.zeros(c)
+    for one in spec.each:
+        k = at[one.id]
+        weight[k], firm[k] = one.weight, one.firm_charge_kw
+        export_floor[k] = export_floor[k] if one.export_floor_kw is None else one.export_floor_kw
+        import_floor[k] = import_floor[k] if one.import_floor_kw is None else one.import_floor_kw
+    doubt = spec.uncertainty
+    shape = doubt.shape or ("gaussian" if spec.mode == "chance" else "box")
+    try:
+        found = compute(
+            ready.model,
+            ready.base_injection_kw,
+            ready.base_injection_kvar,
+            ready.active,
+            ready.export_cap_kw,
+            ready.import_cap_kw,
+            ready.limits,
+            rule=spec.rule,
+            mode=spec.mode,
+            firm_charge_kw=np.repeat(firm[:, None], len(ready.times), axis=1) if firm.any() else None,
+            export_floor_kw=export_floor,
+            import_floor_kw=import_floor,
+            source_v_pu=ready.source_v_pu,
+            pinned_import_kw=spec.pinned_import_kw if spec.mode == "robust_pinned" else None,
+            budget=spec.budget if spec.mode == "budget" else None,
+            reactive=_reactive(ready),
+            uncertainty=Uncertainty(**{**doubt.model_dump(), "shape": shape}),
+            weight=weight,
+            order=ready.connection_order,
+            alpha=spec.alpha,
+        )
+    except EnvelopeError as error:
+        raise ScenarioError([f"{case.place('envelopes')}: envelopes: {error}"]) from error
+    return NetworkEnvelopes(
+        ready,
+        found,
+        equity(found.export_limit_kw, np.where(ready.active, ready.export_cap_kw, 0.0), export_floor),
+        equity(found.import_limit_kw, np.where(ready.active, ready.import_cap_kw, 0.0), import_floor),
+    )
+
+
+def _reactive(ready: Prepared) -> Reactive:
+    spec = ready.case.envelopes.reactive
+    if spec.kind == "power_factor":
+        return Reactive.power_factor(spec.power_factor)
+    if spec.kind == "free":
+        return Reactive(free_kvar=spec.free_kvar)
+    if spec.kind == "volt_var":
+        knots = {int(k): (spec.v_pu, spec.q_kvar) for k in np.flatnonzero(ready.active)}
+        return Reactive(curve=VoltVar.build(len(ready.ids), knots))
+    return Reactive()
