@@ -220,6 +220,14 @@ class CentralProblem:
         ]
         return 0.5 * self.p.tie_eur_per_kw2h * self.p.dt_h * sum(_cvxpy().sum_squares(flow) for flow in flows)
 
+    def more(self) -> list[Constraint]:
+        """Return further constraints of a problem that has some (:mod:`market.network_central`)."""
+        return []
+
+    def more_eur(self) -> Expression:
+        """Return further costs of a problem that has some."""
+        return 0.0
+
     def solve(self) -> tuple[Draft, Duals, int]:
         """Return the optimum, its prices, and how many iterations it took.
 
@@ -249,8 +257,8 @@ class CentralProblem:
         boxes = {b: self.box(b) for b in self.boxes}
         for box in boxes.values():
             constraints += box
-        cost, curvature = self.flows_eur() + self.rents_eur(), self.curvature()
-        problem = cp.Problem(cp.Minimize(cost + curvature), constraints)
+        cost, curvature = self.flows_eur() + self.rents_eur() + self.more_eur(), self.curvature()
+        problem = cp.Problem(cp.Minimize(cost + curvature), [*constraints, *self.more()])
         try:
             problem.solve(solver=cp.CLARABEL)
         except cp.error.SolverError as error:
