@@ -165,9 +165,10 @@ def _opposed_phases(phases: list[str]) -> list[tuple[Mask, str]]:
     found = []
     for way in range(1, 2 ** len(there) - 1):
         up = [k for k in range(len(there)) if way >> k & 1]
-        names = " and ".join(there[k] for k in up)
-        others = " and ".join(name for k, name in enumerate(there) if k not in up)
-        found.append((np.isin(whose, up), f"phase {names} exports, {others} imports"))
+        down = [k for k in range(len(there)) if k not in up]
+        names, others = (" and ".join(there[k] for k in some) for some in (up, down))
+        does, draws = ("phases {} export" if len(up) > 1 else "phase {} exports"), "import" if len(down) > 1 else "imports"
+        found.append((np.isin(whose, up), f"{does.format(names)}, {others} {draws}"))
     return found
 
 

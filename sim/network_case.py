@@ -17,6 +17,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 
+from sim.network_case_envelopes import EnvelopesSpec
+from sim.network_case_hosting import HostingSpec
+from sim.network_case_validation import ValidationSpec
 from sim.scenario_base import Count, FeederKw, FileName, Id, Spec, Switch
 from sim.scenario_file import Document, Loc, ScenarioError, Source, assign, read
 from sim.scenario_mistakes import in_order, told, with_units
@@ -162,6 +165,12 @@ class NetworkCase(Spec):
     """Profiles besides those of the grid's data set."""
 
     # Sections of single commands follow, each a model from sim/network_case_<section>.py with a default.
+    envelopes: EnvelopesSpec = EnvelopesSpec()
+    """How `commonwatt network envelopes` computes them."""
+    validation: ValidationSpec = ValidationSpec()
+    """What is tried against the envelopes by `commonwatt network validate`."""
+    hosting: HostingSpec = HostingSpec()
+    """What `commonwatt network hosting` adds at random customers until the first limit is met."""
 
     _source: Source = PrivateAttr(default_factory=lambda: Source("case", Path(), document=NETWORK_CASE))
 

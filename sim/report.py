@@ -22,7 +22,7 @@ from sim.report_data import Story, collect
 from sim.report_page import page
 from sim.report_tables import ReportError, RunTables
 
-__all__ = ["ReportError", "write"]
+__all__ = ["ReportError", "packed", "write"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -81,12 +81,12 @@ def render(story: Story, tables: RunTables, *, plain: bool = False) -> str:
         css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         js=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
         packed=not plain,
-        plotly=get_plotlyjs() if plain else _packed(get_plotlyjs()),
-        blob=_inert(blob) if plain else _packed(blob),
+        plotly=get_plotlyjs() if plain else packed(get_plotlyjs()),
+        blob=_inert(blob) if plain else packed(blob),
     )
 
 
-def _packed(text: str) -> str:
+def packed(text: str) -> str:
     """Return gzip in base64; without a time stamp, so that equal runs are equal pages."""
     return base64.b64encode(gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0)).decode("ascii")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from sim.commands import network_flow, network_messages
+from sim.commands import network_envelopes, network_flow, network_hosting, network_messages, network_validate
 
 __all__ = ["app"]
 
@@ -21,4 +21,7 @@ def _network() -> None:
 
 
 app.command()(network_flow.flow)
+app.command()(network_envelopes.envelopes)
+app.command()(network_validate.validate)
+app.command()(network_hosting.hosting)
 app.command()(network_messages.messages)

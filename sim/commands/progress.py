@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TextIO
 
-__all__ = ["Progress", "days_per_second", "shown"]
+__all__ = ["Progress", "Steps", "days_per_second", "shown", "steps"]
 
 Progress = Callable[[int, int, datetime, str], None]
 """``progress(done_intervals, total_intervals, simulated, phase)``."""
+
+Steps = Callable[[str, int, int], None]
+"""``steps(what, done, of)``, for work that is not simulated time."""
 
 _LINE_EVERY_S = 10.0
 
@@ -40,6 +43,21 @@ def shown(*, quiet: bool, stream: TextIO | None = None) -> Iterator[Progress | N
             yield progress
     else:
         yield _Lines(stream)
+
+
+@contextmanager
+def steps(*, quiet: bool, stream: TextIO | None = None) -> Iterator[Steps | None]:
+    """Show how far a computation is while the block runs: yields what to call, or None when quiet or on no terminal."""
+    stream = sys.stderr if stream is None else stream
+    if quiet or not stream.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(file=stream), transient=True) as bar:
+        task = bar.add_task("preparing", total=None)
+        yield lambda what, done, of: bar.update(task, description=what.replace("_", " "), completed=done, total=of)
 
 
 @contextmanager
