@@ -11,16 +11,17 @@ with one exception: it may not discharge while homes are expected to lose solar 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.storage_operator import Box, promise
 from network.acflow import Flow, Model
-from network.envelope import Envelope, Limits, compute
+from network.envelope import Envelope, Limits, Reactive, Uncertainty, compute
 
-__all__ = ["BREACH_TOLERANCE_KW", "Breach", "Publication", "breaches", "open_limits", "publish"]
+__all__ = ["BREACH_TOLERANCE_KW", "Breach", "Policy", "Publication", "breaches", "open_limits", "publish", "renewed"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -30,6 +31,23 @@ LOST_KW = 1e-6
 BREACH_TOLERANCE_KW = 1e-6
 VOLTAGE_TOLERANCE_PU = 1e-6
 LOADING_TOLERANCE_PERCENT = 1e-4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy:
+    """How the operator computes envelopes."""
+
+    rule: str = "proportional"
+    mode: str = "deterministic"
+    export_right_kw: float = 0.0
+    """Granted in any case, up to the own cap. [kW]"""
+    import_right_kw: float = 0.0
+    """Likewise; in the mode "robust_pinned" the import limit itself. [kW]"""
+    deviating: int = 0
+    """Γ of the mode "budget"."""
+    reactive: Reactive | None = None
+    uncertainty: Uncertainty | None = None
+    alpha: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,15 +69,15 @@ def publish(
     import_cap_kw: Vector,
     limits: Limits,
     *,
-    rule: str,
-    mode: str,
+    policy: Policy,
     dt_h: float,
     box: Box | None = None,
     lifting: bool = False,
     level_kwh: float = 0.0,
+    promised_kw: Vector | None = None,
     source_v_pu: Vector | None = None,
 ) -> Publication:
-    """Compute the envelopes of a day, lifted by a firm charge where that helps.
+    """Compute the envelopes of a day, or of the rest of it, lifted by a firm charge where that helps.
 
     Parameters
     ----------
@@ -73,10 +91,16 @@ def publish(
         The shared storage, a connection of its own after the homes.
     level_kwh
         Energy in it when the day begins. [kWh]
+    promised_kw : shape (T,)
+        Firm charge that was bought before and stays; no more is bought then. [kW]
     """
     n, steps = load_kw.shape
     base_p, base_q = solar_kw * ~active[:, None] - load_kw, -load_kvar
-    firm = np.zeros(steps)
+    firm = np.zeros(steps) if promised_kw is None else promised_kw
+    export_right, import_right = (
+        np.minimum(right, cap) * active
+        for right, cap in ((policy.export_right_kw, export_cap_kw), (policy.import_right_kw, import_cap_kw))
+    )
     if box is not None:
         base_p, base_q = _row(base_p), _row(base_q)
         active = np.append(active, True)
@@ -87,6 +111,7 @@ def publish(
     def envelope() -> Envelope:
         export_cap = np.repeat(export_cap_kw[:, None], steps, axis=1)
         export_floor, import_floor, firm_charge = (np.zeros_like(base_p) for _ in range(3))
+        export_floor[:n], import_floor[:n] = export_right[:, None], import_right[:, None]
         if box is not None:
             discharge = box.discharge_kw * may_discharge
             export_cap = np.vstack([export_cap, discharge])
@@ -100,8 +125,13 @@ def publish(
             export_cap,
             import_cap_kw,
             limits,
-            rule=rule,
-            mode=mode,
+            rule=policy.rule,
+            mode=policy.mode,
+            pinned_import_kw=import_floor if policy.mode == "robust_pinned" else None,
+            budget=policy.deviating if policy.mode == "budget" else None,
+            reactive=policy.reactive,
+            uncertainty=policy.uncertainty,
+            alpha=policy.alpha,
             firm_charge_kw=firm_charge if firm.any() else None,
             export_floor_kw=export_floor,
             import_floor_kw=import_floor,
@@ -119,7 +149,7 @@ def publish(
     lost = np.maximum(wanted - published.export_limit_kw[:n], 0.0).sum(axis=0)
     if (lost > LOST_KW).any():
         may_discharge = lost <= LOST_KW
-        if lifting:
+        if lifting and promised_kw is None:
             firm = np.minimum(promise(box, lost, dt_h, level_kwh), published.import_limit_kw[-1])
         published = envelope()
         firm = np.minimum(firm, published.import_limit_kw[-1])
@@ -128,6 +158,16 @@ def publish(
 
 def _row(a: Matrix) -> Matrix:
     return np.vstack([a, np.zeros(a.shape[1])])
+
+
+def renewed(before: Publication, at: int, newer: Publication) -> Publication:
+    """Return what is in force when an issue of the intervals from ``at`` on follows another of the whole day."""
+    columns: dict[str, Any] = {}
+    for field in fields(Envelope):
+        old, new = getattr(before.envelope, field.name), getattr(newer.envelope, field.name)
+        whole = isinstance(old, np.ndarray) and old.size and new.size
+        columns[field.name] = np.concatenate([old[..., :at], new], axis=-1) if whole else old
+    return Publication(Envelope(**columns), np.concatenate([before.firm_kw[:at], newer.firm_kw]))
 
 
 def open_limits(connections: int, steps: int) -> Publication:

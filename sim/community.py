@@ -28,7 +28,7 @@ from network.acflow import Model
 from network.envelope import Limits
 from network.feeder import Feeder
 from sim.clock import Clock, Day
-from sim.daybook import ClearingRecord, DayBook, Delivered, Plan
+from sim.daybook import ClearingRecord, DayBook, Delivered, Issue, Plan
 from sim.outlook import Outlook
 from sim.profile_store import Profiles
 from sim.series import Series
@@ -75,8 +75,9 @@ class Rules:
     """What a scenario settles about market and grid."""
 
     limits: Limits
-    envelope_rule: str
-    envelope_mode: str
+    policy: dso.Policy
+    renew: bool
+    """Whether envelopes are computed again before every hour."""
     replanning: str
     """``tradable``, ``pinned`` or ``off``."""
     tolerance: float
@@ -119,6 +120,8 @@ class Community:
         self.accounts = None if self.box is None else Accounts.begin(self.box, self.n)
         self.rights = Book()
         self.books: dict[int, DayBook] = {}
+        self.infeasible = 0
+        """Intervals whose envelope breaks a limit whatever homes with devices do, issue by issue."""
         self.seconds: dict[str, float] = {"clearing": 0.0, "envelopes": 0.0}
 
     # -- the day before --------------------------------------------------------------------------------------------
@@ -142,8 +145,7 @@ class Community:
                 people.export_cap_kw,
                 people.import_cap_kw,
                 self.rules.limits,
-                rule=self.rules.envelope_rule,
-                mode=self.rules.envelope_mode,
+                policy=self.rules.policy,
                 dt_h=self.clock.dt_h,
                 box=self.box,
                 lifting=self.play.lifting,
@@ -152,6 +154,7 @@ class Community:
         else:
             publication = dso.open_limits(self.rows, day.steps)
         self.seconds["envelopes"] += perf_counter() - began
+        self.infeasible += int((publication.envelope.status != "ok").sum())
         book = DayBook(
             day=day,
             times=times,
@@ -160,7 +163,7 @@ class Community:
             prices=prices,
             retail=self._retail(prices, day.steps),
             publication=publication,
-            issued_at=now,
+            issues=[Issue(now, 0, publication)],
             plan=Plan.empty(self.n, self.rows, day.steps),
             delivered=Delivered.empty(self.n, day.steps),
             last_load_kw=belief.load_kw.copy(),
@@ -237,6 +240,35 @@ class Community:
         )
 
     # -- intraday --------------------------------------------------------------------------------------------------
+
+    def renew(self, step: int, now: datetime) -> bool:
+        """Compute the envelopes of the rest of a delivery day again, with newer forecasts; tell whether there are any."""
+        if not (self.rules.renew and self.play.envelopes):
+            return False
+        book, people = self.book_of(step), self.people
+        at = step - book.day.start
+        began = perf_counter()
+        load, solar = self.outlook.latest(book.truth, book.belief, at)
+        heat = book.belief.heat_kw[:, at:]
+        publication = dso.publish(
+            self.model,
+            load + heat,
+            book.belief.load_kvar[:, at:] + heat * self._heat_tan(),
+            solar,
+            people.active,
+            people.export_cap_kw,
+            people.import_cap_kw,
+            self.rules.limits,
+            policy=self.rules.policy,
+            dt_h=self.clock.dt_h,
+            box=self.box,
+            promised_kw=book.publication.firm_kw[at:],
+        )
+        self.infeasible += int((publication.envelope.status != "ok").sum())
+        book.issues.append(Issue(now, at, publication))
+        book.publication = dso.renewed(book.publication, at, publication)
+        self.seconds["envelopes"] += perf_counter() - began
+        return True
 
     def replan(self, step: int, now: datetime) -> Clearing | None:
         """Clear the rest of a delivery day again, with newer forecasts; what it says about the coming hour is binding."""

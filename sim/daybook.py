@@ -18,7 +18,7 @@ from sim.clock import Day
 from sim.outlook import DayAhead, Truth
 from storage.rights import Rights
 
-__all__ = ["ClearingRecord", "DayBook", "Delivered", "Plan"]
+__all__ = ["ClearingRecord", "DayBook", "Delivered", "Issue", "Plan"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -109,6 +109,16 @@ class ClearingRecord:
     clearing: Clearing
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Issue:
+    """Envelopes as they were announced."""
+
+    issued_at: datetime
+    at: int
+    """The first interval of the day for which they hold, to its end."""
+    publication: Publication
+
+
 @dataclass(slots=True, eq=False)
 class DayBook:
     """Everything about one delivery day."""
@@ -121,7 +131,9 @@ class DayBook:
     """By tariff."""
     retail: Retail
     publication: Publication
-    issued_at: datetime
+    """What is in force, interval by interval."""
+    issues: list[Issue]
+    """Everything that was announced, in order."""
     plan: Plan
     delivered: Delivered
     last_load_kw: Matrix

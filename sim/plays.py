@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from agents.dso import Policy
 from market.delivery import Sharing
-from network.envelope import Limits
+from network.envelope import Limits, Reactive, Uncertainty
 from network.grid import Grid
 from sim.clock import Clock
 from sim.closing import Closer, Money
@@ -21,6 +22,7 @@ from sim.resolve import Resolved
 from sim.results import Writer
 from sim.scenario import Scenario
 from sim.scenario_base import clock, local_time
+from sim.scenario_sections import DsoSpec
 from sim.schema import tables_of
 from sim.table_folder import TableFolder
 
@@ -56,12 +58,38 @@ def limits_of(scenario: Scenario, grid: Grid) -> Limits:
     return Limits(scenario.grid.v_min_pu, scenario.grid.v_max_pu, scenario.grid.loading_max_percent, monitored)
 
 
+def _policy(spec: DsoSpec) -> Policy:
+    """Return how the operator of the grid computes envelopes."""
+    reactive, doubt = None, None
+    if spec.power_factor is not None or spec.free_kvar:
+        tan = None if spec.power_factor is None else Reactive.power_factor(spec.power_factor).tan_phi
+        reactive = Reactive(tan_phi=tan, free_kvar=spec.free_kvar)
+    if spec.load_error_percent or spec.impedance_error_percent or spec.source_error_pu:
+        doubt = Uncertainty(
+            load_percent=spec.load_error_percent,
+            shape="gaussian" if spec.mode == "chance" else "box",
+            probability=spec.break_probability,
+            impedance_percent=spec.impedance_error_percent,
+            source_v_pu=spec.source_error_pu,
+        )
+    return Policy(
+        rule=spec.rule,
+        mode=spec.mode,
+        export_right_kw=spec.export_right_kw,
+        import_right_kw=spec.import_right_kw,
+        deviating=spec.deviating,
+        reactive=reactive,
+        uncertainty=doubt,
+        alpha=spec.alpha,
+    )
+
+
 def _rules(resolved: Resolved) -> Rules:
     market, grid = resolved.scenario.market, resolved.scenario.dso
     return Rules(
         limits=limits_of(resolved.scenario, resolved.grid),
-        envelope_rule=grid.rule,
-        envelope_mode=grid.mode,
+        policy=_policy(grid),
+        renew=grid.renew == "hourly",
         replanning=market.replanning,
         tolerance=market.tolerance,
         max_iterations=market.max_iterations,
@@ -180,6 +208,7 @@ def _simulate(community: Community, closer: Closer, progress: Step | None) -> di
         "messages": dict(sorted(channel.sent.items())),
         "conservation": closer.conservation,
         "violations": dict(sorted(closer.breached.items())),
+        "infeasible_envelopes": community.infeasible,
         "not_converged": closer.not_converged,
         "lost_power_flows": closer.lost_flows,
         "storage_bounds_left": closer.broken,

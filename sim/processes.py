@@ -26,7 +26,7 @@ __all__ = ["simulate"]
 Process = Generator[simpy.Event, Any, None]
 
 FORECAST_BEFORE_GATE_MIN, OFFER_BEFORE_GATE_MIN = 15, 30
-RENEW_BEFORE_HOUR_MIN, REPLAN_BEFORE_HOUR_MIN = 6, 5
+RENEW_BEFORE_HOUR_MIN, RENEW_ENVELOPES_BEFORE_HOUR_MIN, REPLAN_BEFORE_HOUR_MIN = 6, 5.5, 5
 """Or, with intervals shorter than that, when the last of them has begun."""
 SETTLE_AFTER_END_MIN = 1
 A_MOMENT = 0.03
@@ -54,6 +54,8 @@ def simulate(
     env = simpy.Environment(initial_time=clock.days[0].publish_min - 1)
     channel = Ideal(env)
     env.process(_grid_operator(env, community, channel))
+    if community.rules.renew:
+        env.process(_renews_envelopes(env, community, channel))
     env.process(_market(env, community, channel))
     env.process(_delivery(env, community, progress))
     env.process(_retailer(env, community, close))
@@ -80,6 +82,16 @@ def _grid_operator(env: simpy.Environment, community: Community, channel: Ideal)
                 channel.post(connection, "envelope")
         if book.publication.firm_kw.any() and community.box is not None:
             channel.post(community.box.ess_id, "firm_charge", book.publication.firm_kw)
+
+
+def _renews_envelopes(env: simpy.Environment, community: Community, channel: Ideal) -> Process:
+    """Announces newer envelopes before every hour, after forecasts were renewed and before the market clears again."""
+    clock = community.clock
+    for step in range(0, clock.steps, 60 // clock.interval_minutes):
+        yield _until(env, step * clock.interval_minutes - _before_hour(community, RENEW_ENVELOPES_BEFORE_HOUR_MIN))
+        if community.renew(step, clock.at_minute(env.now)):
+            for connection in community.connection_ids:
+                channel.post(connection, "envelope")
 
 
 def _storage_operator(env: simpy.Environment, community: Community, channel: Ideal) -> Process:

@@ -12,7 +12,7 @@ from agents.dso import Breach
 from network.acflow import Flow, Labels, Model
 from network.feeder import Branches, Feeder
 from sim.community import Community
-from sim.daybook import DayBook, Plan
+from sim.daybook import DayBook, Issue, Plan
 from sim.rows import blocks
 
 __all__ = ["Append", "day_tables", "feeder_tables", "flow_tables", "meters", "people_table", "positions"]
@@ -238,22 +238,26 @@ def day_tables(community: Community, book: DayBook, append: Append) -> None:
 
 
 def _envelopes(community: Community, book: DayBook, append: Append) -> None:
-    envelope = book.publication.envelope
-    if envelope.mode == "none":
-        return
+    for issue in book.issues:
+        if issue.publication.envelope.mode != "none":
+            _issue(community, book, issue, append)
+
+
+def _issue(community: Community, book: DayBook, issue: Issue, append: Append) -> None:
+    envelope, times = issue.publication.envelope, book.times[issue.at :]
     held = community.people.active if community.box is None else np.append(community.people.active, True)
     who = np.flatnonzero(held)
-    firm = np.zeros((len(held), book.day.steps))
+    firm = np.zeros((len(held), len(times)))
     if community.box is not None:
-        firm[-1] = book.publication.firm_kw
+        firm[-1] = issue.publication.firm_kw
     # the side that is scarcer in this interval names the element; export first, as that is what solar homes feel
     binding = np.where(envelope.binding_export != "", envelope.binding_export, envelope.binding_import)
     append(
         "envelopes",
         blocks(
-            book.times,
+            times,
             [community.connection_ids[c] for c in who],
-            issued_at=np.datetime64(book.issued_at.replace(tzinfo=None), "s"),
+            issued_at=np.datetime64(issue.issued_at.replace(tzinfo=None), "s"),
             import_limit_kw=envelope.import_limit_kw[who],
             export_limit_kw=envelope.export_limit_kw[who],
             firm_charge_kw=firm[who],

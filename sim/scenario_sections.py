@@ -275,16 +275,49 @@ class DsoSpec(Spec):
 
     envelopes: Switch = True
     """Whether it publishes operating envelopes; the grid is checked in any case."""
-    rule: Literal["proportional"] = "proportional"
+    rule: Literal[
+        "proportional", "equal", "max_min", "last_in_first_out", "max_total", "proportional_fairness", "alpha_fair"
+    ] = "proportional"
     """How the room is shared; proportional: the same share of everyone's capability."""
-    mode: Literal["deterministic"] = "deterministic"
-    """How uncertainty is treated; deterministic: the forecast counts."""
+    mode: Literal["deterministic", "robust", "robust_pinned", "budget", "chance"] = "deterministic"
+    """Which uses of the envelopes must be safe; deterministic: all export, and all import; robust: any; robust_pinned: any, with import_right_kw for everybody; budget: all alike but for a few; chance: any, with uncertain loads."""
+    alpha: Annotated[float, Field(strict=True, gt=0, le=100)] = 2.0
+    """Of the rule alpha_fair: the larger, the nearer to max_min."""
+    export_right_kw: FeederKw = 0.0
+    """Export that everybody with a device may do in any case, up to the own cap."""
+    import_right_kw: FeederKw = 0.0
+    """Import likewise; in the mode robust_pinned the import limit itself."""
+    deviating: Annotated[int, Field(strict=True, ge=0, le=100_000)] = 2
+    """In the mode budget: how many may do otherwise than all the others."""
+    load_error_percent: Annotated[float, Field(strict=True, ge=0, le=1000)] = 0.0
+    """How far loads without an envelope may be from their forecast; in the mode chance: the standard deviation."""
+    impedance_error_percent: Annotated[float, Field(strict=True, ge=0, le=90)] = 0.0
+    """How much larger or smaller all impedances may be."""
+    source_error_pu: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
+    """How much higher or lower the voltage of the grid above may be, of nominal."""
+    break_probability: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.05
+    """In the mode chance: with what probability an interval may break a limit."""
+    power_factor: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
+    """Assumed of everybody with an envelope, negative: leading; null: reactive power as forecast."""
+    free_kvar: Annotated[float, Field(strict=True, ge=0, le=1000)] = 0.0
+    """Reactive power within which everybody with an envelope may do anything on top."""
+    renew: Literal["off", "hourly"] = "off"
+    """Whether envelopes are computed again five minutes before every hour, with the newest forecasts."""
     publish: Clock = "10:00"
     """Local clock time of publication, in quotes; before the gate."""
     lifting: Switch = True
     """Whether it buys firm charge of the storage where solar would be lost, and widens the envelopes by it."""
     base_import_kw: FeederKw = 4.2
     """Import that every home with a device may have besides its car and heat pump (§14a EnWG: 4.2 kW)."""
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse modes without what they need."""
+        if self.mode == "robust_pinned" and self.import_right_kw <= 0:
+            yield ("import_right_kw",), "must be above 0 in the mode robust_pinned: it is everybody's import limit"
+        if self.mode == "chance" and self.load_error_percent <= 0:
+            yield ("load_error_percent",), "must be above 0 in the mode chance: without an error there is no chance"
+        if self.power_factor == 0:
+            yield ("power_factor",), "must not be 0; null: reactive power as forecast"
 
 
 class SettlementSpec(Spec):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agents.dso import Publication, breaches, open_limits, publish
+from agents.dso import Policy, Publication, breaches, open_limits, publish
 from agents.storage_operator import Box
 from network.acflow import Model
 from network.envelope import Limits
@@ -37,8 +37,7 @@ def published(lifting: bool, solar_kw: float = 80.0) -> Publication:
     sun[:, 6:10] = solar_kw
     caps = np.full(2, 90.0)
     return publish(
-        model(), load, 0.0 * load, sun, np.array([True, True]), caps, np.full(2, 20.0), LIMITS, rule="proportional",
-        mode="deterministic", dt_h=1.0, box=BOX, lifting=lifting,
+        model(), load, 0.0 * load, sun, np.array([True, True]), caps, np.full(2, 20.0), LIMITS, policy=Policy(), dt_h=1.0, box=BOX, lifting=lifting,
     )  # fmt: skip
 
 
