@@ -67,7 +67,8 @@ def equity(limit_kw: ArrayLike, cap_kw: ArrayLike, floor_kw: ArrayLike | None = 
     cap, floor = (
         np.broadcast_to(table[:, None] if table.ndim == 1 else table, limit.shape)
         for table in (
-            np.asarray(given, dtype=np.float64) for given in (cap_kw, 0.0 * limit if floor_kw is None else floor_kw)
+            np.asarray(given, dtype=np.float64)
+            for given in (cap_kw, np.zeros(len(limit)) if floor_kw is None else floor_kw)
         )
     )
     counts = np.isfinite(limit) & (cap > 0)

@@ -43,6 +43,7 @@ _DIRECTIONS = 8
 _NEAR_VOLTAGE, _NEAR_FLOW = 0.03, 0.15
 """So far below its limit a row may be in linear DistFlow and yet be looked at; a polygon of 8 sides is 0.08 off."""
 _NOTHING = 1e-9
+_MOST_POLISHES = 4
 _MOST_CORNERS = 16
 """Of each interval in one go."""
 
@@ -280,9 +281,13 @@ class Prediction:
                 *(export_kw[:, column], import_kw[:, column], rows.tie[row]),
             )
             added = added.join(self.fresh(told))
-        if not len(added):
-            return added
-        return added.join(self.polished(added, export_kw, import_kw))
+        fresh = added
+        for _ in range(_MOST_POLISHES):
+            if not len(fresh):
+                break
+            fresh = self.polished(fresh, export_kw, import_kw)
+            added = added.join(fresh)
+        return added
 
     def polished(self, uses: Uses, export_kw: Vector, import_kw: Vector) -> Uses:
         """Return the own corners of the nearest rows of some uses, by AC power flow, where they differ."""
