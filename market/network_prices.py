@@ -34,17 +34,17 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from market.bound import Bound, bound
+from market.bound import Bound, Duals, bound
 from market.exchange import Clearing, clearing
 from market.feasible import check_feasible
 from market.network_repair import repair_inside
 from market.network_rows import Network, draws_of, reach_of
 from market.network_splitting import NetworkSplitting
 from market.problem import Problem, ProblemError
-from market.repair import Plan
+from market.repair import Draft, Plan
 from market.splitting import Outcome, Warm
 
-__all__ = ["NetworkClearing", "clear", "network_clearing"]
+__all__ = ["NetworkClearing", "clear", "moved_to", "network_clearing"]
 
 Floats = NDArray[np.float64]
 
@@ -243,3 +243,20 @@ def _with_operator(certificate: Bound, loss_eur: float, least_eur: float) -> Bou
     """Return the certificate with the operator's cost, and with the least that it could have been."""
     cost, least = certificate.cost_eur + loss_eur, certificate.bound_eur + least_eur
     return replace(certificate, cost_eur=cost, bound_eur=least, gap=(cost - least) / max(1.0, abs(cost)))
+
+
+def moved_to(problem: Problem, network: Network, found: NetworkClearing) -> NetworkClearing:
+    """Return a clearing whose plan keeps the rows of a network that has moved a little, at the same prices."""
+    p = problem
+    draft = Draft(found.curtailed_kw, found.charge_kw, found.discharge_kw, found.rented_charge_kw, found.rented_discharge_kw,
+                  found.right_energy_kwh, found.right_power_kw)  # fmt: skip
+    within, hopeless = _attainable(p, network)
+    price = np.nan_to_num(found.price_eur_per_kwh)
+    plan, _ = repair_inside(p, within, draft, found.draw_kw, price)
+    value = np.broadcast_to(price, (p.n, p.steps)).copy()
+    duals = Duals(found.price_eur_per_kwh, value, value, found.ess_net_price_eur_per_kwh,
+                  found.rent_energy_scarcity_eur_per_kwh, found.rent_power_scarcity_eur_per_kw)  # fmt: skip
+    outcome = Outcome(
+        found.converged or bool(found.broken), found.iterations, found.residuals, draft, duals, found.warm
+    )
+    return network_clearing(p, network, plan, outcome, found.row_price_eur_per_h, hopeless)
