@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from network.acflow import Model
 from network.envelope import Limits
+from network.reactive import VoltVar
 from network.validation_box import Box, ValidationError, box_of
 from network.validation_data import Doubts, doubtful
 from network.validation_draws import DAYS, USES, Crowd, uses_of
@@ -172,6 +173,8 @@ def validate(
     firm_charge_kw: ArrayLike | None = None,
     source_v_pu: ArrayLike | None = None,
     kvar_per_kw: ArrayLike | None = None,
+    free_kvar: ArrayLike | None = None,
+    curve: VoltVar | None = None,
     samples: int = 100_000,
     seed: int = 0,
     uses: Sequence[str] | None = None,
@@ -203,6 +206,10 @@ def validate(
         Voltage of the source; None: as the feeder says. [p.u.]
     kvar_per_kw : shape (c,)
         Reactive injection for each kW of active injection inside an envelope; None: none. [kvar/kW]
+    free_kvar : shape (c,)
+        Reactive power that may be anything within ± this, at a corner either way; None: none. [kvar]
+    curve
+        Reactive power that follows the voltage, on top; None: none.
     samples
         Uses to be drawn, all ways together.
     seed
@@ -228,11 +235,12 @@ def validate(
     """
     tell = progress or (lambda _name, _done, _of: None)
     box = box_of(
-        model, import_limit_kw, export_limit_kw, firm_charge_kw, base_injection_kw, base_injection_kvar, source_v_pu, kvar_per_kw
+        model, import_limit_kw, export_limit_kw, firm_charge_kw, base_injection_kw, base_injection_kvar, source_v_pu, kvar_per_kw,
+        free_kvar,
     )  # fmt: skip
     names = _checked(box, samples, uses, promised, dispatch_injection_kw, model)
     low, high, most = bounds_of(model, limits)
-    measure = Measure(model, low, high, most)
+    measure = Measure(model, low, high, most, curve)
     crowd = _crowd(model, box.active)
     kept = np.arange(box.intervals) if promised is None else np.flatnonzero(np.asarray(promised, dtype=bool))
     rng = np.random.default_rng(seed)
@@ -251,11 +259,11 @@ def validate(
     if dispatch_injection_kw is not None:
         tallies.append(try_dispatch(measure, box, np.asarray(dispatch_injection_kw, dtype=np.float64)))
     if doubts is not None:
-        tallies += doubtful(model, limits, box, kept, corners, doubts)
+        tallies += doubtful(model, limits, box, kept, corners, doubts, curve)
     if messages is not None:
         tallies += misled(measure, box, kept, corners, messages, rng)
     unbalance, where, beyond_unbalance = worst_unbalance(
-        model, box, kept, corners, high < np.inf, unbalance_max_percent
+        measure, box, kept, corners, high < np.inf, unbalance_max_percent
     )
 
     worst = tuple(
@@ -267,7 +275,7 @@ def validate(
     factor = np.full(box.intervals, np.nan)
     if len(kept) and len(box.active):
         both = None if cap[0] is None or cap[1] is None else (cap[0], cap[1])
-        factor[kept] = largest_factor(measure, _of_intervals(box, kept), corners, both)
+        factor[kept] = largest_factor(measure, box.of_intervals(kept), corners, both)
     case = tallies[0].worst_case
     return Validation(
         status="unsafe" if broken else "safe" if certificate.agrees else "unconfirmed",
@@ -324,14 +332,3 @@ def _crowd(model: Model, active: Index) -> Crowd:
 
 def _cap(given: ArrayLike | None, box: Box) -> Vector | None:
     return None if given is None else np.asarray(given, dtype=np.float64)[box.active]
-
-
-def _of_intervals(box: Box, kept: Index) -> Box:
-    return Box(
-        box.active,
-        box.low_kw[:, kept],
-        box.high_kw[:, kept],
-        box.fixed[:, kept],
-        box.kvar_per_kw,
-        box.source_v_pu[kept],
-    )

@@ -5,12 +5,13 @@ Every connection with an envelope injects p between
     low = −import_limit      and      high = export_limit, or −firm_charge where it must draw that at least       (1)
 
 and everybody else what is forecast.  Reactive power is as forecast, plus ``kvar_per_kw`` of what is injected (a fixed
-power factor).  A point of the box is a number u in [0, 1] for each: p = low + u (high − low).
+power factor), plus anything within ± ``free_kvar``.  A point of the box is a number u in [0, 1] for each: p = low + u (high − low),
+and the free reactive power goes with it, (2u − 1) free_kvar, or the other way round: both are tried.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,8 +48,23 @@ class Box:
     kvar_per_kw: Vector
     """Reactive injection for each kW of active injection of those with an envelope.  Shape (c',). [kvar/kW]"""
 
+    free_kvar: Vector
+    """Free reactive power, positive where it goes with the active one.  Shape (c',). [kvar]"""
+
     source_v_pu: Vector
     """Voltage of the source.  Shape (T,). [p.u.]"""
+
+    @property
+    def ways(self) -> tuple[Box, ...]:
+        """The boxes to be tried: one, or both ways of the free reactive power."""
+        return (self, replace(self, free_kvar=-self.free_kvar)) if self.free_kvar.any() else (self,)
+
+    def of_intervals(self, kept: Index) -> Box:
+        """Return the box of some intervals."""
+        return replace(
+            self, low_kw=self.low_kw[:, kept], high_kw=self.high_kw[:, kept], fixed=self.fixed[:, kept],
+            source_v_pu=self.source_v_pu[kept],
+        )  # fmt: skip
 
     @property
     def intervals(self) -> int:
@@ -60,7 +76,9 @@ class Box:
         low = self.low_kw[:, interval]
         p = low + u * (self.high_kw[:, interval] - low)
         found: Complex = self.fixed[:, interval]
-        found[self.active] += p * (1.0 + 1j * self.kvar_per_kw[:, None])
+        found[self.active] += p * (1.0 + 1j * self.kvar_per_kw[:, None]) + 1j * self.free_kvar[:, None] * (
+            2.0 * u - 1.0
+        )
         return found
 
     def of_meters(self, injection_kw: Vector) -> Complex:
@@ -74,7 +92,7 @@ class Box:
         """The most that each connection can exchange in any interval.  Shape (c,). [kVA]"""
         found = np.abs(self.fixed).max(axis=1, initial=0.0)
         most = np.maximum(np.abs(self.low_kw), np.abs(self.high_kw)).max(axis=1, initial=0.0)
-        found[self.active] += most * np.sqrt(1.0 + self.kvar_per_kw**2)
+        found[self.active] += most * np.sqrt(1.0 + self.kvar_per_kw**2) + np.abs(self.free_kvar)
         return np.asarray(found)
 
 
@@ -87,6 +105,7 @@ def box_of(
     base_injection_kvar: ArrayLike,
     source_v_pu: ArrayLike | None,
     kvar_per_kw: ArrayLike | None = None,
+    free_kvar: ArrayLike | None = None,
 ) -> Box:
     """Return the box of some limits, or say everything that is wrong with them; arguments as of ``validate``."""
     imports, exports = np.asarray(import_limit_kw, dtype=np.float64), np.asarray(export_limit_kw, dtype=np.float64)
@@ -106,9 +125,12 @@ def box_of(
         for name, table in tables.items()
         if table.shape != shape or not table.shape[1]
     ]
-    factor = np.zeros(shape[0]) if kvar_per_kw is None else np.asarray(kvar_per_kw, dtype=np.float64)
-    if factor.shape != shape[:1] or not np.isfinite(factor).all():
-        wrong.append(f"kvar_per_kw has shape {factor.shape}; expected {shape[0]} finite numbers.")
+    given = []
+    for name, told in (("kvar_per_kw", kvar_per_kw), ("free_kvar", free_kvar)):
+        each = np.zeros(shape[0]) if told is None else np.asarray(told, dtype=np.float64)
+        if each.shape != shape[:1] or not np.isfinite(each).all():
+            wrong.append(f"{name} has shape {each.shape}; expected {shape[0]} finite numbers.")
+        given.append(each)
     if wrong:
         raise ValidationError(_sentences(wrong))
     for name, table in list(tables.items())[:3]:
@@ -139,7 +161,8 @@ def box_of(
     acting = np.flatnonzero(active)
     fixed = np.where(active[:, None], 0.0, base_kw) + 1j * base_kvar
     high = np.asarray(np.where(np.asarray(firm > 0), -firm, exports))[acting]
-    return Box(acting, -imports[acting], high, fixed, factor[acting], model.source_voltage(source_v_pu, shape[1]))
+    source = model.source_voltage(source_v_pu, shape[1])
+    return Box(acting, -imports[acting], high, fixed, given[0][acting], given[1][acting], source)
 
 
 def _sentences(mistakes: list[str]) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from network.acflow import Model
 from network.envelope import Limits
+from network.reactive import VoltVar
 from network.validation_box import Box
 from network.validation_measure import Measure, bounds_of
 from network.validation_tally import Tally
@@ -43,7 +44,9 @@ class Doubts:
     """Whether the envelopes were computed for these doubts, so that what breaks counts."""
 
 
-def doubtful(model: Model, limits: Limits, box: Box, kept: Index, corners: Vertices, doubts: Doubts) -> list[Tally]:
+def doubtful(
+    model: Model, limits: Limits, box: Box, kept: Index, corners: Vertices, doubts: Doubts, curve: VoltVar | None = None
+) -> list[Tally]:
     """Try every corner of the intervals ``kept`` with other data."""
     ways = {
         "loads": (doubts.load_percent / 100.0, 0.0, 0.0),
@@ -67,7 +70,7 @@ def doubtful(model: Model, limits: Limits, box: Box, kept: Index, corners: Verti
             factor = 1.0 + ohms
             if factor not in measures:
                 other = with_impedance(model, factor)
-                measures[factor] = Measure(other, *bounds_of(other, limits))
+                measures[factor] = Measure(other, *bounds_of(other, limits), curve)
             changed = replace(box, fixed=box.fixed * (1.0 + load), source_v_pu=box.source_v_pu + volts)
             words = f"loads {100 * load:+g} %, impedances {100 * ohms:+g} %, source {volts:+g} pu: "
             _try(measures[factor], changed, kept, corners, tally, words, factor)

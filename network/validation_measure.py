@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from network.acflow import Model
 from network.envelope import Limits
+from network.reactive import VoltVar
 
 __all__ = ["KINDS", "TOLERANCE", "Measure", "Reading", "bounds_of"]
 
@@ -80,10 +81,19 @@ class Measure:
         Bounds of the voltages; 0 and inf where there is none. [p.u.]
     loading_max_percent : shape (n_branch,)
         Bound of the loadings; inf where there is none. [%]
+    curve
+        Reactive power that follows the voltage, on top of what is injected; None: none.
     """
 
-    def __init__(self, model: Model, v_min_pu: Vector, v_max_pu: Vector, loading_max_percent: Vector) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Model,
+        v_min_pu: Vector,
+        v_max_pu: Vector,
+        loading_max_percent: Vector,
+        curve: VoltVar | None = None,
+    ) -> None:
+        self.model, self.curve = model, curve
         bus, branch, ends = model.node_bus, model.wire_branch, model.ends
         highest, lowest, most = v_max_pu[bus], v_min_pu[bus], loading_max_percent[branch]
         watched = np.flatnonzero(((highest < np.inf) | (lowest > 0)) & model.node_there)
@@ -154,12 +164,30 @@ class Measure:
             )
         return Reading(beyond, place, high, low, solved)
 
+    def settled(self, injection: Complex, source: Vector) -> Complex:
+        """Return the injections with what the curves add: (c, S) to (c, S); as given where there is no solution. [kW + j kvar]"""
+        if self.curve is None:
+            return injection
+        load_v, _, solved = self.settle(injection, source)
+        v_pu = np.zeros((self.model.n_connection, len(source)))
+        mine = (self.model.incidence > 0).T
+        v_pu[:] = mine @ np.abs(load_v) / mine.sum(axis=1, keepdims=True)
+        return np.asarray(injection + 1j * np.where(solved, self.curve.q_at(np.nan_to_num(v_pu, nan=1.0)), 0.0))
+
+    def settle(self, injection: Complex, source: Vector) -> tuple[Complex, Complex, Mask]:
+        """Return voltages and powers at the nodes with connections, and which columns have a solution."""
+        power = self.model.gather(injection)
+        if self.curve is None:
+            load_v, solved, _ = self.model.fixed_point(power, source, _AC_TOLERANCE_PU)
+        else:
+            load_v, power, solved, _ = self.model.follow(power, source, _AC_TOLERANCE_PU, self.curve)
+        return load_v, power, solved
+
     def _read(
         self, injection: Complex, source: Vector, beyond: Vector, place: Index, high: Vector, low: Vector, solved: Mask
     ) -> None:
         """Fill in the columns of one batch."""
-        power = self.model.gather(injection)
-        load_v, solved[:], _ = self.model.fixed_point(power, source, _AC_TOLERANCE_PU)
+        load_v, power, solved[:] = self.settle(injection, source)
         columns, n = np.arange(len(source)), len(self._v)
         with np.errstate(all="ignore"):
             current = np.conj(power / load_v)

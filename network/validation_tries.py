@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +44,12 @@ _FEWEST_REFEREED = 20
 def try_corners(measure: Measure, box: Box, kept: Index, corners: Vertices, tell: Tell) -> Tally:
     """Try every corner in every interval."""
     tally = Tally("corners", "vertices")
-    for u, interval, number in corners.columns(kept):
-        injection, source = box.injection(u, interval), box.source_v_pu[interval]
-        tally.add(
-            measure, measure.read(injection, source), injection, source, interval, [corners.names[k] for k in number]
-        )
-        tell("corners", tally.tried, len(kept) * corners.signs.shape[1])
+    for one in box.ways:
+        for u, interval, number in corners.columns(kept):
+            injection, source = one.injection(u, interval), box.source_v_pu[interval]
+            names = [corners.names[k] for k in number]
+            tally.add(measure, measure.read(injection, source), injection, source, interval, names)
+            tell("corners", tally.tried, len(box.ways) * len(kept) * corners.signs.shape[1])
     return tally
 
 
@@ -95,8 +96,9 @@ def try_drawn(
     fewest = min(_FEWEST_REFEREED / max(count, 1), 1.0)
     if not len(kept):
         return tally
+    ways = cycle(box.ways)
     for u, interval, steps in drawn:
-        injection, source = box.injection(u, interval), box.source_v_pu[interval]
+        injection, source = next(ways).injection(u, interval), box.source_v_pu[interval]
         reading = measure.read(injection, source)
         tally.add(measure, reading, injection, source, interval)
         if steps:
@@ -142,8 +144,8 @@ def refereed(
         ).astype(np.complex128)
         source = np.concatenate([[worst[k].source_v_pu for k in mine], *(voltage for _, voltage in drawn)])
         other = with_impedance(model, ohms)
-        asked = measure if ohms == 1.0 else Measure(other, *bounds_of(other, limits))
-        opinion = second_opinion(other, asked, injection, source, tell)
+        asked = measure if ohms == 1.0 else Measure(other, *bounds_of(other, limits), measure.curve)
+        opinion = second_opinion(other, asked, asked.settled(injection, source), source, tell)
         opinions.append(opinion)
         by_worst[mine] = [opinion.beyond[KINDS.index(worst[k].kind), at] for at, k in enumerate(mine)]
     return together(opinions), by_worst

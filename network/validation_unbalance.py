@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from network.acflow import Model
 from network.validation_box import Box
+from network.validation_measure import Measure
 from network.vertices import Vertices
 
 __all__ = ["worst_unbalance"]
@@ -28,12 +28,13 @@ _NEGATIVE = _POSITIVE.conj()
 
 
 def worst_unbalance(
-    model: Model, box: Box, kept: Index, corners: Vertices, watched: Mask, most_percent: float
+    measure: Measure, box: Box, kept: Index, corners: Vertices, watched: Mask, most_percent: float
 ) -> tuple[float, str, bool]:
     """Return the largest factor (1) of the watched buses at any corner, its bus, and whether it is above what is allowed.
 
     A corner without a solution is above.  NaN and "" in a balanced model.
     """
+    model = measure.model
     if not model.three_phase or most_percent == np.inf:
         return np.nan, "", False
     buses = np.flatnonzero(watched & model.feeder.conductors.all(axis=1))
@@ -44,8 +45,7 @@ def worst_unbalance(
         for begin in range(0, len(intervals), _AT_ONCE):
             part = slice(begin, begin + _AT_ONCE)
             source = box.source_v_pu[intervals[part]]
-            power = model.gather(box.injection(uses[:, part], intervals[part]))
-            load_v, solved, _ = model.fixed_point(power, source, 1e-10)
+            load_v, power, solved = measure.settle(box.injection(uses[:, part], intervals[part]), source)
             lost |= not solved.all()
             voltage = model.voltages(np.conj(power / load_v), source)[:, solved].reshape(model.feeder.n_bus, 3, -1)[
                 buses

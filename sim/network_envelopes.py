@@ -22,7 +22,7 @@ from sim.scenario_mistakes import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NetworkEnvelopes", "envelopes"]
+__all__ = ["NetworkEnvelopes", "envelopes", "reactive_of"]
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -159,7 +159,7 @@ def envelopes(ready: Prepared) -> NetworkEnvelopes:
             source_v_pu=ready.source_v_pu,
             pinned_import_kw=spec.pinned_import_kw if spec.mode == "robust_pinned" else None,
             budget=spec.budget if spec.mode == "budget" else None,
-            reactive=_reactive(ready),
+            reactive=reactive_of(ready),
             uncertainty=Uncertainty(**{**doubt.model_dump(), "shape": shape}),
             weight=weight,
             order=ready.connection_order,
@@ -175,7 +175,8 @@ def envelopes(ready: Prepared) -> NetworkEnvelopes:
     )
 
 
-def _reactive(ready: Prepared) -> Reactive:
+def reactive_of(ready: Prepared) -> Reactive:
+    """Return what the case says of the reactive power of those with an envelope."""
     spec = ready.case.envelopes.reactive
     if spec.kind == "power_factor":
         return Reactive.power_factor(spec.power_factor)

@@ -134,7 +134,7 @@ def validate(given: Given, samples: int | None = None, progress: Progress | None
     faults, data = spec.messages, spec.data
     found = try_all(
         given.model, given.import_limit_kw, given.export_limit_kw, given.base_injection_kw, given.base_injection_kvar, given.limits,
-        firm_charge_kw=given.firm_charge_kw, source_v_pu=given.source_v_pu, samples=count, seed=seed, uses=spec.uses or None,
+        firm_charge_kw=given.firm_charge_kw, source_v_pu=given.source_v_pu, kvar_per_kw=given.kvar_per_kw, free_kvar=given.free_kvar, curve=given.curve, samples=count, seed=seed, uses=spec.uses or None,
         interval_h=given.interval_h, promised=given.promised, import_cap_kw=given.import_cap_kw, export_cap_kw=given.export_cap_kw,
         dispatch_injection_kw=given.dispatch_injection_kw,
         doubts=Doubts(data.load_percent, data.impedance_percent, data.source_v_pu, data.promised),

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from network.acflow import Model
+from network.assumed import Reactive
 from network.compliance import Compliance, compliance
 from network.envelope import Envelope, Limits, compute
+from network.reactive import VoltVar
 from sim.network_case import NetworkCase
 from sim.network_case_prepared import Prepared
+from sim.network_envelopes import envelopes, reactive_of
 from sim.results import Run
 from sim.run_feeder import feeder_of
 from sim.scenario_file import ScenarioError, read
@@ -64,23 +67,38 @@ class Given:
     earlier_import_kw: Vector | None = None
     """An earlier issue.  Shape (c, T). [kW]"""
     earlier_export_kw: Vector | None = None
+    kvar_per_kw: Vector | None = None
+    """Reactive injection for each kW of those with an envelope.  Shape (c,). [kvar/kW]"""
+    free_kvar: Vector | None = None
+    """Free reactive power.  Shape (c,). [kvar]"""
+    curve: VoltVar | None = None
+    """Reactive power that follows the voltage."""
 
 
 def of_case(ready: Prepared) -> Given:
     """Return the envelopes of a case: from its table, or computed."""
     case, spec = ready.case, ready.case.validation
-    plain = compute(
-        ready.model, ready.base_injection_kw, ready.base_injection_kvar, ready.active, ready.export_cap_kw, ready.import_cap_kw,
-        ready.limits, source_v_pu=ready.source_v_pu,
-    )  # fmt: skip
-    found = plain
-    imports, exports, firm = found.import_limit_kw, found.export_limit_kw, found.firm_charge_kw
-    promised, by, origin = found.status == "ok", found.infeasible_by, f"computed: {found.mode}, {found.rule}"
-    mode, rule = found.mode, found.rule
-    if spec.file is not None:
+    found = envelopes(ready).envelope if spec.file is None else None
+    plain = None
+    if found is None or found.mode != "deterministic":
+        plain = compute(
+            ready.model, ready.base_injection_kw, ready.base_injection_kvar, ready.active, ready.export_cap_kw,
+            ready.import_cap_kw, ready.limits, source_v_pu=ready.source_v_pu,
+        )  # fmt: skip
+    if found is not None:
+        imports, exports, firm = found.import_limit_kw, found.export_limit_kw, found.firm_charge_kw
+        promised, by = np.asarray(found.status == "ok"), found.infeasible_by
+        origin, mode, rule = f"computed: {found.mode}, {found.rule.replace('_', ' ')}", found.mode, found.rule
+    else:
+        assert spec.file is not None
         imports, exports, firm = _of_table(ready, case.file(spec.file), spec.file, case.place("validation", "file"))
         promised, by = np.ones(len(ready.times), dtype=bool), np.full(len(ready.times), "")
         origin, mode, rule = f"read from {Path(spec.file).name}", "", ""
+    c = len(ready.ids)
+    power = reactive_of(ready) if found is not None else Reactive()
+    kvar = ready.base_injection_kvar
+    if power.tan_phi is not None or power.curve is not None:  # then nothing is as forecast for those with an envelope
+        kvar = np.where(ready.active[:, None], 0.0, kvar)
     return Given(
         name=case.name,
         case=case,
@@ -91,7 +109,7 @@ def of_case(ready: Prepared) -> Given:
         export_limit_kw=exports,
         firm_charge_kw=firm,
         base_injection_kw=ready.base_injection_kw,
-        base_injection_kvar=ready.base_injection_kvar,
+        base_injection_kvar=kvar,
         source_v_pu=ready.source_v_pu,
         import_cap_kw=ready.import_cap_kw,
         export_cap_kw=ready.export_cap_kw,
@@ -102,7 +120,10 @@ def of_case(ready: Prepared) -> Given:
         origin=origin,
         mode=mode,
         rule=rule,
-        deterministic=None if found is plain and spec.file is None else plain,
+        deterministic=plain,
+        kvar_per_kw=None if power.tan_phi is None else np.full(c, float(np.asarray(power.tan_phi))),
+        free_kvar=np.full(c, float(np.asarray(power.free_kvar))),
+        curve=power.curve,
     )
 
 
