@@ -11,7 +11,10 @@ until x stays.  So a constant error does not leave capacity unused.  Every x is 
 power flow asks for; a step that does not lead to a better envelope is taken back, what was learnt there is kept, and the next one
 may go a quarter as far.
 
-Limits: a local optimum of a problem that is not convex; no proof that it is the global one.
+The start is the envelope of the rule "proportional", or of "last_in_first_out" where that is better.
+
+Limits: a local optimum of a problem that is not convex; no proof that it is the global one.  On random trees one in two
+hundred was 0.8 % below another local optimum.
 """
 
 from __future__ import annotations
@@ -38,12 +41,13 @@ Row = tuple[int, int, Vector, float]
 
 _INSIDE = 1e-7
 _NEAR = 0.02
-_MOST_NEAR = 12
+_MOST_NEAR = 6
+_SLOPES = 1e-4
 _ROUNDS = 30
-_CORRECTIONS = 4
-_CLOSE = 1e-6
+_CORRECTIONS = 3
+_CLOSE = 1e-5
 _CORNER_ROUNDS = 2
-_MOST_FAILURES = 3
+_MOST_FAILURES = 6
 _SETTLED = 1e-5
 _NAMED = 1e-4
 """A limit is named as binding where it is nearer than this."""
@@ -66,6 +70,12 @@ def optimum(case: Case, sign: int) -> Boxes:
     weight = np.tile(np.where(case.acting, case.sharing.weight, 0.0), 2)
     best = np.vstack([path.export_kw * (sign >= 0), path.import_kw * (sign <= 0)])
     worth, c = _worth(case, best, weight), len(case.acting)
+    if case.sharing.name == "max_total":  # a second start, far from the first
+        queue = follow(replace(case, sharing=replace(case.sharing, rule=RULES["last_in_first_out"])), sign)
+        other = np.vstack([queue.export_kw * (sign >= 0), queue.import_kw * (sign <= 0)])
+        gain = _worth(case, other, weight)
+        better = queue.safe & (gain > worth)
+        best[:, better], worth[better] = other[:, better], gain[better]
     linear = _LinearRows(case, search.prediction.rows, sign)
     programme = Programme(linear.rows, case.sharing.name, weight, case.sharing.alpha)
     radius, failed = np.full(len(case.source), np.inf), np.zeros(len(case.source), dtype=np.intp)
@@ -118,7 +128,7 @@ def optimum(case: Case, sign: int) -> Boxes:
             own[t] = found[t] if better[t] else told[t]
             size = np.abs(x[:, t] - best[:, t]).max(initial=0.0)
             radius[t] = 2.0 * radius[t] if better[t] else max(size, 1e-6 * cap[:, t].max(initial=0.0)) / 4.0
-        failed = np.where(better & ~little, 0, failed + 1)
+        failed = np.where(better & ~little, 0, failed + np.where(better, 3, 1))
         best[:, better], worth[better] = x[:, better], gain[better]
         going &= failed < _MOST_FAILURES
         if not going.any():
@@ -145,7 +155,9 @@ def _trial(
     keep = [k for k in programme.taken if (linear.world[k], linear.row[k]) not in said]
     rows = np.array([*linear.rows[keep], *(g for _, _, g, _ in own)]).reshape(-1, len(high))
     limits = np.array([*bound[keep], *(limit for _, _, _, limit in own)])
-    return Programme(rows, programme.rule, programme.weight, programme.alpha).best(limits, high, low)
+    single = Programme(rows, programme.rule, programme.weight, programme.alpha)
+    single.taken = list(range(len(keep), len(rows)))
+    return single.best(limits, high, low)
 
 
 class _LinearRows:
@@ -239,7 +251,7 @@ def _write(
 ) -> None:
     if not len(row):
         return
-    per_kw, per_kvar = headroom.slopes(point, row, use)
+    per_kw, per_kvar = headroom.slopes(point, row, use, _SLOPES)
     per = (per_kw + per_kvar * case.tan_phi[:, None]) * case.acting[:, None]
     signs, at = uses.sign[:, use], uses.column[use]
     per_e = np.where((signs > 0) & (case.firm[:, at] == 0), per, 0.0)

@@ -182,7 +182,9 @@ class Headroom:
             share = np.minimum(share, np.where(a > 0, root, np.inf).min(axis=0, initial=np.inf))
         return np.asarray(np.nan_to_num(share, nan=0.0, posinf=np.inf))
 
-    def slopes(self, point: Point, row: Index, column: Index) -> tuple[Vector, Vector]:
+    def slopes(
+        self, point: Point, row: Index, column: Index, tolerance: float = _SLOPE_TOLERANCE
+    ) -> tuple[Vector, Vector]:
         """Return how some limits move with every injection (3).
 
         Parameters
@@ -191,6 +193,8 @@ class Headroom:
             Solved operating points.
         row, column : shape (R,)
             The limits, indices of ``elements``, and the points at which.
+        tolerance
+            The series ends where a term is less than this part of the sum.
 
         Returns
         -------
@@ -212,7 +216,7 @@ class Headroom:
                     )
                 term = at_loads.T @ back
                 total += term
-                if np.abs(term).max(initial=0.0) <= _SLOPE_TOLERANCE * np.abs(total).max(initial=0.0):
+                if np.abs(term).max(initial=0.0) <= tolerance * np.abs(total).max(initial=0.0):
                     break
             per_power = total / v.conj()
         per_kw = model.incidence.T
