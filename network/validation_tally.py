@@ -189,7 +189,7 @@ class Tally:
     @property
     def probability_at_most(self) -> float:
         """The upper bound of Clopper and Pearson; of whole days: that of a day with a violation."""
-        if self.draws:
+        if self.draws and self.kind == "sampled":
             return clopper_pearson(self.draws_broken, self.draws)
         return clopper_pearson(self.broken, self.tried) if self.independent else np.nan
 

@@ -91,21 +91,28 @@ def feeder_map(
     low, high = limits
     outside = (v_pu > high) | (v_pu < low)
     scale = [[0.0, "var(--v-low)"], [0.5, "var(--v-mid)"], [1.0, "var(--v-high)"]]
+    size = 5 if len(x) > 80 else 9
     common = {"type": "scatter", "mode": "markers", "hovertemplate": "bus %{text}: %{customdata:.4f} pu<extra></extra>"}
     traces: list[dict[str, Any]] = [
         {"type": "scatter", "mode": "lines", "x": lines_x, "y": lines_y, "hoverinfo": "skip", "line": {"color": "var(--line-2)", "width": 1.4}}
     ]  # fmt: skip
     for rows, marker in (
-        (np.flatnonzero(~outside), {"colorscale": scale, "cmin": low, "cmax": high, "size": 5}),
-        (np.flatnonzero(outside & (v_pu < low)), {"color": "var(--v-under)", "size": 7, "symbol": "triangle-down"}),
-        (np.flatnonzero(outside & (v_pu > high)), {"color": "var(--v-over)", "size": 7, "symbol": "triangle-up"}),
+        (np.flatnonzero(~outside), {"colorscale": scale, "cmin": low, "cmax": high, "size": size}),
+        (
+            np.flatnonzero(outside & (v_pu < low)),
+            {"color": "var(--v-under)", "size": size + 2, "symbol": "triangle-down"},
+        ),
+        (
+            np.flatnonzero(outside & (v_pu > high)),
+            {"color": "var(--v-over)", "size": size + 2, "symbol": "triangle-up"},
+        ),
     ):
         if not rows.size:
             continue
         colour = {} if "color" in marker else {"color": rounded(v_pu[rows], 5)}
         traces.append({
             **common, "x": rounded(x[rows], 2), "y": rounded(y[rows], 2), "text": [names[int(k)] for k in rows],
-            "customdata": rounded(v_pu[rows], 5), "marker": {**marker, **colour, "opacity": 1},
+            "customdata": rounded(v_pu[rows], 5), "marker": {**marker, **colour, "opacity": 1, "line": {"color": "var(--ink2)", "width": 0.7}},
         })  # fmt: skip
     off = {"visible": False, "fixedrange": True}
     return figure(
@@ -172,6 +179,11 @@ def customers(names: Sequence[str], export_kw: Vector, import_kw: Vector) -> go.
 def over_time(export_kw: Vector, import_kw: Vector, broken: Index, labels: Sequence[str]) -> go.Figure:
     """Show the sum of all limits over the intervals (T,), export up and import down [kW], and where something broke."""
     steps = len(export_kw)
+    export_kw, import_kw, labels = (
+        np.append(export_kw, export_kw[-1:]),
+        np.append(import_kw, import_kw[-1:]),
+        [*labels, "end"],
+    )
     line = {"type": "scatter", "mode": "lines", "x0": 0, "dx": 1, "text": list(labels)}
     traces: list[dict[str, Any]] = [
         {**line, "name": "export", "y": rounded(export_kw, 2), "fill": "tozeroy", "fillcolor": "var(--solar-t)", "line": {"color": "var(--solar)", "width": 2, "shape": "hv"}, "hovertemplate": "%{text}: export %{y:.1f} kW<extra></extra>"},
@@ -187,7 +199,7 @@ def over_time(export_kw: Vector, import_kw: Vector, broken: Index, labels: Seque
     every = max(steps // 8, 1)
     ticks = {"tickvals": list(range(0, steps, every)), "ticktext": [labels[k] for k in range(0, steps, every)]}
     return figure(
-        traces, 260, xaxis={**ticks, "range": [0, max(steps - 1, 1)]}, margin={"l": 58},
+        traces, 260, xaxis={**ticks, "range": [0, steps]}, margin={"l": 58},
         yaxis={"title": {"text": "kW"}, "zeroline": True, "zerolinecolor": INK},
     )  # fmt: skip
 

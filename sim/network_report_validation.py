@@ -88,7 +88,13 @@ def _ticks(result: NetworkValidation) -> list[tuple[bool, str, str]]:
 def _tiles(result: NetworkValidation, active: NDArray[np.intp]) -> list[dict[str, str]]:
     found, given = result.found, result.given
     case = found.worst_case
-    excess = "–" if case is None or not math.isfinite(case.beyond) else f"{abs(case.excess):.3g}"
+    excess = (
+        "–"
+        if case is None or not math.isfinite(case.beyond)
+        else "< 1e-6"
+        if abs(case.excess) < 1e-6
+        else f"{abs(case.excess):.3g}"
+    )
     unit = "" if case is None else "points" if case.kind == "overload" else "pu"
     worst = max(
         (one for one in found.tallies if one.kind == "sampled" and one.tried),
@@ -114,7 +120,9 @@ def _tiles(result: NetworkValidation, active: NDArray[np.intp]) -> list[dict[str
         says = (
             ""
             if math.isnan(part)
-            else f"{100 * abs(part):.1f} % {'more than is safe' if part < -5e-5 else 'less than would be safe'}"
+            else "no more would be safe"
+            if abs(part) < 5e-5
+            else f"{100 * abs(part):.1f} % {'more than is safe' if part < 0 else 'less than would be safe'}"
         )
         tiles.append({"label": f"Mean {name} limit", "value": f"{mean:.2f}", "unit": "kW", "says": says})
     return tiles
@@ -130,8 +138,8 @@ def _tried(result: NetworkValidation) -> Section:
     else:
         answer = f"None of {len(promised)} ways of use breaks a limit."
     answer += (
-        f" Of 2^{corners.signs.shape[0]} corners, {corners.signs.shape[1]} can be worst: voltages have {corners.voltage_patterns} "
-        f"patterns of signs, loadings that could matter {corners.flow_patterns}."
+        f" Of 2^{corners.signs.shape[0]} corners, {corners.signs.shape[1]} are tried: patterns of signs that rows of "
+        f"voltages ({corners.voltage_patterns}) or of loadings that could matter ({corners.flow_patterns}) have, and named ones."
     )
     table = TableOf("", HEAD, shown(promised), (1, 2, 3, 4), note="At most: upper bound of Clopper and Pearson for that way of use; of whole days, the chance of a day with a violation.")  # fmt: skip
     return Section(

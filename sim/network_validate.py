@@ -125,10 +125,8 @@ def validate(given: Given, samples: int | None = None, progress: Progress | None
     spec, seed = given.case.validation, given.case.seed
     count = spec.samples if samples is None else samples
     active = np.isfinite(given.import_limit_kw).all(axis=1)
-    ratings = [
-        np.where(active, np.where(np.isfinite(limit), limit, 0.0).max(axis=1, initial=0.0) * 2.0, 0.0)
-        if cap is None
-        else cap
+    ratings = [  # where nobody knows what a device could do, its largest limit
+        np.where(active, np.where(np.isfinite(limit), limit, 0.0).max(axis=1, initial=0.0), 0.0) if cap is None else cap
         for cap, limit in ((given.import_cap_kw, given.import_limit_kw), (given.export_cap_kw, given.export_limit_kw))
     ]
     faults, data = spec.messages, spec.data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from sim.results import Run
 from sim.run_feeder import feeder_of
 from sim.scenario_file import ScenarioError, read
 from sim.scenario_mistakes import nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Given", "of_case", "of_run"]
 
@@ -156,10 +160,10 @@ def of_run(path: Path, case: NetworkCase) -> Given:
     run = Run(path)
     grid = read(path / "scenario.yaml").data.get("grid") or {}
     built = feeder_of(run)
-    meters = run.query("SELECT time, agent_id, meter_kw, meter_kvar FROM meters ORDER BY agent_id, time").to_pydict()
-    times = np.unique(np.array(meters["time"], dtype="datetime64[s]"))
+    meters = run.query("SELECT time, agent_id, meter_kw, meter_kvar FROM meters ORDER BY agent_id, time")
+    times = np.unique(_moments(meters, "time"))
     shape = (len(built.agents), len(times))
-    meter, kvar = (np.array(meters[name], dtype=np.float64).reshape(shape) for name in ("meter_kw", "meter_kvar"))
+    meter, kvar = (meters.column(name).to_numpy().reshape(shape) for name in ("meter_kw", "meter_kvar"))
     now, earlier = _issues(run, built.agents, times)
     wanted = _before(run, built.agents, times, meter)
     source = _source(run, times)
@@ -180,7 +184,7 @@ def of_run(path: Path, case: NetworkCase) -> Given:
         base_injection_kvar=-kvar,
         source_v_pu=source,
         import_cap_kw=None,
-        export_cap_kw=None,
+        export_cap_kw=_export_caps(run, built.agents),
         promised=np.ones(len(times), dtype=bool),
         infeasible_by=np.full(len(times), ""),
         times=times,
@@ -201,19 +205,16 @@ def _issues(
     """Return the limits in force (import, export, firm), and those of the first issue where there were several."""
     rows = run.query(
         "SELECT issued_at, time, agent_id, import_limit_kw, export_limit_kw, firm_charge_kw FROM envelopes ORDER BY issued_at"
-    ).to_pydict()
+    )
     at = {name: k for k, name in enumerate(agents)}
-    issued = np.array(rows["issued_at"], dtype="datetime64[s]")
-    when = np.array(rows["time"], dtype="datetime64[s]")
-    who = np.array([at[one] for one in rows["agent_id"]], dtype=np.intp)
+    issued, when = _moments(rows, "issued_at"), _moments(rows, "time")
+    who = np.array([at[one] for one in rows.column("agent_id").to_pylist()], dtype=np.intp)
     step = np.searchsorted(times, when)
     binding = issued <= when  # an issue binds only if it was announced before
     shape = (len(agents), len(times))
     now = (np.full(shape, np.inf), np.full(shape, np.inf), np.zeros(shape))
     first = (np.full(shape, np.inf), np.full(shape, np.inf))
-    columns = [
-        np.array(rows[name], dtype=np.float64) for name in ("import_limit_kw", "export_limit_kw", "firm_charge_kw")
-    ]
+    columns = [rows.column(name).to_numpy() for name in ("import_limit_kw", "export_limit_kw", "firm_charge_kw")]
     for table, column in zip(now, columns, strict=True):
         table[who[binding], step[binding]] = column[binding]  # the latest stays
     for table, column in zip(first, columns, strict=False):
@@ -228,11 +229,25 @@ def _before(run: Run, agents: tuple[str, ...], times: NDArray[np.datetime64], me
     """Return the meters of the same people without envelopes and without sharing; of others what this run's read."""
     before = meter.copy()
     if (run.path / "unmanaged" / "meters.parquet").is_file():
-        rows = run.table("meters", "unmanaged").to_pydict()
+        rows = run.table("meters", "unmanaged")
         at = {name: k for k, name in enumerate(agents)}
-        step = np.searchsorted(times, np.array(rows["time"], dtype="datetime64[s]"))
-        before[[at[one] for one in rows["agent_id"]], step] = rows["meter_kw"]
+        step = np.searchsorted(times, _moments(rows, "time"))
+        before[[at[one] for one in rows.column("agent_id").to_pylist()], step] = rows.column("meter_kw").to_numpy()
     return before
+
+
+def _moments(table: pa.Table, name: str) -> NDArray[np.datetime64]:
+    """Return a column of times, UTC."""
+    return np.asarray(table.column(name).to_numpy().astype("datetime64[s]"))
+
+
+def _export_caps(run: Run, agents: tuple[str, ...]) -> Vector:
+    """Return what each could feed in: its solar plant and its battery, or the shared storage.  Shape (c,). [kW]"""
+    told = run.query("SELECT agent_id, coalesce(pv_kw_peak, 0) + coalesce(battery_discharge_kw, 0) AS kw FROM agents UNION ALL SELECT ess_id, discharge_kw FROM ess").to_pydict()  # fmt: skip
+    most: dict[str, float] = {}
+    for name, kw in zip(told["agent_id"], told["kw"], strict=True):
+        most[name] = max(most.get(name, 0.0), float(np.nan_to_num(kw)))
+    return np.array([most.get(name, 0.0) for name in agents])
 
 
 def _source(run: Run, times: NDArray[np.datetime64]) -> Vector | None:
