@@ -180,6 +180,7 @@ def clear(
     tolerance: float = 1e-3,
     max_iterations: int = 4000,
     most: int = 5,
+    certified: bool = True,
 ) -> PricedGrid:
     """Clear a market with a grid at the table.
 
@@ -195,13 +196,16 @@ def clear(
         Draws at which rows are exact at first; None: what nobody moves. [kW]
     most
         Clearings at most.
+    certified
+        As in :func:`market.network_prices.clear`.
     """
     x = start_kw
     if x is None:
         x = np.vstack([problem.load_kw - problem.pv_kw, np.zeros((problem.shared, problem.steps))])
     network, done = grid.network(x, draw_kvar, loss_eur_per_kwh), 0
     while True:
-        found = network_prices.clear(problem, network, warm=warm, tolerance=tolerance, max_iterations=max_iterations)
+        found = network_prices.clear(problem, network, warm=warm, tolerance=tolerance, max_iterations=max_iterations,
+                                     certified=certified)  # fmt: skip
         done, warm = done + 1, found.warm
         moved = grid.network(found.draw_kw, draw_kvar, loss_eur_per_kwh)
         near = np.maximum(network.excess(found.draw_kw), moved.excess(found.draw_kw)) > -_NEAR

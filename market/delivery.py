@@ -149,6 +149,10 @@ class Delivery:
     """Network losses, shape (T,), bought by the network operator from the retailer."""
     loss_price_eur_per_kwh: Vector | None = None
     """Shape (T,)."""
+    network_losses_eur_per_kwh: Matrix | None = None
+    """What the network operator asks for losses, per kWh drawn at each meter (negative: it pays), shape (n, T)."""
+    network_congestion_eur_per_kwh: Matrix | None = None
+    """Likewise for congestion."""
     aggregator_id: tuple[str, ...] | None = None
     """Of each agent, ``""`` without one; None: nobody has one."""
     aggregator_fee_eur_per_day: Vector | float = 0.0
@@ -201,6 +205,7 @@ class Delivery:
             "day_ahead_price_eur_per_kwh": (steps,), "intraday_price_eur_per_kwh": (steps,), "fixed_eur_per_day": (k,),
             "rented_charge_kw": (m, n, steps), "rented_discharge_kw": (m, n, steps), "throughput_fee_eur_per_kwh": (m,),
             "firm_charge_kw": (m, steps), "loss_kwh": (steps,), "loss_price_eur_per_kwh": (steps,), "aggregator_id": (n,),
+            "network_losses_eur_per_kwh": (n, steps), "network_congestion_eur_per_kwh": (n, steps),
         }  # fmt: skip
         for name, shape in expected.items():
             value = getattr(self, name)
@@ -229,6 +234,7 @@ class Delivery:
             "meter_kw", "day_ahead_kw", "day_ahead_price_eur_per_kwh", "intraday_kw", "intraday_price_eur_per_kwh",
             "fixed_eur_per_day", "rented_charge_kw", "rented_discharge_kw", "throughput_fee_eur_per_kwh", "firm_charge_kw",
             "firm_price_eur_per_kwh", "loss_kwh", "loss_price_eur_per_kwh", "aggregator_fee_eur_per_day",
+            "network_losses_eur_per_kwh", "network_congestion_eur_per_kwh",
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not np.isfinite(value).all():

@@ -58,6 +58,8 @@ KINDS: dict[str, str] = {
     "firm_service": "kWh",
     "handover": "kWh",
     "losses": "kWh",
+    "network_losses": "kWh",
+    "network_congestion": "kWh",
     "aggregator_fee": "day",
 }
 """The kinds of postings with the unit of their quantity, in the order in which they stand on a bill."""

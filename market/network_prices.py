@@ -59,7 +59,8 @@ class NetworkClearing(Clearing):
     """A clearing with locational prices.
 
     Of the fields of a clearing, ``cost_eur``, ``bound_eur`` and ``gap`` include what losses cost, ``payment_eur`` what is paid to
-    the grid's operator, ``price_eur_per_kwh`` is λ, and ``status`` may be ``infeasible``.
+    the grid's operator, ``price_eur_per_kwh`` is λ.  ``status`` is ``infeasible`` where ``broken`` names a row that nobody could
+    keep; ``converged`` says of the iteration alone how it ended.
     """
 
     losses_eur_per_kwh: Floats
@@ -101,6 +102,7 @@ def clear(
     warm: Warm | None = None,
     tolerance: float = 1e-3,
     max_iterations: int = 4000,
+    certified: bool = True,
 ) -> NetworkClearing:
     """Clear the exchange with the grid's operator at the table.
 
@@ -111,8 +113,10 @@ def clear(
     network
         What the grid can carry.
     warm, tolerance, max_iterations
-        As in :func:`market.exchange.clear`; a warm start may come from a clearing without a network, too.  Besides its residuals
-        the certified gap must be below three times the tolerance, of the turnover, before the iteration stops.
+        As in :func:`market.exchange.clear`; a warm start may come from a clearing without a network, too.
+    certified
+        Whether the iteration goes on, residuals being small, until the certified gap is below three times the tolerance, of the
+        turnover: prices of rows that cost more than energy does come late.
 
     Raises
     ------
@@ -148,10 +152,11 @@ def clear(
         if not outcome.converged and max(found.gap_eur, found.max_agent_kkt) <= size:
             outcome = replace(outcome, converged=True)  # ties are decided slowly, and change nothing
             found = network_clearing(problem, network, plan, outcome, splitting.row_value, hopeless)
-        if outcome.iterations >= max_iterations or (outcome.converged and found.gap_eur <= _ENOUGH * size):
+        enough = not certified or found.gap_eur <= _ENOUGH * size
+        if outcome.iterations >= max_iterations or (outcome.converged and enough):
             return found
         if outcome.converged:
-            asked *= 0.5  # rows that cost more than energy does come into their prices late
+            asked *= 0.5
         else:
             look *= 2
 
@@ -160,7 +165,11 @@ def _check(p: Problem, network: Network, tolerance: float) -> None:
     wrong = network.fits(p)
     if not 0.0 < tolerance < 1.0:
         wrong.append(f"tolerance is {tolerance}; give a number between 0 and 1, such as 1e-3.")
-    if np.isfinite(p.import_limit_kw).any() or np.isfinite(p.export_limit_kw).any():
+    most, least = (
+        p.load_kw + p.store_charge_max_kw.sum(axis=0),
+        p.load_kw - p.pv_kw - p.store_discharge_max_kw.sum(axis=0),
+    )
+    if ((most > p.import_limit_kw) | (-least > p.export_limit_kw)).any():  # others say nothing
         wrong.append(
             "meters have limits of their own (import_limit_kw, export_limit_kw); make them rows of the network."
         )
@@ -219,8 +228,7 @@ def network_clearing(
     plain = clearing(p, plan, outcome, certificate)
     status = "infeasible" if broken else plain.status
     told = {column.name: getattr(plain, column.name) for column in fields(Clearing)}
-    told |= {"status": status, "converged": plain.converged and not broken,
-             "owner_income_eur": certificate.owner_income_eur - stores}  # fmt: skip
+    told |= {"status": status, "owner_income_eur": certificate.owner_income_eur - stores}
     names = np.array([*network.element, ""], dtype=np.str_)
     rent = row_price * network.b
     strongest = np.where((row_price > 0.0).any(axis=0), np.abs(rent).argmax(axis=0) if len(rent) else -1, -1)
@@ -256,7 +264,5 @@ def moved_to(problem: Problem, network: Network, found: NetworkClearing) -> Netw
     value = np.broadcast_to(price, (p.n, p.steps)).copy()
     duals = Duals(found.price_eur_per_kwh, value, value, found.ess_net_price_eur_per_kwh,
                   found.rent_energy_scarcity_eur_per_kwh, found.rent_power_scarcity_eur_per_kw)  # fmt: skip
-    outcome = Outcome(
-        found.converged or bool(found.broken), found.iterations, found.residuals, draft, duals, found.warm
-    )
+    outcome = Outcome(found.converged, found.iterations, found.residuals, draft, duals, found.warm)
     return network_clearing(p, network, plan, outcome, found.row_price_eur_per_h, hopeless)

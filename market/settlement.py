@@ -17,7 +17,8 @@ plain ex-post sharing; with the rule ``alloc.none`` and no positions it is the r
 What is paid.  For energy inside the community Σ over stages of price · (position − position of the stage before), the
 shared differences being the last stage: its price rule is told the best feed-in price of the givers and the cheapest
 retail price less local charge of the receivers, so that a price between the two suits everybody.  To the retailer, the
-network operator and the state the components of the tariff.  Local charges on max(−X', 0) + r: what was bought from neighbours and what was taken out
+network operator and the state the components of the tariff.  To the network operator, where the market was cleared with
+its feeder at the table, losses and congestion: their locational prices times what the meter draws (M; where a kWh helps, it pays).  Local charges on max(−X', 0) + r: what was bought from neighbours and what was taken out
 of a shared storage.  To the operator of the storage rents and fee.
 
 Rounding.  An amount is price times whole milli-watt-hours, to the nearest micro-euro (half to even); the counterparty
@@ -288,6 +289,13 @@ class _Day:
             lost = np.rint(d.loss_kwh * 1e6).astype(np.int64)[None]
             paid = _money(lost, d.loss_price_eur_per_kwh)
             book.pooled("losses", "losses", np.array([account[d.dso]]), account[d.retailer], -paid, lost, moves=True)
+        for kind, price_eur_per_kwh in (
+            ("network_losses", d.network_losses_eur_per_kwh),
+            ("network_congestion", d.network_congestion_eur_per_kwh),
+        ):
+            if price_eur_per_kwh is not None:
+                paid = _money(self.meter, np.asarray(price_eur_per_kwh, dtype=np.float64)[self.order])
+                book.pooled(kind, "locational", np.arange(self.n), account[d.dso], -paid, self.meter)
         fees = np.broadcast_to(np.asarray(d.aggregator_fee_eur_per_day, dtype=np.float64), (self.n,))
         for aggregator in sorted({name for name in d.aggregator_id or () if name}):
             assert d.aggregator_id is not None

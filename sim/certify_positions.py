@@ -102,7 +102,8 @@ def envelopes(evidence: Evidence) -> str:
     """Check every meter against the envelope in force, or find its breach among the violations."""
     rows, table = evidence.count("envelopes"), evidence.table("envelopes")
     if not rows:
-        if evidence.scenario.get("dso", {}).get("envelopes") is not False:
+        dso = evidence.scenario.get("dso", {})
+        if dso.get("envelopes") is not False or dso.get("network") == "prices":
             held = "pv_kw_peak > 0 OR battery_kwh > 0 OR ev_count > 0 OR heat_pump_kw > 0 OR role = 'storage'"
             if evidence.one(f"SELECT count(*) FROM {evidence.table('agents')} WHERE {held}"):
                 raise Wrong("the scenario has envelopes, and table envelopes is empty")

@@ -55,6 +55,8 @@ LINE_NAMES = {
     "firm_service": "Service to the grid",
     "handover": "Energy left in storage",
     "losses": "Network losses",
+    "network_losses": "Losses, locational",
+    "network_congestion": "Congestion, locational",
     "aggregator_fee": "Aggregator",
 }
 """What the lines of a bill are called on the page; a line that is not here shows its own name."""
@@ -71,6 +73,8 @@ def line_group(line: str) -> str:
     """
     if line in {"rent_energy", "rent_power", "throughput_fee", "handover", "rented_flow"}:
         return "shared storage"
+    if line in {"network_losses", "network_congestion"}:
+        return "locational prices"
     return "aggregator" if line == "aggregator_fee" else "energy, bought less sold"
 
 
