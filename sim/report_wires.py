@@ -169,6 +169,9 @@ def envelope_section(story: Story) -> dict[str, Any]:
         note.append(
             f"{'Once' if story.envelope_breaches == 1 else number(story.envelope_breaches) + ' times'} a meter left its envelope: load that nobody controls is served."
         )
+    else:
+        note.append(f"Every meter stayed inside its envelope in all {number(story.clock.steps)} intervals.")
+    note.append("What else could have been done inside the envelopes, `commonwatt network validate` tries.")
     return {
         "answer": answer,
         "has_bars": story.has_envelopes and lost.size > 0,
