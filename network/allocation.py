@@ -51,6 +51,8 @@ _MOST_FAILURES = 6
 _SETTLED = 1e-5
 _NAMED = 1e-4
 """A limit is named as binding where it is nearer than this."""
+_CONCERNS = 0.01
+"""Of its strain: less, and a limit does not concern a side."""
 
 
 def optimum(case: Case, sign: int) -> Boxes:
@@ -100,7 +102,7 @@ def optimum(case: Case, sign: int) -> Boxes:
                 going &= hopeful  # there is nothing better nearby
             left &= going & (hopeful | np.bool_(turn == 0))
             for _ in range(_CORNER_ROUNDS):
-                more = search.prediction.more(x[:c], x[c:], left)
+                more = search.prediction.more(search.uses, x[:c], x[c:], left)
                 search.uses = search.uses.join(more)
                 if not len(more):
                     break
@@ -134,7 +136,7 @@ def optimum(case: Case, sign: int) -> Boxes:
         if not going.any():
             break
     return _named(search, Boxes(best[:c], best[c:], path.share_export, path.share_import, path.row_export.copy(),
-                                path.row_import.copy(), path.safe), cap)  # fmt: skip
+                                path.row_import.copy(), path.safe), cap, linear)  # fmt: skip
 
 
 def _trial(
@@ -265,21 +267,22 @@ def _write(
         own[t].append((int(uses.world[use[k]]), int(row[k]), g[:, k], limit))
 
 
-def _named(search: Search, boxes: Boxes, cap: Vector) -> Boxes:
-    """Name the nearest limit of each side and interval, and tell how much of the caps was given."""
+def _named(search: Search, boxes: Boxes, cap: Vector, linear: _LinearRows) -> Boxes:
+    """Name the nearest limit that each side strains, in every interval, and tell how much of the caps was given."""
     c = len(search.case.acting)
-    _, worst, row = search.broken(search.uses, boxes.export_kw, boxes.import_kw)
-    order = np.lexsort((-worst,))
-    at, first = np.unique(search.uses.column[order], return_index=True)
-    nearest, met = np.full(len(boxes.safe), -np.inf), np.full(len(boxes.safe), -1, dtype=np.intp)
-    nearest[at], met[at] = worst[order[first]], row[order[first]]
-    for share, rows, given, most in (
-        (boxes.share_export, boxes.row_export, boxes.export_kw, cap[:c]),
-        (boxes.share_import, boxes.row_import, boxes.import_kw, cap[c:]),
+    x = np.vstack([boxes.export_kw, boxes.import_kw])
+    near, _ = _measure(search, x, boxes.safe, linear)
+    for part, share, rows in (
+        (slice(None, c), boxes.share_export, boxes.row_export),
+        (slice(c, None), boxes.share_import, boxes.row_import),
     ):
-        total = most.sum(axis=0)
-        got = np.divide(given.sum(axis=0), total, out=np.ones(len(total)), where=total > 0)
-        full = got >= 1.0 - 1e-12
-        share[boxes.safe] = np.where(full, 1.0, got)[boxes.safe]
-        rows[boxes.safe] = np.where(full | (nearest < -_NAMED), -1, met)[boxes.safe]
+        total = cap[part].sum(axis=0)
+        got = np.divide(x[part].sum(axis=0), total, out=np.ones(len(total)), where=total > 0)
+        for t in np.flatnonzero(boxes.safe):
+            full = got[t] >= 1.0 - 1e-12
+            share[t], rows[t], nearest = 1.0 if full else got[t], -1, -_NAMED
+            for _, row, g, limit in near[t] if not full else []:
+                ahead = g @ x[:, t] - limit - _INSIDE
+                if ahead > nearest and np.abs(g[part]).sum() > _CONCERNS * np.abs(g).sum():
+                    rows[t], nearest = row, ahead
     return boxes

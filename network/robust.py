@@ -267,9 +267,10 @@ class Prediction:
             Uses(uses.column, uses.world, np.where(case.acting[:, None], uses.sign, 0).astype(np.int8), uses.extra)
         )
 
-    def more(self, export_kw: Vector, import_kw: Vector, columns: Mask) -> Uses:
-        """Return further uses that are worst for some row at these boxes (c, T), in some of the intervals."""
-        case, added = self.case, self.case.corners(0).part(np.empty(0, dtype=np.intp))
+    def more(self, known: Uses, export_kw: Vector, import_kw: Vector, columns: Mask) -> Uses:
+        """Return uses besides those known that are worst for some row at these boxes (c, T), in some of the intervals."""
+        case = self.case
+        added = self.polished(known.part(columns[known.column]), export_kw, import_kw)  # what was worst may turn with the box
         for rows in self.rows:
             row, column = rows.near_corners(case, export_kw, import_kw)
             mine = columns[column]

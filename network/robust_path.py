@@ -119,7 +119,7 @@ class Search:
                 share[at], row[at], by[at] = np.minimum(far[chosen], share[at]), met[chosen], broken[chosen]
                 safe[at] &= fine[chosen]
             before = len(self.uses)
-            more = self.prediction.more(*box(share, steps), wanted & safe)
+            more = self.prediction.more(self.uses, *box(share, steps), wanted & safe)
             self.uses = self.uses.join(more)
             pending = np.arange(before, len(self.uses))
             if not len(more):
