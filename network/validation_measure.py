@@ -7,7 +7,7 @@ limited is one matrix product per batch::
 
 with a row of M for every limited voltage, and one for each end of every rated wire.  Rows that are the same number (the
 buses behind the last customer, the pieces of a cable without capacitance) stand once in M, with the tightest bound of
-all of them: nothing is skipped, and on the European LV feeder half of the rows are left.  How far a limit is passed is
+all of them: nothing is skipped, and on the European LV feeder a quarter of the rows is left.  How far a limit is passed is
 measured relative to itself, as in :mod:`network.headroom`::
 
     over-voltage |V|/v_max − 1,   under-voltage 1 − |V|/v_min,   overload loading/loading_max − 1         (2)
