@@ -167,7 +167,10 @@ def _opposed_phases(phases: list[str]) -> list[tuple[Mask, str]]:
         up = [k for k in range(len(there)) if way >> k & 1]
         down = [k for k in range(len(there)) if k not in up]
         names, others = (" and ".join(there[k] for k in some) for some in (up, down))
-        does, draws = ("phases {} export" if len(up) > 1 else "phase {} exports"), "import" if len(down) > 1 else "imports"
+        does, draws = (
+            ("phases {} export" if len(up) > 1 else "phase {} exports"),
+            "import" if len(down) > 1 else "imports",
+        )
         found.append((np.isin(whose, up), f"{does.format(names)}, {others} {draws}"))
     return found
 
