@@ -1,0 +1,128 @@
+"""The command ``network envelopes``: what it prints, writes, refuses and ends with."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sim.network_case import load
+from sim.network_case_prepared import prepared
+from sim.network_envelopes import envelopes
+
+NETWORK = Path(__file__).parent.parent / "examples" / "network"
+
+
+@pytest.mark.parametrize("name", ["envelopes_street", "envelopes_pinned", "envelopes_chance"])
+def test_examples_have_envelopes(call, name):
+    """Each of the three ends with 0; its limits are numbers from zero to the caps, the totals those of the customers."""
+    code, out, err = call("network", "envelopes", NETWORK / f"{name}.yaml", "--json")
+    found = json.loads(out)
+
+    assert (code, err, found["status"]) == (0, "", "ok")
+    ready = prepared(load(NETWORK / f"{name}.yaml"))
+    for side, cap in (("export", ready.export_cap_kw), ("import", ready.import_cap_kw)):
+        limits = np.array([one[f"{side}_limit_kw"] for one in found["customers"]])
+        assert (limits >= 0).all()
+        assert (limits <= cap[ready.active][:, None] + 1e-9).all()
+        np.testing.assert_allclose(limits.sum(axis=0), found[side]["total_kw"], rtol=1e-9)
+
+
+def test_people_read_totals_equity_and_what_limits(call):
+    """The words of the example with static rights: 114.8 kW of export, over voltage at 906, the caps reached in import."""
+    code, out, _ = call("network", "envelopes", NETWORK / "envelopes_pinned.yaml")
+
+    assert code == 0
+    assert "static rights: robust_pinned, proportional; 55 customers, 1 interval: ok" in out
+    assert "114.8" in out
+    assert "over voltage" in out
+    assert "nothing: the caps are reached" in out
+    assert call("network", "envelopes", NETWORK / "envelopes_pinned.yaml", "--quiet") == (0, "", "")
+
+
+def test_infeasible_everywhere_ends_with_3_and_names_the_bus(call):
+    """4 kW of import each: the bus, the kind and where; the limits in JSON are the floors."""
+    words = ("network", "envelopes", NETWORK / "envelopes_pinned.yaml", "--set", "envelopes.pinned_import_kw=4")
+    code, out, _ = call(*words)
+    assert code == 3
+    assert "infeasible under voltage at " in out
+    code, out, _ = call(*words, "--json")
+    found = json.loads(out)
+    assert (code, found["status"], found["infeasible"][0]["kind"]) == (3, "infeasible", "under_voltage")
+    assert {one["export_limit_kw"][0] for one in found["customers"]} == {0.0}
+
+
+def test_some_infeasible_intervals_are_a_status_of_their_own(tmp_path, call):
+    """Three hours, a load of 50 kW behind 0.4 ohm in the middle one: partly infeasible, exit code 0."""
+    (tmp_path / "buses.csv").write_text("bus_id,v_nominal_v,is_source\na,400,true\nb,400,false\n")
+    (tmp_path / "branches.csv").write_text("branch_id,kind,from_bus,to_bus,r1_ohm,x1_ohm\nL,line,a,b,0.4,0.0\n")
+    (tmp_path / "case.yaml").write_text(
+        "name: three hours\ngrid: {source: ., v_min_pu: 0.9, v_max_pu: 1.1, monitored: all}\n"
+        "customers:\n  from: list\n  each:\n    - {id: home, bus: b, export_cap_kw: 99}\n"
+        "    - {id: works, bus: b, envelope: false}\n"
+        "base_load: {from: table, file: loads.csv}\n"
+        'time: {start: "2030-06-03T00:00", interval_minutes: 60}\n'
+    )
+    (tmp_path / "loads.csv").write_text("home,works\n0,10\n0,50\n0,10\n")
+
+    code, out, err = call("network", "envelopes", tmp_path / "case.yaml", "--json", "--csv", tmp_path / "limits.csv")
+    found = json.loads(out)
+
+    assert (code, err, found["status"]) == (0, "", "partly_infeasible")
+    assert found["infeasible"] == [{"interval": 1, "by": "b", "kind": "under_voltage"}]
+    assert found["customers"][0]["export_limit_kw"] == pytest.approx([54.0, 0.0, 54.0], rel=1e-6)
+    with (tmp_path / "limits.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["agent_id"] for row in rows] == ["home"] * 3
+    assert [row["binding_element"] for row in rows] == ["b"] * 3
+    assert float(rows[0]["export_limit_kw"]) <= found["customers"][0]["export_limit_kw"][0]
+
+
+def test_the_csv_is_what_validate_reads(call, tmp_path):
+    """Robust limits of the street, written and validated: safe, by the referee too."""
+    case, table = NETWORK / "envelopes_street.yaml", tmp_path / "limits.csv"
+    assert call("network", "envelopes", case, "--quiet", "--csv", table)[0] == 0
+    found = envelopes(prepared(load(case)))
+    with table.open() as file:
+        written = [float(row["export_limit_kw"]) for row in csv.DictReader(file)]
+    assert written == pytest.approx(found.envelope.export_limit_kw[:, 0].tolist(), abs=2e-6)
+    code, out, _ = call("network", "validate", case, "--samples", "500", "--set", f"validation.file={table}", "--json")
+    assert (code, json.loads(out)["status"]) == (0, "safe")
+
+
+def test_modes_and_rules_on_the_command_line(call):
+    """--mode and --rule replace the case's; a word that is none is told with those there are."""
+    code, out, _ = call(
+        "network", "envelopes", NETWORK / "envelopes_street.yaml", "--mode", "budget", "--rule", "equal", "--json"
+    )
+    found = json.loads(out)
+    assert (code, found["mode"], found["rule"]) == (0, "budget", "equal")
+    code, _, err = call("network", "envelopes", NETWORK / "envelopes_street.yaml", "--mode", "safe")
+    assert code == 2
+    assert "robust_pinned" in err
+
+
+MISTAKES = {
+    "envelopes.each.0.id": ("{id: nobody}", "is no customer"),
+    "envelopes.reactive": ("{kind: volt_var, v_pu: [0.9, 1.1], q_kvar: [1.0]}", "has 1 numbers for 2 voltages"),
+    "envelopes.reactive.free_kvar": ("3", "the kind is forecast"),
+    "envelopes.import_floor_kw": ("-1", "0"),
+    "envelopes.each": ("[{id: battery}, {id: battery}]", "is the id of envelopes.each.0 already"),
+    "envelopes.each.0.firm_charge_kw": ("30", "above its cap of 25 kW"),
+    "envelopes.uncertainty": ("{shape: gaussian, probability: 2}", "probability"),
+}
+
+
+@pytest.mark.parametrize("key", MISTAKES)
+def test_mistakes_have_a_place(call, key):
+    """Exit code 2, one line with the key, and what is wrong."""
+    value, sentence = MISTAKES[key]
+    key, value = ("envelopes.each", "[{id: nobody}]") if key.endswith(".0.id") else (key, value)
+    code, out, err = call("network", "envelopes", NETWORK / "envelopes_street.yaml", "--set", f"{key}={value}")
+
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert "Traceback" not in err
