@@ -282,7 +282,7 @@ def _named(search: Search, boxes: Boxes, cap: Vector, linear: _LinearRows) -> Bo
             full = got[t] >= 1.0 - 1e-12
             share[t], rows[t], nearest = 1.0 if full else got[t], -1, -_NAMED
             for _, row, g, limit in near[t] if not full else []:
-                ahead = g @ x[:, t] - limit - _INSIDE
+                ahead = float(g @ x[:, t]) - limit - _INSIDE
                 if ahead > nearest and np.abs(g[part]).sum() > _CONCERNS * np.abs(g).sum():
                     rows[t], nearest = row, ahead
     return boxes
