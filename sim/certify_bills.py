@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sim.certify_day import Day, read_day
 from sim.certify_days import days
 from sim.certify_evidence import Evidence, Wrong
+from sim.certify_locational import located
 from sim.certify_sharing import largest_remainder, share, sharing_price
 
 __all__ = ["recomputed"]
@@ -136,6 +137,7 @@ def _expected(evidence: Evidence, day: Day) -> Expected:
     _storage(evidence, day, out)
     _losses(day, out)
     if evidence.section == "tables":
+        located(evidence, day, out)
         _aggregators(evidence, day, out)
     return out
 

@@ -25,6 +25,7 @@ WORDS = {
     ("positions", "stage"): STAGES,
     ("trades", "stage"): STAGES,
     ("prices", "stage"): STAGES,
+    ("locational_prices", "stage"): STAGES,
     ("rights", "stage"): STAGES,
     ("clearings", "stage"): STAGES,
     ("bus_voltages", "phase"): PHASES,

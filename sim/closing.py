@@ -221,6 +221,7 @@ class Closer:
             aggregator_fee_eur_per_day=self.money.aggregator_fee_eur_per_day,
             **traded,
             **rented,
+            **_asked_by_the_grid(book),
         )
 
     def _handovers(self, book: DayBook) -> Handovers:
@@ -263,6 +264,19 @@ class Closer:
                     retail_sell_eur_per_kwh=sell,
                 ),
             )
+        for stage, asked in book.locational.items():
+            self.append(
+                "locational_prices",
+                blocks(
+                    book.times,
+                    self.community.connection_ids,
+                    stage=stage,
+                    energy_eur_per_kwh=stages[stage][None, :],
+                    losses_eur_per_kwh=asked.losses,
+                    congestion_eur_per_kwh=asked.congestion,
+                    binding_element=asked.binding[None, :],
+                ),
+            )
 
     def _write_books(self, append: Append, book: DayBook, settled: Settled) -> None:
         append("ledger", settled.ledger.columns())
@@ -295,6 +309,14 @@ def _price(price_eur_per_kwh: Vector | None) -> Vector | None:
     return None if price_eur_per_kwh is None else np.nan_to_num(price_eur_per_kwh)
 
 
+def _asked_by_the_grid(book: DayBook) -> dict[str, Any]:
+    """Return what losses and congestion cost at the meters, where the market was cleared with the feeder at the table."""
+    asked = book.locational.get("intraday")
+    if asked is None:
+        return {}
+    return {"network_losses_eur_per_kwh": asked.losses, "network_congestion_eur_per_kwh": asked.congestion}
+
+
 def _without_positions(delivery: Delivery) -> Delivery:
     """Return the same meters with nothing sold, nothing rented and nobody in between."""
     return replace(
@@ -309,5 +331,7 @@ def _without_positions(delivery: Delivery) -> Delivery:
         rents=Rents(),
         handovers=Handovers(),
         firm_charge_kw=None,
+        network_losses_eur_per_kwh=None,
+        network_congestion_eur_per_kwh=None,
         aggregator_id=None,
     )

@@ -30,6 +30,7 @@ from network.feeder import Feeder
 from sim.clock import Clock, Day
 from sim.daybook import ClearingRecord, DayBook, Delivered, Issue, Plan
 from sim.outlook import Outlook
+from sim.pricing import Pricing
 from sim.profile_store import Profiles
 from sim.series import Series
 from storage.rights import Book, Terms
@@ -58,6 +59,8 @@ class Play:
     sharing: bool
     envelopes: bool
     lifting: bool
+    prices: bool = False
+    """Whether the market is cleared with the grid at the table."""
 
     @classmethod
     def reference(cls, envelopes: bool) -> Play:
@@ -120,6 +123,7 @@ class Community:
         self.accounts = None if self.box is None else Accounts.begin(self.box, self.n)
         self.rights = Book()
         self.books: dict[int, DayBook] = {}
+        self.pricing = Pricing(self) if play.prices else None
         self.infeasible = 0
         """Intervals whose envelope breaks a limit whatever homes with devices do, issue by issue."""
         self.seconds: dict[str, float] = {"clearing": 0.0, "envelopes": 0.0}
@@ -139,7 +143,7 @@ class Community:
             publication = dso.publish(
                 self.model,
                 belief.load_kw + belief.heat_kw,
-                belief.load_kvar + belief.heat_kw * self._heat_tan(),
+                belief.load_kvar + belief.heat_kw * self.heat_tan(),
                 belief.solar_kw,
                 people.active,
                 people.export_cap_kw,
@@ -194,7 +198,7 @@ class Community:
             local = np.vstack([local, np.zeros(steps)])
         return Retail(buy, sell, local, local)
 
-    def _heat_tan(self) -> Matrix:
+    def heat_tan(self) -> Matrix:
         kw = self.people.heat_pump_kw
         ratio = np.divide(self.people.heat_pump_kvar, kw, out=np.zeros_like(kw), where=kw > 0)
         return ratio[:, None]
@@ -207,6 +211,8 @@ class Community:
         initial = today.plan.energy_end_kwh if begun and today is not None else self.fleet.energy_kwh
         clearing = self._clear(book, 0, initial, book.belief.load_kw, book.belief.solar_kw, "day_ahead", now)
         book.plan.renew(0, clearing)
+        if self.pricing is not None:
+            self.pricing.announce(book, 0, clearing, now)
         book.day_ahead = book.plan.copy()
         book.day_ahead_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
         book.intraday_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
@@ -253,7 +259,7 @@ class Community:
         publication = dso.publish(
             self.model,
             load + heat,
-            book.belief.load_kvar[:, at:] + heat * self._heat_tan(),
+            book.belief.load_kvar[:, at:] + heat * self.heat_tan(),
             solar,
             people.active,
             people.export_cap_kw,
@@ -264,11 +270,15 @@ class Community:
             box=self.box,
             promised_kw=book.publication.firm_kw[at:],
         )
+        self.put_in_force(book, at, publication, now)
+        self.seconds["envelopes"] += perf_counter() - began
+        return True
+
+    def put_in_force(self, book: DayBook, at: int, publication: dso.Publication, now: datetime) -> None:
+        """Announce what holds from an interval of a day on."""
         self.infeasible += int((publication.envelope.status != "ok").sum())
         book.issues.append(Issue(now, at, publication))
         book.publication = dso.renewed(book.publication, at, publication)
-        self.seconds["envelopes"] += perf_counter() - began
-        return True
 
     def replan(self, step: int, now: datetime) -> Clearing | None:
         """Clear the rest of a delivery day again, with newer forecasts; what it says about the coming hour is binding."""
@@ -282,6 +292,8 @@ class Community:
         book.last_issued_at[hour] = np.datetime64(now.replace(tzinfo=None), "s")
         clearing = self._clear(book, at, self.fleet.energy_kwh, load, solar, "intraday", now)
         book.plan.renew(at, clearing)
+        if self.pricing is not None:
+            self.pricing.announce(book, at, clearing, now)
         assert book.intraday_price_eur_per_kwh is not None
         if np.isfinite(clearing.price_eur_per_kwh).all():  # there is none where what was sold is kept
             book.intraday_price_eur_per_kwh[at:] = clearing.price_eur_per_kwh
@@ -304,7 +316,7 @@ class Community:
         pinned = None
         if self.play.sharing and not ahead and self.rules.replanning == "pinned" and book.day_ahead is not None:
             exchange, pinned = "pinned", book.day_ahead.exchange_kw[:, at:]
-        limited = self.people.active[:, None]
+        limited = self.people.active[:, None] & (self.pricing is None)
         task = problem(
             names=self.connection_ids,
             dt_h=self.clock.dt_h,
@@ -331,7 +343,12 @@ class Community:
             warm = book.warm.dropped(at - book.warm_at)
         # what is sold day ahead is paid at its prices, and prices converge later than costs
         tolerance = self.rules.tolerance * (DAY_AHEAD_TIGHTER if ahead else 1.0)
-        clearing = clear(task, warm=warm, tolerance=tolerance, max_iterations=self.rules.max_iterations)
+        most = self.rules.max_iterations
+        clearing: Clearing
+        if self.pricing is None:
+            clearing = clear(task, warm=warm, tolerance=tolerance, max_iterations=most)
+        else:
+            clearing = self.pricing.clear(book, task, at, warm, tolerance, most)
         self.seconds["clearing"] += perf_counter() - began
         book.warm, book.warm_at = clearing.warm, at
         book.clearings.append(ClearingRecord(f"{day.name}-{stage}-{at:03d}", stage, now, clearing))
@@ -342,6 +359,8 @@ class Community:
         if box is None or accounts is None or book.offer is None:
             return None
         envelope = book.publication.envelope
+        if self.pricing is not None:
+            envelope = dso.open_limits(self.rows, book.day.steps).envelope
         net_min = np.where(
             book.publication.firm_kw[at:] > 0.0,
             book.publication.firm_kw[at:],
@@ -435,7 +454,7 @@ class Community:
         d.battery_charge_kw[:, t], d.battery_discharge_kw[:, t] = held.battery_charge_kw, held.battery_discharge_kw
         d.battery_kwh[:, t] = fleet.energy_kwh[BATTERY]
         d.meter_kw[:, t] = held.meter_kw
-        d.meter_kvar[:, t] = truth.load_kvar[:, t] + held.heat_pump_kw * self._heat_tan()[:, 0]
+        d.meter_kvar[:, t] = truth.load_kvar[:, t] + held.heat_pump_kw * self.heat_tan()[:, 0]
         d.clipped_kw[:, t], d.deferred_kw[:, t] = held.clipped_kw, held.deferred_kw
         export_held = (held.clipped_kw > 1e-9) | (held.battery_discharge_kw < discharge - 1e-9)
         import_held = (held.deferred_kw > 1e-9) | (held.battery_charge_kw < charge - 1e-9)

@@ -120,6 +120,22 @@ class Issue:
 
 
 @dataclass(slots=True, eq=False)
+class Locational:
+    """What the grid asks at every connection for a kWh drawn."""
+
+    losses: Matrix
+    """Shape (rows, T). [eur/kWh]"""
+    congestion: Matrix
+    """Shape (rows, T). [eur/kWh]"""
+    binding: NDArray[np.object_]
+    """The element that congestion is about, "" where there is none, shape (T,)."""
+
+    def copy(self) -> Locational:
+        """Return prices that later clearings leave alone."""
+        return Locational(self.losses.copy(), self.congestion.copy(), self.binding.copy())
+
+
+@dataclass(slots=True, eq=False)
 class DayBook:
     """Everything about one delivery day."""
 
@@ -147,6 +163,10 @@ class DayBook:
     day_ahead: Plan | None = None
     day_ahead_price_eur_per_kwh: Vector | None = None
     intraday_price_eur_per_kwh: Vector | None = None
+    locational: dict[str, Locational] = field(default_factory=dict)
+    """By stage, where the market is cleared with the grid at the table."""
+    drawn_kw: Matrix | None = None
+    """What all places of that grid were last cleared to draw, shape (places, T)."""
     right_energy_kwh: Vector | None = None
     """Space each row may use this day, shape (rows,); the operator's own use last."""
     right_power_kw: Vector | None = None

@@ -26,7 +26,7 @@ from sim.scenario_sections import DsoSpec
 from sim.schema import tables_of
 from sim.table_folder import TableFolder
 
-__all__ = ["clock_of", "play_reference", "play_sharing", "play_unmanaged"]
+__all__ = ["clock_of", "community_of", "play_reference", "play_sharing", "play_unmanaged"]
 
 Step = Callable[[int], None]
 
@@ -99,7 +99,8 @@ def _rules(resolved: Resolved) -> Rules:
     )
 
 
-def _community(resolved: Resolved, play: Play) -> Community:
+def community_of(resolved: Resolved, play: Play) -> Community:
+    """Return the people of a scenario on their feeder, in a play."""
     scenario = resolved.scenario
     box = resolved.storage[0] if resolved.storage else None
     return Community(
@@ -119,9 +120,9 @@ def _community(resolved: Resolved, play: Play) -> Community:
 def play_sharing(resolved: Resolved, writer: Writer, progress: Step | None = None) -> dict[str, Any]:
     """Simulate the community that shares, into ``tables`` and ``ex_post`` of a run; return what the manifest should say."""
     scenario = resolved.scenario
-    community = _community(
-        resolved, Play("sharing", sharing=True, envelopes=scenario.dso.envelopes, lifting=scenario.dso.lifting)
-    )
+    word = scenario.dso.network
+    lifting = scenario.dso.lifting and word == "envelopes"
+    community = community_of(resolved, Play("sharing", True, word == "envelopes", lifting, prices=word == "prices"))
 
     def append(table: str, columns: Mapping[str, Any]) -> None:
         writer.append("tables", table, columns)
@@ -145,7 +146,7 @@ def play_sharing(resolved: Resolved, writer: Writer, progress: Step | None = Non
 
 def play_reference(resolved: Resolved, folder: Path) -> dict[str, Any]:
     """Simulate the same people, data and envelopes without sharing, into a folder of tables."""
-    return _play_alone(resolved, Play.reference(resolved.scenario.dso.envelopes), "reference", folder)
+    return _play_alone(resolved, Play.reference(resolved.scenario.dso.network != "none"), "reference", folder)
 
 
 def play_unmanaged(resolved: Resolved, folder: Path) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def _play_alone(resolved: Resolved, play: Play, section: str, folder: Path) -> d
         if table in held:
             tables.append(table, columns)
 
-    community = _community(resolved, play)
+    community = community_of(resolved, play)
     fee = np.zeros(community.rows)
     closer = Closer(community, Money(Sharing("alloc.none"), fee), append)
     if section == "reference":
@@ -209,6 +210,7 @@ def _simulate(community: Community, closer: Closer, progress: Step | None) -> di
         "conservation": closer.conservation,
         "violations": dict(sorted(closer.breached.items())),
         "infeasible_envelopes": community.infeasible,
+        "limits_nobody_could_keep": [] if community.pricing is None else community.pricing.broken,
         "not_converged": closer.not_converged,
         "lost_power_flows": closer.lost_flows,
         "storage_bounds_left": closer.broken,

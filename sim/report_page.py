@@ -15,6 +15,7 @@ from sim.report_tables import RunTables
 from sim.report_tiles import tiles
 from sim.report_trust import trust_section
 from sim.report_wires import envelope_section, grid_section, storage_section
+from sim.report_words import words_section
 
 __all__ = ["page"]
 
@@ -42,6 +43,7 @@ def page(story: Story, tables: RunTables, drawn: Charts) -> dict[str, Any]:
         "storage": storage_section(story, drawn),
         "grid": grid_section(story, drawn),
         "envelopes": envelope_section(story) if story.has_envelopes else None,
+        "compared": words_section(tables, currency),
         "trust": trust_section(story),
         "footer": _footer(story, tables),
     }

@@ -94,8 +94,19 @@ def _share(resolved: Resolved, writer: Writer, progress: Progress | None) -> dic
 
     writer.log("begin", intervals=clock.steps, homes=resolved.people.n)
     notes = play_sharing(resolved, writer, step)
+    notes["network_words"] = _network_words(resolved)
     writer.log("sharing", **notes)
     return notes
+
+
+def _network_words(resolved: Resolved) -> list[dict[str, Any]]:
+    """Compare what each way of minding the grid costs on the first day, where the scenario asks for it."""
+    asked = resolved.scenario.report.network_words
+    if not (resolved.scenario.dso.network == "prices" if asked is None else asked):
+        return []
+    from sim.network_words import compared
+
+    return compared(resolved)
 
 
 def _tell(progress: Progress | None, resolved: Resolved, phase: str) -> None:
@@ -156,6 +167,7 @@ def _finish(
             "unmanaged": {"violations": alone["unmanaged"]["violations"]},
             "data": resolved.provenance,
             "licences": resolved.licences,
+            "network_words": notes["network_words"],
         },
         before_rename=make_report,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sim.scenario_base import (
     FIRST_YEAR,
@@ -273,8 +273,10 @@ class MarketSpec(Spec):
 class DsoSpec(Spec):
     """What the operator of the grid does."""
 
+    network: Literal["none", "envelopes", "prices"] = "envelopes"
+    """How the market minds the grid, which is checked in any case; none: not at all; envelopes: everybody trades inside published limits; prices: the feeder is at the table, and energy has a price for every home."""
     envelopes: Switch = True
-    """Whether it publishes operating envelopes; the grid is checked in any case."""
+    """false is short for network: none."""
     rule: Literal[
         "proportional", "equal", "max_min", "last_in_first_out", "max_total", "proportional_fairness", "alpha_fair"
     ] = "proportional"
@@ -310,8 +312,25 @@ class DsoSpec(Spec):
     base_import_kw: FeederKw = 4.2
     """Import that every home with a device may have besides its car and heat pump (§14a EnWG: 4.2 kW)."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, data: Any) -> Any:
+        """Let either word stand for both where only one is given."""
+        if isinstance(data, dict) and ("network" in data) != ("envelopes" in data):
+            if data.get("envelopes") is False:
+                return {**data, "network": "none"}
+            if data.get("network") in ("none", "prices"):
+                return {**data, "envelopes": False}
+        return data
+
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
-        """Refuse modes without what they need."""
+        """Refuse modes without what they need, and two words that say two things."""
+        if self.envelopes != (self.network == "envelopes"):
+            yield ("envelopes",), f"is {str(self.envelopes).lower()} where network is {self.network}; leave envelopes out"
+        if self.network == "prices" and self.mode != "deterministic":
+            yield ("mode",), "must be deterministic where network is prices: plans are made by prices, not by envelopes"
+        if self.network == "prices" and self.renew != "off":
+            yield ("renew",), "must be off where network is prices: every clearing says what holds until the next"
         if self.mode == "robust_pinned" and self.import_right_kw <= 0:
             yield ("import_right_kw",), "must be above 0 in the mode robust_pinned: it is everybody's import limit"
         if self.mode == "chance" and self.load_error_percent <= 0:
@@ -388,3 +407,5 @@ class ReportSpec(Spec):
 
     plain: Switch = False
     """Whether its scripts are kept uncompressed, for very old browsers."""
+    network_words: Switch | None = None
+    """Whether the first day is also cleared with the other words of dso.network, to compare what each costs; null: where it is prices."""

@@ -236,6 +236,15 @@ _TABLES = (
         _number("retail_buy_eur_per_kwh", "eur/kWh", "what a kWh from the retailer costs, everything included", "member to retailer +"),
         _number("retail_sell_eur_per_kwh", "eur/kWh", "what the retailer pays for a kWh fed in", "retailer to member +"),
     )),
+    Table("locational_prices", "a connection, interval and stage (`dso.network: prices`)", ("stage", "time", "agent_id"), (
+        _id("stage", STAGES),
+        _time("time", "start of the interval"),
+        _id("agent_id", "the connection's actor"),
+        _number("energy_eur_per_kwh", "eur/kWh", "price inside the community, that of prices; NaN where there was no market", "buyer to seller +", "nan"),
+        _number("losses_eur_per_kwh", "eur/kWh", "what a kWh drawn at this meter costs in losses", "to the DSO +"),
+        _number("congestion_eur_per_kwh", "eur/kWh", "what it costs in room that others would need", "to the DSO +"),
+        _id("binding_element", "the bus or branch that takes most of the congestion rent; empty where nothing is congested"),
+    )),
     Table("rights", "a right to a share of an ESS", ("stage", "right_id"), (
         _id("stage", STAGES),
         _id("right_id", "the right"),
