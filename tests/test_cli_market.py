@@ -898,9 +898,11 @@ def loaded(*words):
 
 
 def test_help_is_light_and_a_clearing_loads_what_it_needs():
-    """Neither `market --help` nor that of the command loads a library; a pool needs arrays and no solver."""
+    """No `--help` of `market`, `network` and their commands loads a library; a pool needs arrays and no solver."""
     assert loaded("market", "--help") == ["0"]
     assert loaded("market", "clear", "--help") == ["0"]
+    for command in ("flow", "envelopes", "validate", "hosting", "messages"):
+        assert loaded("network", command, "--help") == ["0"]
     assert loaded("market", "clear", EXAMPLES / "two_agents.yaml", "--mechanism", "pool", "--quiet") == ["0", "numpy"]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from sim.commands import endings, summary
 from sim.commands.network_options import AsJson, FeederArgument, Out, Quiet, Seed, Sets, give, read
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from network.equity import Equity
     from sim.network_envelopes import NetworkEnvelopes
 
@@ -91,6 +92,8 @@ def _show(result: NetworkEnvelopes) -> None:
 
 def _row(side: str, even: Equity, good: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[str, ...]:
     """Return a line of figures: of one interval, or the mean over all that have an envelope."""
+    import numpy as np
+
     return (
         side,
         summary.number(float(even.total_kw[good].mean())),

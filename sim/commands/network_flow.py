@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from sim.commands import endings, summary
@@ -73,6 +72,8 @@ def _show(result: NetworkFlow) -> None:
 
 
 def _voltages(result: NetworkFlow) -> Iterator[Sequence[str]]:
+    import numpy as np
+
     ready = result.prepared
     nodes, ids = ready.model.nodes, ready.feeder.buses.ids
     converged = result.flow.v_pu[:, result.flow.converged]
@@ -92,6 +93,8 @@ def _voltages(result: NetworkFlow) -> Iterator[Sequence[str]]:
 
 
 def _loaded(result: NetworkFlow) -> list[Sequence[str]]:
+    import numpy as np
+
     wires, ids = result.prepared.model.wires, result.prepared.feeder.branches.ids
     converged = result.flow.loading_percent[:, result.flow.converged]
     most = np.nan_to_num(converged, nan=0.0).max(axis=1, initial=0.0)
