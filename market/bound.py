@@ -36,11 +36,13 @@ from market.problem import Problem
 from market.repair import Plan, plan_cost_eur
 from market.response import Tables, answers
 from market.tenants import box_as_store
+from market.traded import settled_price
 
 __all__ = ["Bound", "Duals", "bound"]
 
 Floats = NDArray[np.float64]
 
+_EXACT = 1e-6
 _DOUBTFUL = 5e-3  # of the mean turnover: who seems to gain more by deviating is looked at twice
 
 
@@ -88,14 +90,16 @@ class Bound:
 @njit(**EXACT)
 def _own_stores(
     dt_h: float, meter: Floats, wear: Floats, charge_max: Floats, discharge_max: Floats, lower: Floats, upper: Floats,
-    drain: Floats, initial: Floats, efficiency_c: Floats, efficiency_d: Floats, retention: Floats,
+    drain: Floats, initial: Floats, efficiency_c: Floats, efficiency_d: Floats, retention: Floats, who: NDArray[np.bool_],
 ) -> Floats:  # fmt: skip
-    """Return the least cost of each agent's stores at the price of its meter.  Shape (n,)."""
+    """Return the least cost of the stores of each agent in ``who`` at the price of its meter, 0 for others.  Shape (n,)."""
     stores, agents, steps = charge_max.shape
     least = np.zeros(agents)
     slope, length = np.empty((1, 4 * steps + 8)), np.empty((1, 4 * steps + 8))
     for k in range(stores):
         for i in range(agents):
+            if not who[i] or (charge_max[k, i].max() <= 0.0 and discharge_max[k, i].max() <= 0.0):  # it costs nothing
+                continue
             least[i] += value(
                 dt_h * efficiency_c[k, i], dt_h / efficiency_d[k, i], retention[k, i], dt_h * (meter[i] + wear[k, i]),
                 dt_h * (wear[k, i] - meter[i]), charge_max[k, i], discharge_max[k, i], lower[k, i], upper[k, i],
@@ -148,16 +152,22 @@ def _planes(
     return planes
 
 
-def bound(problem: Problem, plan: Plan, duals: Duals, network_eur_per_kwh: Floats | None = None) -> Bound:
+def bound(
+    problem: Problem, plan: Plan, duals: Duals, network_eur_per_kwh: Floats | None = None, exact: float = _EXACT
+) -> Bound:
     """Return the certificate of a plan at the given prices.
 
     The closer the prices are to those of the optimum, the closer the bound; it is true for any.
     ``network_eur_per_kwh``, shape (n + M, T), is asked on top of what the agents' meters and the shared stores' draw: it is in
     the payments, in what single agents could gain, and in the bound, which then lacks what the network does with it.
+    ``exact`` is how closely each agent's best values are looked for, as a share of its turnover.
     """
     p = problem
     network = np.zeros((p.n + p.shared, p.steps)) if network_eur_per_kwh is None else network_eur_per_kwh
-    price = _possible_price(p, duals.price_eur_per_kwh)
+    price = duals.price_eur_per_kwh
+    if p.exchange == "free" and p.n > 0 and network_eur_per_kwh is None:
+        price = settled_price(p, plan.grid_kw, plan.exchange_kw, price)
+    price = _possible_price(p, price)
     nu, pi, sigma, low, high = _possible_values(p, duals, price)
     # from here on values of energy are those at the meter: at the balance a kWh is worth less by what the network asks
     nu, pi, low, high = (value_ + network[: p.n] for value_ in (nu, pi, low, high))
@@ -178,19 +188,23 @@ def bound(problem: Problem, plan: Plan, duals: Duals, network_eur_per_kwh: Float
         payment, income[j] = payment + paid, paid.sum()
     turnover = _turnover_eur(p, plan, price)
     bounds, y = _right_bounds(p), np.zeros((p.shared, p.n, p.steps))
-    tables = _tables(p, plan, toll, low, high, scarcity, bounds)
+    tables = _tables(p, plan, toll, low, high, scarcity, bounds, exact)
     better = nu.copy(), pi.copy(), y
-    answers(tables, np.ones(p.n, np.bool_), False, *better)
-    total, agent = _least_eur(p, plan, better, sigma, toll, network, scarcity, bounds)
+    everybody = np.ones(p.n, np.bool_)
+    answers(tables, everybody, False, *better)
+    stores = _own_eur(p, better[1], everybody)
+    total, agent = _least_eur(p, plan, better, stores, sigma, toll, network, scarcity, bounds)
     doubtful = costs + payment - agent > _DOUBTFUL * turnover / max(p.n, 1)
-    if (
-        doubtful.any()
-    ):  # improving several stores in turn may end beside the best: perhaps the values were better as they were
+    if doubtful.any():
+        # improving several stores in turn may end beside the best: perhaps the values were better as they were
         plain = tuple(np.where(doubtful[:, None], *pair) for pair in zip((nu, pi, y), better, strict=True))
         answers(tables, doubtful, True, *plain)
-        worse = agent >= _least_eur(p, plan, plain, sigma, toll, network, scarcity, bounds)[1]
+        others = np.where(doubtful, _own_eur(p, plain[1], doubtful), stores)
+        worse = agent >= _least_eur(p, plan, plain, others, sigma, toll, network, scarcity, bounds)[1]
         best = tuple(np.where(worse[:, None], *pair) for pair in zip(better, plain, strict=True))
-        total, agent = _least_eur(p, plan, best, sigma, toll, network, scarcity, bounds)
+        total, agent = _least_eur(
+            p, plan, best, np.where(worse, stores, others), sigma, toll, network, scarcity, bounds
+        )
     cost = float(costs.sum())
     total -= 1e-10 * (1.0 + abs(total))  # rounding must not lift it above the truth
     gain = np.maximum(costs + payment - agent, 0.0)
@@ -199,13 +213,21 @@ def bound(problem: Problem, plan: Plan, duals: Duals, network_eur_per_kwh: Float
     )
 
 
+def _own_eur(p: Problem, pi: Floats, who: NDArray[np.bool_]) -> Floats:
+    """Return the least cost of the own stores of those in ``who`` at the values ``pi`` at their meters, 0 for others.  Shape (n,)."""
+    least: Floats = _own_stores(p.dt_h, pi, p.store_wear_eur_per_kwh, p.store_charge_max_kw, p.store_discharge_max_kw,
+                                p.store_energy_min_kwh, p.store_energy_max_kwh, p.store_drain_kwh, p.store_initial_kwh,
+                                p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention, who)  # fmt: skip
+    return least
+
+
 def _least_eur(
-    p: Problem, plan: Plan, values: tuple[Floats, ...], sigma: Floats, toll: Floats, network: Floats, scarcity: Floats,
-    bounds: Floats,
+    p: Problem, plan: Plan, values: tuple[Floats, ...], stores: Floats, sigma: Floats, toll: Floats, network: Floats,
+    scarcity: Floats, bounds: Floats,
 ) -> tuple[float, Floats]:  # fmt: skip
     """Return the bound (1) of all together, and of each agent alone at the prices.  Shapes (), (n,).
 
-    ``values`` are those at the meter, and ``toll`` (M, n, T) is sigma as it is there.
+    ``stores`` is what their own stores cost at least, shape (n,), ``values`` are those at the meter, and ``toll`` (M, n, T) is sigma as it is there.
     """
     nu, pi, y = values
     base = p.load_kw - p.pv_kw
@@ -213,9 +235,7 @@ def _least_eur(
     if p.exchange != "free":  # what was sold is a given, its charge too
         given, balance = plan.exchange_kw, nu - network[: p.n]
         agent += p.dt_h * (balance * given + p.exchange_charge_eur_per_kwh * np.maximum(-given, 0.0)).sum(axis=1)
-    agent += _own_stores(p.dt_h, pi, p.store_wear_eur_per_kwh, p.store_charge_max_kw, p.store_discharge_max_kw,
-                         p.store_energy_min_kwh, p.store_energy_max_kwh, p.store_drain_kwh, p.store_initial_kwh,
-                         p.store_efficiency_charge, p.store_efficiency_discharge, p.store_retention)  # fmt: skip
+    agent += stores
     total = float(agent.sum())
     for j in range(p.shared):
         extra, alone = _rented(p, plan, scarcity, bounds, j, nu - toll[j], y[j])
@@ -333,7 +353,7 @@ def _right_bounds(p: Problem) -> Floats:
 
 
 def _tables(
-    p: Problem, plan: Plan, toll: Floats, low: Floats, high: Floats, scarcity: Floats, bounds: Floats
+    p: Problem, plan: Plan, toll: Floats, low: Floats, high: Floats, scarcity: Floats, bounds: Floats, exact: float
 ) -> Tables:
     """Return what the agents' answers depend on."""
     fixed = p.rights_fixed
@@ -347,5 +367,5 @@ def _tables(
         np.stack([p.ess_efficiency_charge, p.ess_efficiency_discharge, p.ess_retention, p.ess_wear_eur_per_kwh]),
         np.stack([p.rented_initial_kwh, p.rented_final_kwh]), p.ess_available, toll, p.rented_charge_eur_per_kwh,
         p.access | fixed, fixed, np.stack([plan.right_energy_kwh, plan.right_power_kw]), bounds,
-        np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw]) + scarcity[:, :, None],
+        np.stack([p.rent_energy_eur_per_kwh, p.rent_power_eur_per_kw]) + scarcity[:, :, None], exact,
     )  # fmt: skip

@@ -13,8 +13,9 @@ A store is the chain ``e[t] = retention e[t-1] + e1 c[t] - e2 d[t] - drain[t]`` 
 ``slopes``
     The same, and the slope of the cost to go along an optimal path: the marginal value of content, from which the bound of
     :mod:`market.bound` prices the space and the power that the store occupies.
-``marginals``
-    The same where an interval's cost has any number of segments: own surplus is worth less than what must be bought.
+``marginals`` and ``cheapest``
+    The same where an interval's cost has any number of segments: own surplus is worth less than what must be bought; and the
+    optimal path besides.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from market.compiled import EXACT, EXACT_PART
 
-__all__ = ["insert", "marginals", "slopes", "tube", "value"]
+__all__ = ["cheapest", "insert", "marginals", "slopes", "tube", "value"]
 
 Floats = NDArray[np.float64]
 
@@ -205,11 +206,14 @@ def slopes(
 
 
 @njit(**EXACT)
-def marginals(
+def cheapest(
     retention: float, worth: Floats, size: Floats, count: NDArray[np.int64], most: Floats, lower: Floats, upper: Floats,
     drain: Floats, initial: float, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats, marginal: Floats,
+    way: Floats,
 ) -> None:  # fmt: skip
-    """Fill ``marginal`` as :func:`slopes` does, where interval t's rise of content costs what its pieces say.
+    """Fill ``marginal`` as :func:`slopes` does, and ``way``, shape (T,), with the contents of an optimal path.
+
+    Interval t's rise of content costs what its pieces say.
 
     ``slope`` and ``length`` have room for all segments of all lists, (T + 1) (count.sum() + 1) at most.  At a rise of
     ``most[t]`` every kWh less saves ``worth[t]``, for the piece ``size[t]`` in which it is worth least first.
@@ -259,3 +263,17 @@ def marginals(
         content = min(max(rest + min(max(0.0, gain_low), gain_high), lo), hi)
         content = min(max(content, rest + gain_low), rest + gain_high)
         content = min(max(content, lower[t]), upper[t])
+        way[t] = content
+
+
+@njit(**EXACT)
+def marginals(
+    retention: float, worth: Floats, size: Floats, count: NDArray[np.int64], most: Floats, lower: Floats, upper: Floats,
+    drain: Floats, initial: float, slope: Floats, length: Floats, ends: NDArray[np.int64], left: Floats, marginal: Floats,
+) -> None:  # fmt: skip
+    """Fill ``marginal`` as :func:`slopes` does, where interval t's rise of content costs what its pieces say.
+
+    As in :func:`cheapest`.
+    """
+    cheapest(retention, worth, size, count, most, lower, upper, drain, initial, slope, length, ends, left, marginal,
+             np.empty(most.shape[0]))  # fmt: skip

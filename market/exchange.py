@@ -18,7 +18,7 @@ from market.bound import Bound, Duals, bound
 from market.exclusive import burned_kw
 from market.feasible import Infeasible, attainable, broken_needs, check_feasible
 from market.problem import Exchange, Problem, ProblemError
-from market.repair import Draft, Plan, given_back, repair
+from market.repair import Draft, Plan, given_back, repair, runs_alone
 from market.splitting import Outcome, Splitting, Warm
 
 __all__ = ["Clearing", "Exchange", "Infeasible", "Problem", "ProblemError", "Warm", "attainable", "clear", "clearing"]
@@ -101,7 +101,7 @@ def clear(
     problem: Problem,
     *,
     warm: Warm | None = None,
-    tolerance: float = 1e-3,
+    tolerance: float | None = None,
     max_iterations: int = 4000,
     gap: float | None = None,
     threads: int = 1,
@@ -116,13 +116,15 @@ def clear(
     warm
         Where a similar clearing ended (``clearing.warm``, or ``clearing.warm.dropped(steps)`` for the rest of the horizon).
     tolerance
-        Largest relative residual, primal and dual, at which the iteration stops; from 2000 iterations on a certificate as good as
-        that (gap, and what anyone could gain, beside the term that decides ties) is enough.  Below 5e-6 it runs in double precision, at
+        Largest relative residual, primal and dual, at which the iteration stops: 1e-3, or with a gap what usually goes with
+        that; from 2000 iterations on a certificate as good as that (gap, and what anyone could gain, beside the term that decides
+        ties) is enough.  Below 5e-6 it runs in double precision, at
         half the speed; ties, which ``curvature_eur_per_kw2h`` decides, then take thousands of iterations.
     max_iterations
         When it gives up; the plan is exact even then, and its gap says how good it is.
     gap
-        Goes on, with smaller and smaller tolerances, until the certified gap is below this too.
+        Goes on until the certified gap is below this (too).  Stores are then run once more at the prices, everybody's alone
+        (:mod:`market.alone`): a cheaper plan, if one that is less even among equals.
     threads
         Threads for the agents' part of an iteration.  More than one pays from some thousand agents on.
     infeasible
@@ -144,7 +146,8 @@ def clear(
     >>> found.converged, found.exchange_kw.round(6).tolist(), round(found.cost_eur, 6)
     (True, [[2.0], [-2.0]], 0.0)
     """
-    if not 0.0 < tolerance < 1.0:
+    stop = 1e-3 if tolerance is None else tolerance
+    if not 0.0 < stop < 1.0:
         raise ProblemError(f"tolerance is {tolerance}; give a number between 0 and 1, such as 1e-3.")
     if infeasible not in ("raise", "relax"):
         raise ProblemError(f"infeasible is {infeasible!r}; give 'raise' or 'relax'.")
@@ -155,18 +158,19 @@ def clear(
         problem, missing, excess = attainable(problem)
         moved = np.stack([missing, excess])
     check_feasible(problem)
-    if gap is not None:  # near 1e-3 as large as residuals for a day in hours, half as large again in quarter-hours
-        wanted = 0.9 * gap * (24.0 / max(problem.steps, 24)) ** 0.27 * max(1.0, 1e-3 / gap) ** 0.25
-        tolerance = min(tolerance, max(wanted, 1e-9))
-    splitting = Splitting(problem, warm, threads, double=tolerance < _SINGLE_REACHES)
-    asked = _ASKED if gap is None else max_iterations
+    if gap is not None:
+        needed = max(_residual_at(problem, gap), 1e-9)
+        stop = needed if tolerance is None else min(stop, needed)
+    splitting = Splitting(problem, warm, threads, double=stop < _SINGLE_REACHES)
+    asked, exact = (_ASKED, 1e-6) if gap is None else (max_iterations, max(1e-6, 0.05 * gap))
     while True:
-        outcome = splitting.run(tolerance, min(asked, max_iterations))
-        plan = repair(problem, outcome.draft, outcome.duals.price_eur_per_kwh)
+        outcome = splitting.run(stop, min(asked, max_iterations))
+        net = None if gap is None else outcome.duals.net_eur_per_kwh
+        plan = repair(problem, outcome.draft, outcome.duals.price_eur_per_kwh, net)
         plan = given_back(problem, plan, _scarcity(problem, outcome.duals))
-        certificate = bound(problem, plan, outcome.duals)
+        certificate = bound(problem, plan, outcome.duals, exact=exact)
         if gap is None:
-            if not outcome.converged and _certified(problem, plan, certificate, tolerance):
+            if not outcome.converged and _certified(problem, plan, certificate, stop):
                 outcome = replace(outcome, converged=True)
             if outcome.converged or outcome.iterations >= max_iterations:
                 return clearing(problem, plan, outcome, certificate, relaxed, moved)
@@ -175,8 +179,15 @@ def clear(
         if certificate.gap <= gap or not outcome.converged or outcome.iterations >= max_iterations:
             return clearing(problem, plan, outcome, certificate, relaxed, moved)
         further = min(4.0, (1.1 * certificate.gap / gap) ** 0.75)  # gaps fall as iterations^-1.4, or nearly
-        # a certificate costs as much as some hundred and fifty iterations
-        splitting.skip(min(max_iterations, max(int(outcome.iterations * further), outcome.iterations + 100)))
+        # a certificate costs as much as some sixty iterations
+        splitting.skip(min(max_iterations, max(int(outcome.iterations * further), outcome.iterations + 40)))
+
+
+def _residual_at(p: Problem, gap: float) -> float:
+    """Return the residual at which a plan usually has such a gap: found by trying on the sample community."""
+    if p.stores + p.shared > 0 and runs_alone(p):
+        return float(max(1.45, 3.9 * (24.0 / max(p.steps, 24)) ** 1.2) * gap * max(1.0, 1e-3 / gap) ** 0.38)
+    return float(0.9 * gap * (24.0 / max(p.steps, 24)) ** 0.27 * max(1.0, 1e-3 / gap) ** 0.25)
 
 
 def _certified(p: Problem, plan: Plan, certificate: Bound, tolerance: float) -> bool:

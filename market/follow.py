@@ -33,8 +33,13 @@ def follow_own(
         for i in range(agents):
             e1, e2, kept = dt_h * efficiency_c[k, i], dt_h / efficiency_d[k, i], retention[k, i]
             c_max, d_max, least, most = charge_max[k, i], discharge_max[k, i], lower[k, i], upper[k, i]
-            tube(e1, e2, kept, c_max, d_max, least, most, drain[k, i], low, high)
             energy[k, i, 0] = content = initial[k, i]
+            if c_max.max() <= 0.0 and d_max.max() <= 0.0:  # nothing can move
+                for t in range(steps):
+                    charge[k, i, t] = discharge[k, i, t] = 0.0
+                    energy[k, i, t + 1] = content = min(max(kept * content - drain[k, i, t], least[t]), most[t])
+                continue
+            tube(e1, e2, kept, c_max, d_max, least, most, drain[k, i], low, high)
             for t in range(steps):
                 rest = kept * content - drain[k, i, t]
                 into, out = min(max(charge[k, i, t], 0.0), c_max[t]), min(max(discharge[k, i, t], 0.0), d_max[t])

@@ -233,7 +233,7 @@ class Layout:
 
     def _given(self, p: Problem, kw: float, price: float) -> tuple[Rows, Index, Index, Index]:
         """Return what is given for every interval, and where: for agents, for their own stores, and the exchange charge."""
-        agent, own, interval = self.by_tile(GIVEN), self.by_slot(4, own=True), self.by_interval()
+        agent, own, interval = self.by_tile(GIVEN), self.by_slot(4, own=True), self.by_tile(1)
         given, bounds, charge = (
             np.zeros(len(places.source) * p.steps * width, np.int32)
             for places, width in ((agent, GIVEN), (own, 4), (interval, 1))
@@ -283,7 +283,8 @@ class Layout:
         kind = self.precision
         return Room(
             rows_like((steps + 1) * slots, kind), rows_like(steps * (2 + shared), kind), rows_like(steps * shared * 6, kind),
-            rows_like(slots + 1, kind), rows_like(2 * slots * slots + 3 * slots, np.float64), rows_like(len(self.tiles), kind),
+            rows_like(slots + 1, kind), rows_like(2 * slots * slots + 3 * slots, np.float64),
+            rows_like(len(self.tiles) * steps, kind), rows_like(3 * steps, np.float64),
         )  # fmt: skip
 
     def found(self, p: Problem, units: Units, price: Floats, held: Floats) -> Found:

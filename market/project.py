@@ -209,7 +209,7 @@ def forward(k: int, data: Data, s: State, factors: Factors, weights: Floats, roo
         meter = load(rows, given[at * GIVEN + BASE]) + curtail
         for a in range(own):
             meter = meter + (load(s_store, stores + 3 * a) - load(s_store, stores + 3 * a + 1))
-        total = load(s_exchange, t * tiles + k) + gamma * meter + (1.0 - gamma) * limit - load(s_agent, 3 * at)
+        total = load(s_exchange, at) + gamma * meter + (1.0 - gamma) * limit - load(s_agent, 3 * at)
         for a in range(own, slots):
             j = a - own
             n = load(s_store, stores + 3 * a) - load(s_store, stores + 3 * a + 1)
@@ -317,7 +317,7 @@ def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: 
         kappa, gamma = load(step, where[at]), load(step, where[at] + 1)
         nu = load(hat, hats) + kappa * (nu + gamma * own_up)
         price = gamma * nu + load(hat, hats + 1) + choose(1.0, gamma, gamma * rho_meter, 0.0) * own_up
-        store(w_exchange, t * tiles + k, load(s_exchange, t * tiles + k) - i_exchange * nu)
+        store(w_exchange, at, load(s_exchange, at) - i_exchange * nu)
         # retail and curtailment
         before, pv = load(s_agent, 3 * at), load(rows, given[here_given + PV])
         here = before + i_retail * nu

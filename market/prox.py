@@ -43,6 +43,8 @@ __all__ = ["prox_exchange", "prox_net", "prox_spaces"]
 
 Floats = NDArray[np.float64]
 
+_BLOCK = 16  # tiles that are gone through for one interval after the other
+
 
 @njit(**EXACT_PART)
 def prox_spaces(k: int, data: Data, s: State, w: State, found: Found, weights: Floats, room: Room) -> None:
@@ -120,48 +122,79 @@ def _rights(k: int, j: int, data: Data, s: State, w: State, found: Found, weight
 def prox_exchange(
     data: Data, s: State, w: State, found: Found, weights: Floats, room: Room, start: int, stop: int
 ) -> None:
-    """Clear the exchange in some intervals: z = (rho y - price [+ charge]) / (rho + curvature), and sum z = 0."""
-    rows, charge, s_exchange, w_exchange, heres, market = (
-        data.rows, data.charge, s.exchange, w.exchange, data.here, room.market
+    """Clear the exchange in some intervals: z = (rho y - price [+ charge]) / (rho + curvature), and sum z = 0.
+
+    All intervals take their Newton steps together, so that the tiles are gone through in the order in which they lie.
+    """
+    rows, charge, s_exchange, w_exchange, heres, market, sums = (
+        data.rows, data.charge, s.exchange, w.exchange, data.here, room.market, room.sums
     )  # fmt: skip
-    alpha, rho, tiles = weights[RELAX], weights[EXCHANGE], data.tiles.shape[0]
+    alpha, rho, tiles, steps = weights[RELAX], weights[EXCHANGE], data.tiles.shape[0], data.bound_net.shape[1]
     stiff, rounded = 1.0 / (rho + weights[CURVATURE]), np.empty(1, data.here.dtype)
-    for t in range(start, stop if data.trading else start):
-        low, high, row, size = -np.inf, np.inf, t * tiles, widen(nothing(heres))
+    if not data.trading or stop <= start:
+        return
+    price, low, high, enough = np.empty(steps), np.empty(steps), np.empty(steps), np.empty(steps)
+    wanting, left = np.empty(steps, np.int64), stop - start
+    none = widen(nothing(heres))
+    for t in range(start, stop):
         rounded[0] = found.price[t]
-        price = rounded[0]
-        for k in range(tiles):
-            wish = rho * (2.0 * load(w_exchange, row + k) - load(s_exchange, row + k)) * load(heres, k)
-            size += widen(greatest(wish, -1.0 * wish))
-            store(market, k, wish)
-        enough = data.rounding * sum_up(size)
-        for _ in range(200):
-            total, many = widen(nothing(heres)), nothing(heres)
-            for k in range(tiles):
-                here, sale = load(heres, k), load(market, k) - price
-                purchase = sale + load(rows, charge[row + k])
-                total += widen(here * (greatest(sale, 0.0) + smallest(purchase, 0.0)))
-                many += here * choose(sale, 0.0, 1.0, choose(0.0, purchase, 1.0, 0.0))
-            off, count = sum_up(total), sum_up(many)
-            if abs(off) <= enough or count == 0.0:
-                break
+        price[t], low[t], high[t], wanting[t - start] = rounded[0], -np.inf, np.inf, t
+        store(sums, 3 * t + 2, none)
+    for turn in range(200):
+        for q in range(left):
+            store(sums, 3 * wanting[q], none)
+            store(sums, 3 * wanting[q] + 1, none)
+        for first in range(0, tiles, _BLOCK):
+            last = min(first + _BLOCK, tiles)
+            for q in range(left):
+                t = wanting[q]
+                total, many, size = load(sums, 3 * t), nothing(heres), none
+                for k in range(first, last):
+                    here, at = load(heres, k), k * steps + t
+                    if turn == 0:
+                        wish = rho * (2.0 * load(w_exchange, at) - load(s_exchange, at)) * here
+                        size += widen(greatest(wish, -1.0 * wish))
+                        store(market, at, wish)
+                    sale = load(market, at) - price[t]
+                    purchase = sale + load(rows, charge[at])
+                    total += widen(here * (greatest(sale, 0.0) + smallest(purchase, 0.0)))
+                    many += here * choose(sale, 0.0, 1.0, choose(0.0, purchase, 1.0, 0.0))
+                store(sums, 3 * t, total)
+                store(sums, 3 * t + 1, load(sums, 3 * t + 1) + widen(many))
+                if turn == 0:
+                    store(sums, 3 * t + 2, load(sums, 3 * t + 2) + size)
+        more = 0
+        for q in range(left):
+            t = wanting[q]
+            if turn == 0:
+                enough[t] = data.rounding * sum_up(load(sums, 3 * t + 2))
+            off, count = sum_up(load(sums, 3 * t)), sum_up(load(sums, 3 * t + 1))
+            if abs(off) <= enough[t] or count == 0.0:
+                continue
             if off > 0.0:
-                low = price
+                low[t] = price[t]
             else:
-                high = price
-            step = price + off / count
-            if not low < step < high:
-                step = 0.5 * (low + high)
+                high[t] = price[t]
+            step = price[t] + off / count
+            if not low[t] < step < high[t]:
+                step = 0.5 * (low[t] + high[t])
             rounded[0] = step
-            if rounded[0] == price:
-                break
-            price = rounded[0]
-        found.price[t] = price
-        for k in range(tiles):
-            sale, now = load(market, k) - price, load(w_exchange, row + k)
-            z = greatest(sale, 0.0) + smallest(sale + load(rows, charge[row + k]), 0.0)
-            z = z * load(heres, k) * stiff
-            store(s_exchange, row + k, load(s_exchange, row + k) + alpha * (z - now))
+            if rounded[0] != price[t]:
+                price[t] = rounded[0]
+                wanting[more] = t
+                more += 1
+        left = more
+        if left == 0:
+            break
+    for t in range(start, stop):
+        found.price[t] = price[t]
+    for k in range(tiles):
+        here, row = load(heres, k), k * steps
+        for t in range(start, stop):
+            sale, now = load(market, row + t) - price[t], load(w_exchange, row + t)
+            z = greatest(sale, 0.0) + smallest(sale + load(rows, charge[row + t]), 0.0)
+            z = z * here * stiff
+            store(s_exchange, row + t, load(s_exchange, row + t) + alpha * (z - now))
 
 
 @njit(**EXACT_PART)

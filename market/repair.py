@@ -25,7 +25,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from market.compiled import EXACT
+from market.alone import Homes, Market, Spaces, Stores, run_alone
+from market.compiled import EXACT, EXACT_PART
 from market.exclusive import run_exclusively
 from market.feasible import Infeasible, enough_rights, least_rights
 from market.follow import follow_own, follow_rented
@@ -33,11 +34,14 @@ from market.inside import keep_inside
 from market.problem import Problem
 from market.restore import restore
 from market.tenants import tenants_of
+from market.traded import traded_range
 
-__all__ = ["Draft", "Plan", "given_back", "plan_cost_eur", "repair"]
+__all__ = ["Draft", "Plan", "given_back", "plan_cost_eur", "repair", "runs_alone"]
 
 Floats = NDArray[np.float64]
 
+_SOME_KW = 1e-6
+_EPS = 2.0**-52
 _SMALL = 5_000  # tenants times intervals for which a linear program takes a fraction of a second
 _ROUNDING = 1e-10, 1e-14  # kW, and a share of the power of all rights: a sum that is off by less is rounding
 
@@ -96,6 +100,16 @@ class Plan:
     """What the shared stores really hold: opposite flows cancel there.  NaN in rows that describe no box.  Shape (M, T + 1)."""
 
 
+@njit(inline="always", **EXACT_PART)
+def _sale(need: float, price: float, buy: float, sell: float, charge: float, soft: float) -> tuple[float, float]:
+    """Return what an agent sells at a price, and whether it would sell more at a higher one (1 or 0)."""
+    a = (price - sell + charge) * soft
+    b = (price - buy + charge) * soft if need > 0.0 else (price - sell) * soft
+    c = (price - buy) * soft
+    x = min(a, max(min(0.0, -need), min(b, max(0.0, -need, c))))
+    return x, 1.0 if x in (a, b, c) else 0.0
+
+
 @njit(**EXACT)
 def _clear_needs(
     need: Floats, buy: Floats, sell: Floats, charge: Floats, curvature: float, price: Floats, exchange: Floats
@@ -106,55 +120,77 @@ def _clear_needs(
     rises with the price, whose root is found by Newton steps inside a bracket.
     """
     agents, steps = need.shape
+    low, high, reach = np.full(steps, np.inf), np.full(steps, -np.inf), np.zeros(steps)
+    many, size, edge = np.zeros((2, steps)), np.zeros((2, steps)), np.empty((2, 2, steps))
+    edge[:, 0], edge[:, 1] = np.inf, -np.inf
+    for i in range(agents):
+        for t in range(steps):
+            low[t], high[t] = min(low[t], sell[i, t] - charge[i, t]), max(high[t], buy[i, t])
+            reach[t] += abs(need[i, t])
+            side = 0 if need[i, t] < 0.0 else 1  # has some, or needs some, and the retailer would take or give it
+            retail = sell[i, t] if side == 0 else buy[i, t] - charge[i, t]
+            if need[i, t] != 0.0:
+                many[side, t] += 1.0
+                size[side, t] += abs(need[i, t])
+                edge[side, 0, t], edge[side, 1, t] = min(edge[side, 0, t], retail), max(edge[side, 1, t], retail)
+    at, wanting, left = np.empty(steps), np.arange(steps), steps
     for t in range(steps):
-        lo, hi, p = np.inf, -np.inf, price[t]
-        for i in range(agents):
-            lo, hi = min(lo, sell[i, t] - charge[i, t]), max(hi, buy[i, t])
-        reach = 0.0
-        for i in range(agents):
-            reach += abs(need[i, t])
-        lo, hi = lo - curvature * reach - 1e-9, hi + curvature * reach + 1e-9
-        if not lo < p < hi:
-            p = 0.5 * (lo + hi)
-        for _ in range(200):
-            total = slope = 0.0
-            for i in range(agents):
-                d = need[i, t]
-                a = (p - sell[i, t] + charge[i, t]) / curvature
-                b = (p - buy[i, t] + charge[i, t]) / curvature if d > 0.0 else (p - sell[i, t]) / curvature
-                c = (p - buy[i, t]) / curvature
-                x = min(a, max(min(0.0, -d), min(b, max(0.0, -d, c))))
-                exchange[i, t] = x
-                total += x
-                if x in (a, b, c):
-                    slope += 1.0
-            if abs(total) <= 1e-13 * reach:
-                break
-            if total > 0.0:
-                hi = p
+        low[t], high[t] = low[t] - curvature * reach[t] - 1e-9, high[t] + curvature * reach[t] + 1e-9
+        at[t] = price[t]
+        side = 0 if size[0, t] > size[1, t] else 1
+        if edge[side, 0, t] == edge[side, 1, t]:  # all of them have the same retailer, whose price it is, or nearly
+            at[t] = edge[side, 0, t] + (1.0 if side == 0 else -1.0) * curvature * size[1 - side, t] / many[side, t]
+        if not low[t] < at[t] < high[t]:
+            at[t] = 0.5 * (low[t] + high[t])
+    total, slope, soft = np.empty(steps), np.empty(steps), 1.0 / curvature
+    for _ in range(200):
+        total[:], slope[:] = 0.0, 0.0
+        for i in range(agents):  # in the order in which they lie
+            for q in range(left):
+                t = wanting[q]
+                x, free = _sale(need[i, t], at[t], buy[i, t], sell[i, t], charge[i, t], soft)
+                total[t] += x
+                slope[t] += free
+        more = 0
+        for q in range(left):
+            t = wanting[q]
+            rounded = 4.0 * _EPS * abs(at[t]) * slope[t] * soft  # what the last digit of the price moves
+            if abs(total[t]) <= max(1e-13 * reach[t], rounded):
+                continue
+            if total[t] > 0.0:
+                high[t] = at[t]
             else:
-                lo = p
-            step = p - total * curvature / slope if slope > 0.0 else 0.5 * (lo + hi)
-            if not lo < step < hi:
-                step = 0.5 * (lo + hi)
-                if step in (lo, hi):
-                    break
-            p = step
-        total = size = 0.0
+                low[t] = at[t]
+            step = at[t] - total[t] * curvature / slope[t] if slope[t] > 0.0 else 0.5 * (low[t] + high[t])
+            if not low[t] < step < high[t]:
+                step = 0.5 * (low[t] + high[t])
+                if step in (low[t], high[t]):
+                    continue
+            at[t], wanting[more] = step, t
+            more += 1
+        left = more
+        if left == 0:
+            break
+    total[:], slope[:] = 0.0, 0.0  # of the sales, and of their sizes
+    for i in range(agents):
+        for t in range(steps):
+            exchange[i, t], _ = _sale(need[i, t], at[t], buy[i, t], sell[i, t], charge[i, t], soft)
+            total[t] += exchange[i, t]
+            slope[t] += abs(exchange[i, t])
+    for _ in range(2):  # the last digits, twice because the first correction rounds too
+        for t in range(steps):
+            reach[t], total[t] = total[t] / slope[t] if slope[t] > 0.0 else 0.0, 0.0
         for i in range(agents):
-            total += exchange[i, t]
-            size += abs(exchange[i, t])
-        for _ in range(2):  # the last digits, twice because the first correction rounds too
-            if size > 0.0:
-                left = 0.0
-                for i in range(agents):
-                    exchange[i, t] -= total * abs(exchange[i, t]) / size
-                    left += exchange[i, t]
-                total = left
+            for t in range(steps):
+                exchange[i, t] -= reach[t] * abs(exchange[i, t])
+                total[t] += exchange[i, t]
 
 
-def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
+def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats, net_eur_per_kwh: Floats | None = None) -> Plan:
     """Return the exact plan nearest to what was drafted, in the sense of the module's steps.
+
+    With ``net_eur_per_kwh``, the price of the shared stores' nets, shape (M, T), stores are run alone once more at the prices
+    (:mod:`market.alone`), if that makes a cheaper plan.
 
     Raises
     ------
@@ -162,16 +198,55 @@ def repair(problem: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
         Where a shared store's net cannot be kept inside its bounds.
     """
     p = problem
+    plan = _drafted(p, draft, price_eur_per_kwh)
+    if runs_alone(p):
+        if net_eur_per_kwh is None or p.n == 0:
+            return plan
+        cost = float(plan_cost_eur(p, plan).sum())
+        alone = _alone(p, draft, plan, price_eur_per_kwh, net_eur_per_kwh)  # has the first plan's memory
+        if alone is not None and float(plan_cost_eur(p, alone).sum()) < cost:
+            return alone
+        return _drafted(p, draft, price_eur_per_kwh)
+    better = _without_burning(p, draft, plan, price_eur_per_kwh)
+    return better if plan_cost_eur(p, better).sum() < plan_cost_eur(p, plan).sum() else plan
+
+
+def runs_alone(p: Problem) -> bool:
+    """Return whether stores may be run alone at the prices: where nothing is paid for what it draws."""
+    return float(p.sell_eur_per_kwh.min(initial=0.0)) >= 0.0
+
+
+def _drafted(p: Problem, draft: Draft, price_eur_per_kwh: Floats) -> Plan:
+    """Return the exact plan nearest to what was drafted."""
     own = _Own(draft.charge_kw.copy(), draft.discharge_kw.copy(), np.empty((p.stores, p.n, p.steps + 1)))
     _follow(p, own)
     rented = _rented(p, draft)
     into = (rented.charge_kw - rented.discharge_kw).sum(axis=0)
     keep_inside(p, own.charge_kw, own.discharge_kw, own.energy_kwh, into, draft.curtailed_kw)
-    plan = _completed(p, own, rented, draft.curtailed_kw, price_eur_per_kwh)
-    if p.sell_eur_per_kwh.min(initial=0.0) >= 0.0:  # nothing is paid for what it draws
-        return plan
-    better = _without_burning(p, draft, plan, price_eur_per_kwh)
-    return better if plan_cost_eur(p, better).sum() < plan_cost_eur(p, plan).sum() else plan
+    return _completed(p, own, rented, draft.curtailed_kw, price_eur_per_kwh)
+
+
+def _alone(p: Problem, draft: Draft, plan: Plan, price_eur_per_kwh: Floats, net_eur_per_kwh: Floats) -> Plan | None:
+    """Return the plan after everybody has run its stores alone, in the memory of this plan; None if the spaces do not fit."""
+    own = _Own(plan.charge_kw, plan.discharge_kw, plan.energy_kwh)
+    homes = Homes(p.load_kw, p.pv_kw, p.buy_eur_per_kwh, p.sell_eur_per_kwh, p.exchange_charge_eur_per_kwh,
+                  p.import_limit_kw, p.export_limit_kw, plan.exchange_kw)  # fmt: skip
+    stores = Stores(p.store_charge_max_kw, p.store_discharge_max_kw, p.store_energy_min_kwh, p.store_energy_max_kwh,
+                    p.store_drain_kwh, p.store_initial_kwh, p.store_efficiency_charge, p.store_efficiency_discharge,
+                    p.store_retention, p.store_wear_eur_per_kwh, own.charge_kw, own.discharge_kw)  # fmt: skip
+    spaces = Spaces(p.ess_efficiency_charge, p.ess_efficiency_discharge, p.ess_retention, p.ess_wear_eur_per_kwh,
+                    p.ess_available, net_eur_per_kwh[p.ess_box], p.rented_charge_eur_per_kwh, p.rented_initial_kwh,
+                    p.rented_final_kwh, plan.right_energy_kwh, plan.right_power_kw, plan.rented_charge_kw,
+                    plan.rented_discharge_kw)  # fmt: skip
+    run_alone(p.dt_h, p.breach_penalty_eur_per_kwh, _market(p, plan, price_eur_per_kwh), homes, stores, spaces)
+    _follow(p, own)
+    try:
+        rented = _rented(p, replace(draft, rented_charge_kw=spaces.charge, rented_discharge_kw=spaces.discharge))
+    except Infeasible:
+        return None
+    into = (rented.charge_kw - rented.discharge_kw).sum(axis=0)
+    keep_inside(p, own.charge_kw, own.discharge_kw, own.energy_kwh, into, draft.curtailed_kw)
+    return _completed(p, own, rented, draft.curtailed_kw, price_eur_per_kwh)
 
 
 def _without_burning(p: Problem, draft: Draft, plan: Plan, price_eur_per_kwh: Floats) -> Plan:
@@ -187,6 +262,19 @@ def _without_burning(p: Problem, draft: Draft, plan: Plan, price_eur_per_kwh: Fl
     _follow(p, own)
     rented = _rented(p, replace(draft, rented_charge_kw=into[k:], rented_discharge_kw=out[k:]))
     return _completed(p, own, rented, curtailed, price_eur_per_kwh)
+
+
+def _market(p: Problem, plan: Plan, price_eur_per_kwh: Floats) -> Market:
+    """Return what the exchange would pay beside this plan."""
+    least, most, _ = traded_range(p, plan.grid_kw, plan.exchange_kw)
+    price = np.nan_to_num(price_eur_per_kwh)
+    price = np.where(least <= most, np.minimum(np.maximum(price, least), most), price)
+    bought, sold = np.maximum(plan.grid_kw, 0.0).sum(axis=0), np.maximum(-plan.grid_kw, 0.0).sum(axis=0)
+    room = np.stack([np.where(bought > _SOME_KW, bought, np.where(sold > _SOME_KW, np.inf, 0.0)),
+                     np.where(sold > _SOME_KW, sold, np.where(bought > _SOME_KW, np.inf, 0.0))])  # fmt: skip
+    below = np.minimum(price, p.sell_eur_per_kwh.max(axis=0))
+    above = np.maximum(price, (p.buy_eur_per_kwh - p.exchange_charge_eur_per_kwh).min(axis=0))
+    return Market(p.exchange == "free", price, below, above, room)
 
 
 class _Own(NamedTuple):

@@ -56,7 +56,6 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _LOOKS = 16  # points at which a space's cost is looked at
-_EXACT = 1e-6  # of an agent's turnover: how far from its least a space's cost may be
 _ROOM = 300_000_000  # segments of all lists of a chain at most, which is more than a year's
 _SWEEPS = 1  # times that an agent's several stores are improved in turn
 
@@ -189,6 +188,8 @@ class Tables(NamedTuple):
     """Least and largest energy, least and largest power that a right may have.  Shape (4, M, n)."""
     rents: Floats
     """Of energy and of power, with scarcity.  Shape (2, M, n)."""
+    exact: float
+    """Share of an agent's turnover: how far from its least a space's cost may be."""
 
 
 @njit(**EXACT_PART)
@@ -268,7 +269,7 @@ def answers(p: Tables, who: NDArray[np.bool_], still: bool, nu: Floats, pi: Floa
         size, turns, searched = 0.0, active.sum(), False
         for t in range(steps):
             size += home[LOAD, t] + home[PV, t] + abs(home[GIVEN, t])
-        exact = _EXACT * p.dt_h * size * np.abs(home[HIGH]).max()
+        exact = p.exact * p.dt_h * size * np.abs(home[HIGH]).max()
         begun = False  # the first begins where the others are, and spaces that are not rented wait for their turn
         for s in range(many):
             if begun and awake[s] and not still:

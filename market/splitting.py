@@ -36,6 +36,7 @@ _FIRST = 0.35  # penalty at the beginning, times price over power
 _RELAXATION = 1.6
 _EVERY = 20  # iterations between two looks; later, where 20 are few, twice and four times as many
 _LATER = (400, 1600)
+_NEAR, _SOON = 2.0, 100  # times the tolerance, iterations: before that the next look is in half as many
 _SAMPLE = 10  # iterations between two terms of the mean
 _FORGET = 5.0  # power of time with which they count
 _BALANCE = (20, 40, 80, 160, 320, 640, 1280, 2560)  # looks at which the penalty may change
@@ -139,7 +140,7 @@ class Splitting:
                 columns = old.by_interval().collect(then.net[j * size : (j + 1) * size], long)[:, warm.gone :]
                 size = p.steps * len(lay.tiles)
                 lay.by_interval().spread(columns * lay.active[j][:, None], s.net[j * size : (j + 1) * size], 0, kw)
-            columns = old.by_interval().collect(then.exchange, long)[:, warm.gone :]
+            columns = old.by_tile(1).collect(then.exchange, long)[:, warm.gone :]
             if lay.netted and old.netted:
                 boxes = then.box.reshape(p.shared, old.size[1], -1)[:, warm.gone :].reshape(s.box.shape)
                 s.box[:] = boxes / kw - self._idle_boxes() / kw
@@ -147,7 +148,7 @@ class Splitting:
             lay.by_slot(3).spread(self._movable(stores, 2), s.store, 2, kw)
         if p.exchange == "pinned" and p.pinned_exchange_kw is not None:
             columns = p.pinned_exchange_kw
-        lay.by_interval().spread(columns if p.exchange != "zero" else np.zeros((p.n, p.steps)), s.exchange, 0, kw)
+        lay.by_tile(1).spread(columns if p.exchange != "zero" else np.zeros((p.n, p.steps)), s.exchange, 0, kw)
         return lay.found(p, self.units, warm.price_eur_per_kwh, held)
 
     def _movable(self, stores: Floats, kind: int) -> Floats:
@@ -235,13 +236,15 @@ class Splitting:
 
         May be called again with a smaller tolerance; it goes on where it stopped.
         """
+        near = False
         while True:
-            often = _EVERY << sum(self.done >= later for later in _LATER)
-            self.skip(min(self.done + often, max(max_iterations, self.done + 1)))
+            often = (_EVERY << sum(self.done >= later for later in _LATER)) >> (near and self.done < _SOON)
+            self.skip(min(self.done + often - self.done % often, max(max_iterations, self.done + 1)))
             found = self._look()
             primal, dual, ratio = self._residuals()
             self.looks.append((self.done, primal, dual, self.penalty * self.units.penalty_eur_per_kw2h))
             converged = max(primal, dual) <= tolerance
+            near = max(primal, dual) <= _NEAR * tolerance
             if converged or self.done >= max_iterations:
                 return self._outcome(converged, found)
             if self.done in _BALANCE and not 0.5 < ratio < 2.0:

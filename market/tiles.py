@@ -50,7 +50,7 @@ class Data(NamedTuple):
     constants: Rows
     """Row (slot + a) 4 + q: e1 = dt eta_c, e2 = dt / eta_d, retention, wear times dt."""
     charge: Index
-    """Exchange charge times dt, at t tiles + k."""
+    """Exchange charge times dt, at k T + t."""
     here: Rows
     """1 where an agent sits, row k."""
     active: Rows
@@ -99,7 +99,7 @@ class State(NamedTuple):
     store: Rows
     """Row (slot T + t slots + a) 3 + q: charge, discharge, content."""
     exchange: Rows
-    """Row t tiles + k."""
+    """Row k T + t."""
     net: Rows
     """Row (j T + t) tiles + k."""
     right: Rows
@@ -146,4 +146,6 @@ class Room(NamedTuple):
     block: Floats
     """Pivots of the interval before and of this one, double precision, row a slots + b."""
     market: Rows
-    """Row k: wishes of one interval."""
+    """Row k T + t: wishes of the exchange."""
+    sums: Floats
+    """Sums of the exchange in interval t, double precision, row 3 t + q: what is off, who would move, and how much is wished."""
