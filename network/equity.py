@@ -1,11 +1,12 @@
 """How evenly an envelope treats those who have one.
 
-For the limits x_i of n connections in one interval, c_i their caps::
+For the limits x_i of n connections in one interval, c_i their caps, s_i = x_i / c_i their shares (of kW, s_i = x_i, where no
+caps are known)::
 
-    total Σ x,   least share min x_i / c_i,   Jain (Σ x)² / (n Σ x²) [1]_,   Gini Σ_ij |x_i − x_j| / (2 n Σ x)
+    total Σ x,   mean and least share,   Jain (Σ s)² / (n Σ s²) [1]_,   Gini Σ_ij |s_i − s_j| / (2 n Σ s)    (1)
 
-Jain is 1 where all are alike and 1/n where one has all; Gini is 0 and 1 − 1/n.  Both are of the shares x_i / c_i, so that a
-large contract is not an inequity; of nothing at all they are NaN.
+Jain is 1 where all are alike and 1/n where one has all; Gini is 0 and 1 − 1/n.  Both are of the shares, so that a large contract
+is not an inequity; of nothing at all they are NaN.  With the shares in rising order the double sum is Σ_i (2i − n − 1) s_i · 2.
 
 References
 ----------
@@ -34,8 +35,14 @@ class Equity:
     total_kw: Vector
     """Shape (T,). [kW]"""
 
+    mean_share: Vector
+    """Of its cap, of everybody who has one; of all kW where no caps are known.  Shape (T,)."""
+
     least_share: Vector
-    """Of its cap, of the worst served; NaN where nobody has a cap.  Shape (T,)."""
+    """Likewise, of the worst served; NaN where nobody has a cap.  Shape (T,)."""
+
+    worst: Index
+    """Who that is, a row of the limits; −1 where there is none.  Shape (T,)."""
 
     jain: Vector
     """Of the shares.  Shape (T,)."""
@@ -47,40 +54,52 @@ class Equity:
     """How many have their floor and no more, though their cap is above.  Shape (T,)."""
 
 
-def equity(limit_kw: ArrayLike, cap_kw: ArrayLike, floor_kw: ArrayLike | None = None) -> Equity:
+def equity(limit_kw: ArrayLike, cap_kw: ArrayLike | None, floor_kw: ArrayLike | None = None) -> Equity:
     """Return how evenly limits are spread.
 
     Parameters
     ----------
     limit_kw : shape (c, T)
-        Limits of one side; rows that are inf (no envelope) do not count. [kW]
-    cap_kw, floor_kw : shape (c,) or (c, T)
-        What each could use at most, and what it has in any case; None: nothing. [kW]
+        Limits of one side; what is not finite (inf: no envelope) does not count. [kW]
+    cap_kw : shape (c,) or (c, T)
+        What each could use at most; who could use nothing does not count.  None: not known. [kW]
+    floor_kw : shape (c,) or (c, T)
+        What each has in any case; None: nothing. [kW]
 
     Examples
     --------
     >>> found = equity([[4.0], [2.0], [0.0]], [4.0, 4.0, 4.0])
-    >>> [round(float(x[0]), 3) for x in (found.total_kw, found.least_share, found.jain, found.gini)], int(found.at_floor[0])
-    ([6.0, 0.0, 0.6, 0.444], 1)
+    >>> [round(float(x[0]), 3) for x in (found.total_kw, found.mean_share, found.least_share, found.jain, found.gini)]
+    [6.0, 0.5, 0.0, 0.6, 0.444]
+    >>> int(found.worst[0]), int(found.at_floor[0])
+    (2, 1)
     """
     limit = np.asarray(limit_kw, dtype=np.float64)
-    cap, floor = (
-        np.broadcast_to(table[:, None] if table.ndim == 1 else table, limit.shape)
-        for table in (
-            np.asarray(given, dtype=np.float64)
-            for given in (cap_kw, np.zeros(len(limit)) if floor_kw is None else floor_kw)
-        )
-    )
+    c, steps = limit.shape
+    floor = _each(np.zeros(c) if floor_kw is None else floor_kw, limit)
+    cap = _each(np.full(c, np.inf) if cap_kw is None else cap_kw, limit)
     counts = np.isfinite(limit) & (cap > 0)
-    share = np.divide(limit, cap, out=np.zeros(limit.shape), where=counts)
-    n, steps = counts.sum(axis=0), limit.shape[1]
+    share = np.divide(limit, np.where(np.isinf(cap), 1.0, cap), out=np.zeros(limit.shape), where=counts)
+    n = counts.sum(axis=0)
     total, square = share.sum(axis=0), (share**2).sum(axis=0)
-    apart = np.array([np.abs(np.subtract.outer(x, x)).sum() for x in (share[counts[:, t], t] for t in range(steps))])
+    order = np.arange(1, c + 1)[:, None]
+    weight = np.where(order <= n, 2.0 * order - n - 1.0, 0.0)
+    rising = np.sort(np.where(counts, share, np.inf), axis=0)
+    apart = (weight * np.where(order <= n, rising, 0.0)).sum(axis=0)
+    worst = np.where(counts, share, np.inf).argmin(axis=0) if c else np.zeros(steps, dtype=np.intp)
     blank = np.full(steps, np.nan)
     return Equity(
         total_kw=np.where(np.isfinite(limit), limit, 0.0).sum(axis=0),
-        least_share=np.where(n > 0, np.where(counts, share, np.inf).min(axis=0, initial=np.inf), np.nan),
-        jain=np.divide(total**2, n * square, out=blank.copy(), where=square > 0),
-        gini=np.divide(apart, 2.0 * n * total, out=blank.copy(), where=total > 0),
+        mean_share=np.divide(total, n, out=blank.copy(), where=n > 0),
+        least_share=np.where(n > 0, rising.min(axis=0, initial=np.inf), np.nan),
+        worst=np.where(n > 0, worst, -1),
+        jain=np.minimum(np.divide(total**2, n * square, out=blank.copy(), where=square > 0), 1.0),
+        gini=np.maximum(np.divide(apart, n * total, out=blank.copy(), where=total > 0), 0.0),
         at_floor=(counts & (limit <= floor + _AT_FLOOR_KW) & (cap > floor + _AT_FLOOR_KW)).sum(axis=0),
     )
+
+
+def _each(given: ArrayLike, limit: Vector) -> Vector:
+    """Return numbers of each, or of each and every interval, as a table like the limits."""
+    table = np.asarray(given, dtype=np.float64)
+    return np.broadcast_to(table[:, None] if table.ndim == 1 else table, limit.shape)

@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from network.acflow import Model
 from network.envelope import Limits
+from network.equity import Equity, equity
 from network.reactive import VoltVar
 from network.validation_box import Box, ValidationError, box_of
 from network.validation_data import Doubts, doubtful
@@ -48,7 +49,7 @@ from network.validation_tries import (
     try_neighbours,
 )
 from network.validation_unbalance import worst_unbalance
-from network.validation_value import Equity, conservatism, equity, largest_factor
+from network.validation_value import conservatism, largest_factor
 from network.vertices import Vertices, areas, vertices
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ class Validation:
     """What is left at the worst corner, relative to its limit: negative where it is passed."""
 
     equity_export: Equity
+    """How evenly the means over all intervals are shared over those with an envelope: one column."""
+
     equity_import: Equity
+    """Likewise."""
 
     unbalance_percent: float
     """Largest negative- over positive-sequence voltage at any corner, NaN in a balanced model. [%]"""
@@ -288,8 +292,8 @@ def validate(
         conservatism_export=conservatism(np.maximum(box.high_kw[:, kept], 0.0), factor[kept], cap[1]),
         conservatism_import=conservatism(-box.low_kw[:, kept], factor[kept], cap[0]),
         headroom=np.inf if case is None else -case.beyond,
-        equity_export=equity(np.maximum(box.high_kw[:, kept], 0.0), cap[1]),
-        equity_import=equity(-box.low_kw[:, kept], cap[0]),
+        equity_export=equity(_mean(np.maximum(box.high_kw[:, kept], 0.0)), cap[1]),
+        equity_import=equity(_mean(-box.low_kw[:, kept]), cap[0]),
         unbalance_percent=unbalance,
         unbalance_bus=where,
         left_out=np.setdiff1d(np.arange(box.intervals), kept),
@@ -332,3 +336,8 @@ def _crowd(model: Model, active: Index) -> Crowd:
 
 def _cap(given: ArrayLike | None, box: Box) -> Vector | None:
     return None if given is None else np.asarray(given, dtype=np.float64)[box.active]
+
+
+def _mean(limit_kw: Vector) -> Vector:
+    """Return the mean of each over all intervals; NaN of none.  Shape (c', 1)."""
+    return limit_kw.mean(axis=1, keepdims=True) if limit_kw.shape[1] else np.full((len(limit_kw), 1), np.nan)

@@ -1,4 +1,4 @@
-"""What an envelope is worth: how much of the AC-exact one it gives away, what its safety costs, and how evenly it is shared.
+"""What an envelope is worth: how much of the AC-exact one it gives away.
 
 The AC-exact envelope of the same shape is the given one times the largest factor α at which the corners of
 :mod:`network.vertices` still keep every limit, limits above a customer's cap being cut there.  With it,
@@ -7,14 +7,11 @@ The AC-exact envelope of the same shape is the given one times the largest facto
 
 is what is given away (0: nothing; negative: more is promised than the network carries).  α comes by halving.  A customer's cap
 is what it could use at most; where no caps are known, limits may grow without end and α is told alone.
-
-Equity is measured on what each may use of its cap (of its kW where no caps are known), both directions apart: Jain's index
-(Σx)²/(n Σx²), Gini's coefficient, and who gets least.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,57 +20,12 @@ from network.validation_box import Box
 from network.validation_measure import Measure
 from network.vertices import Vertices
 
-__all__ = ["Equity", "conservatism", "equity", "largest_factor"]
+__all__ = ["conservatism", "largest_factor"]
 
 Vector = NDArray[np.float64]
 
 _MOST_FACTOR = 64.0
 _HALVINGS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Equity:
-    """How evenly limits are shared over customers, by the mean of each over all intervals."""
-
-    jain: float
-    """1: all alike; 1/n: one has everything; NaN where nobody has anything."""
-
-    gini: float
-    """0: all alike."""
-
-    least: float
-    """What the worst served gets."""
-
-    worst: int
-    """Who that is, a number of an active connection; −1 where there is none."""
-
-    mean: float
-
-
-def equity(limit_kw: Vector, cap_kw: Vector | None) -> Equity:
-    """Return how evenly limits of shape (c', T) are shared, as parts of the caps (c',) where these are known.
-
-    Examples
-    --------
-    >>> found = equity(np.array([[1.0], [3.0]]), np.array([4.0, 4.0]))
-    >>> round(found.jain, 3), found.gini, found.least, found.worst
-    (0.8, 0.25, 0.25, 0)
-    """
-    if not limit_kw.size:
-        return Equity(np.nan, np.nan, np.nan, -1, np.nan)
-    each = limit_kw.mean(axis=1)
-    if cap_kw is not None:
-        each = np.divide(each, cap_kw, out=np.full_like(each, np.nan), where=cap_kw > 0)
-    known = np.flatnonzero(~np.isnan(each))
-    if not known.size:
-        return Equity(np.nan, np.nan, np.nan, -1, np.nan)
-    each = each[known]
-    n, total = len(each), float(each.sum())
-    rising = np.sort(each)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        jain = float(np.float64(total**2) / (n * float((each**2).sum())))
-        gini = float((2.0 * np.arange(1, n + 1) - n - 1) @ rising / np.float64(n * total))
-    return Equity(min(jain, 1.0), max(gini, 0.0), float(rising[0]), int(known[each.argmin()]), total / n)
 
 
 def largest_factor(measure: Measure, box: Box, vertices: Vertices, cap: tuple[Vector, Vector] | None = None) -> Vector:

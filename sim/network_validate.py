@@ -26,6 +26,22 @@ __all__ = ["NetworkValidation", "case_words", "number", "validate", "verdict"]
 Progress = Callable[[str, int, int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Even:
+    """How evenly the limits of one side are shared, by the mean over all intervals: see :mod:`network.equity`."""
+
+    jain: float
+    gini: float
+
+    least: float
+    """Part of its cap that the worst served has, or its kW where no caps are known."""
+
+    mean: float
+
+    worst: str
+    """Who that is, "" where there is none."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkValidation:
     """What was validated, and what came of it."""
@@ -105,8 +121,8 @@ class NetworkValidation:
             "conservatism_import": found.conservatism_import,
             "cost_of_robustness_import": cost[0],
             "cost_of_robustness_export": cost[1],
-            "equity_export": {**asdict(found.equity_export), "worst": self.who(found.equity_export.worst)},
-            "equity_import": {**asdict(found.equity_import), "worst": self.who(found.equity_import.worst)},
+            "equity_export": asdict(self.even("export")),
+            "equity_import": asdict(self.even("import")),
             "unbalance_percent": found.unbalance_percent,
             "unbalance_bus": found.unbalance_bus,
             "compliance": None if given.compliance is None else asdict(given.compliance),
@@ -114,10 +130,17 @@ class NetworkValidation:
             "limits": limits,
         }  # fmt: skip
 
-    def who(self, active: int) -> str:
-        """Return the name of an active connection by its number."""
-        rows = np.flatnonzero(np.isfinite(self.given.import_limit_kw).all(axis=1))
-        return self.given.ids[rows[active]] if active >= 0 else ""
+    def even(self, side: str) -> Even:
+        """Return how evenly "export" or "import" limits are shared."""
+        found = self.found.equity_export if side == "export" else self.found.equity_import
+        rows, worst = np.flatnonzero(np.isfinite(self.given.import_limit_kw).all(axis=1)), int(found.worst[0])
+        return Even(
+            jain=float(found.jain[0]),
+            gini=float(found.gini[0]),
+            least=float(found.least_share[0]),
+            mean=float(found.mean_share[0]),
+            worst=self.given.ids[rows[worst]] if worst >= 0 else "",
+        )
 
 
 def validate(given: Given, samples: int | None = None, progress: Progress | None = None) -> NetworkValidation:

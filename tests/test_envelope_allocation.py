@@ -250,10 +250,45 @@ def test_equity_by_hand():
     found = equity([[8.0], [2.0], [0.0], [np.inf]], [8.0, 4.0, 4.0, 0.0], [0.0, 0.0, 0.0, 0.0])
 
     assert found.total_kw[0] == 10.0
-    assert (found.least_share[0], found.at_floor[0]) == (0.0, 1)
+    assert (found.least_share[0], found.worst[0], found.mean_share[0], found.at_floor[0]) == (0.0, 2, 0.5, 1)
     assert (found.jain[0], found.gini[0]) == pytest.approx((0.6, 4 / 9))
     assert np.isnan(equity([[np.inf]], [0.0]).jain[0])
     assert np.isnan(equity([[0.0]], [1.0]).gini[0])
+
+
+def test_equity_of_kilowatts_where_no_caps_are_known():
+    """One and three kW: Jain 16/20, Gini 2·2/(2·2·4) = 0.25, the first has least; all alike: 1 and 0; of nobody: NaN."""
+    found = equity([[1.0], [3.0]], None)
+
+    assert (found.jain[0], found.gini[0], found.least_share[0], found.worst[0]) == (0.8, 0.25, 1.0, 0)
+    alike = equity(np.full((7, 2), 0.1), None)
+    assert alike.jain.tolist() == pytest.approx([1.0, 1.0])
+    assert alike.gini.tolist() == pytest.approx([0.0, 0.0], abs=1e-15)
+    nobody = equity(np.empty((0, 1)), None)
+    assert nobody.worst.tolist() == [-1]
+    assert np.isnan([nobody.jain[0], nobody.gini[0], nobody.least_share[0], nobody.mean_share[0]]).all()
+    assert equity([[0.0], [1.0], [9.0]], [0.0, 2.0, 9.0]).worst.tolist() == [1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.floats(0.0, 50.0), min_size=5, max_size=5), min_size=1, max_size=9), st.data())
+def test_ginis_coefficient_is_the_sum_over_all_pairs(limits, data):
+    """In every interval apart, those without an envelope left out: Σ_ij |s_i − s_j| / (2 n Σ s), as it is defined."""
+    table = np.array(limits)
+    cap = np.array(data.draw(st.lists(st.sampled_from([0.0, 1.0, 7.0]), min_size=len(table), max_size=len(table))))
+    absent = np.array(data.draw(st.lists(st.booleans(), min_size=len(table), max_size=len(table))))
+    table[absent] = np.inf
+    found = equity(table, cap)
+    there = ~absent & (cap > 0)
+
+    for t in range(5):
+        s = table[there, t] / cap[there]
+        if s.sum() > 1e-9:
+            pairs = sum(abs(a - b) for a in s for b in s) / (2 * len(s) * s.sum())
+            assert found.gini[t] == pytest.approx(pairs, abs=1e-12)
+        if len(s):
+            assert found.least_share[t] == s.min()
+            assert table[found.worst[t], t] / cap[found.worst[t]] == s.min()
 
 
 def test_the_table_of_an_envelope_has_a_row_for_everyone_who_has_one():

@@ -24,7 +24,6 @@ from network.validation_draws import USES, Crowd, draw_days
 from network.validation_measure import Measure, bounds_of
 from network.validation_messages import Messages
 from network.validation_tally import clopper_pearson, longest_runs
-from network.validation_value import equity
 from network.vertices import areas, vertices
 
 SETTINGS = settings(max_examples=25, deadline=None)
@@ -380,15 +379,6 @@ def test_a_small_default_is_safe_and_no_default_is_not():
     assert found["messages lost, no default"].broken
     assert not found["messages lost, default control"].broken
     assert not found["messages lost, no default"].counts
-
-
-def test_equity_by_hand():
-    """Three and one of four: Jain 0.8, Gini 0.25; all alike: 1 and 0; nobody has anything: NaN."""
-    found = equity(np.array([[1.0, 1.0], [3.0, 3.0]]), None)
-    assert (found.jain, found.gini, found.least, found.worst) == (0.8, 0.25, 1.0, 0)
-    assert equity(np.full((4, 1), 2.0), None).jain == 1.0
-    assert np.isnan(equity(np.zeros((4, 1)), None).jain)
-    assert equity(np.array([[0.0], [1.0], [9.0]]), np.array([0.0, 2.0, 9.0])).worst == 1
 
 
 def test_unbalance_is_that_of_the_symmetrical_components():

@@ -115,13 +115,11 @@ def lines(result: NetworkValidation) -> list[str]:
         told.append(
             f"robust    costs {say(100 * cost[1])} % of the export and {say(100 * cost[0])} % of the import of the two-corner envelope"
         )
-    for name, one, cap in (
-        ("export", found.equity_export, given.export_cap_kw),
-        ("import", found.equity_import, given.import_cap_kw),
-    ):
+    for name, cap in (("export", given.export_cap_kw), ("import", given.import_cap_kw)):
+        one = result.even(name)
         unit = "of its cap" if cap is not None else "kW"
         told.append(
-            f"{name}    Jain {say(one.jain)}, Gini {say(one.gini)}; least {say(one.least)} {unit} at {result.who(one.worst) or '–'}, "
+            f"{name}    Jain {say(one.jain)}, Gini {say(one.gini)}; least {say(one.least)} {unit} at {one.worst or '–'}, "
             f"mean {say(one.mean)}"
         )
     if found.unbalance_bus:
