@@ -123,7 +123,9 @@ class Community:
         self.accounts = None if self.box is None else Accounts.begin(self.box, self.n)
         self.rights = Book()
         self.books: dict[int, DayBook] = {}
-        self.pricing = Pricing(self) if play.prices else None
+        self.pricing = None
+        if play.prices:
+            self.pricing = Pricing(people, self.box, self.model, rules.limits, rules.policy.rule, self.heat_tan())
         self.infeasible = 0
         """Intervals whose envelope breaks a limit whatever homes with devices do, issue by issue."""
         self.seconds: dict[str, float] = {"clearing": 0.0, "envelopes": 0.0}
@@ -212,7 +214,7 @@ class Community:
         clearing = self._clear(book, 0, initial, book.belief.load_kw, book.belief.solar_kw, "day_ahead", now)
         book.plan.renew(0, clearing)
         if self.pricing is not None:
-            self.pricing.announce(book, 0, clearing, now)
+            self.put_in_force(book, 0, self.pricing.band(book, 0, clearing), now)
         book.day_ahead = book.plan.copy()
         book.day_ahead_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
         book.intraday_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
@@ -293,7 +295,7 @@ class Community:
         clearing = self._clear(book, at, self.fleet.energy_kwh, load, solar, "intraday", now)
         book.plan.renew(at, clearing)
         if self.pricing is not None:
-            self.pricing.announce(book, at, clearing, now)
+            self.put_in_force(book, at, self.pricing.band(book, at, clearing), now)
         assert book.intraday_price_eur_per_kwh is not None
         if np.isfinite(clearing.price_eur_per_kwh).all():  # there is none where what was sold is kept
             book.intraday_price_eur_per_kwh[at:] = clearing.price_eur_per_kwh

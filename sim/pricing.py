@@ -12,23 +12,19 @@ The places of the grid are the homes' meters, the meter of the storage's operato
 
 from __future__ import annotations
 
-from datetime import datetime
-from time import perf_counter
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from agents import dso
 from agents.network_prices import Grid, band, clear
+from agents.people import People
+from agents.storage_operator import Box
 from market.exchange import Clearing, Problem
 from market.network_prices import NetworkClearing
 from market.splitting import Warm
 from network.acflow import Model
+from network.envelope import Limits
 from sim.daybook import DayBook, Locational
-
-if TYPE_CHECKING:
-    from sim.community import Community
 
 __all__ = ["Pricing"]
 
@@ -39,15 +35,30 @@ _DAY_AHEAD, _HOURLY = 4, 2
 
 
 class Pricing:
-    """What a community does with its grid at the market's table."""
+    """What a community does with its grid at the market's table.
 
-    def __init__(self, community: Community) -> None:
-        self.community = community
-        people, box = community.people, community.box
+    Parameters
+    ----------
+    people, box
+        Who is connected.
+    model
+        The feeder with them: the homes, then the storage if there is one.
+    limits, rule
+        What it must keep, and how room is shared in bands.
+    heat_tan : shape (n, 1)
+        Reactive over active power of the heat pumps.
+    """
+
+    def __init__(
+        self, people: People, box: Box | None, model: Model, limits: Limits, rule: str, heat_tan: Matrix
+    ) -> None:
+        self.people, self.box, self.model, self.limits, self.rule, self.heat_tan = (
+            people, box, model, limits, rule, heat_tan
+        )  # fmt: skip
         extra = [] if box is None else [box.bus_index] * 2
         phases = people.phase if box is None else (*people.phase, box.phase, box.phase)
-        model = Model(community.model.feeder, np.append(people.bus_index, extra).astype(np.intp), phases)
-        self.grid = Grid(model, community.rules.limits)
+        places = Model(model.feeder, np.append(people.bus_index, extra).astype(np.intp), phases)
+        self.grid = Grid(places, limits)
         self.connections = np.arange(people.n) if box is None else np.append(np.arange(people.n), people.n + 1)
         """Which places are the connections of the community's own tables."""
         self.broken: list[str] = []
@@ -55,7 +66,7 @@ class Pricing:
 
     def _kvar(self, book: DayBook, at: int, places: int) -> Matrix:
         """Return the reactive power that places are expected to draw.  Shape (places, steps left). [kvar]"""
-        homes = book.belief.load_kvar[:, at:] + book.belief.heat_kw[:, at:] * self.community.heat_tan()
+        homes = book.belief.load_kvar[:, at:] + book.belief.heat_kw[:, at:] * self.heat_tan
         return np.vstack([homes, np.zeros((places - len(homes), homes.shape[1]))])
 
     def clear(
@@ -73,10 +84,10 @@ class Pricing:
         book.drawn_kw[:, at:] = found.draw_kw
         return found
 
-    def announce(self, book: DayBook, at: int, clearing: Clearing, now: datetime) -> None:
-        """Keep what is asked at every connection, and publish the band around what was cleared."""
+    def band(self, book: DayBook, at: int, clearing: Clearing) -> dso.Publication:
+        """Keep what is asked at every connection, and return the band around what was cleared."""
         assert isinstance(clearing, NetworkClearing)
-        community, here = self.community, self.connections
+        people, box, here = self.people, self.box, self.connections
         asked = Locational(clearing.losses_eur_per_kwh[here], clearing.congestion_eur_per_kwh[here],
                            clearing.binding_element.astype(object))  # fmt: skip
         if not book.locational:
@@ -84,13 +95,10 @@ class Pricing:
         kept = book.locational["intraday"]
         kept.losses[:, at:], kept.congestion[:, at:], kept.binding[at:] = asked.losses, asked.congestion, asked.binding
         self.broken += [f"{book.day.name}, from interval {at}: {sentence}" for sentence in clearing.broken]
-        people, box = community.people, community.box
         export, into, held = people.export_cap_kw, people.import_cap_kw, people.active
         if box is not None:
             export, into = np.append(export, box.discharge_kw), np.append(into, box.charge_kw)
             held = np.append(held, True)
-        began = perf_counter()
-        limits = band(community.model, clearing.draw_kw[here], self._kvar(book, at, len(here)), held, export, into,
-                      community.rules.limits, rule=community.rules.policy.rule)  # fmt: skip
-        community.seconds["envelopes"] += perf_counter() - began
-        community.put_in_force(book, at, dso.Publication(limits, np.zeros(len(limits.status))), now)
+        limits = band(self.model, clearing.draw_kw[here], self._kvar(book, at, len(here)), held, export, into, self.limits,
+                      rule=self.rule)  # fmt: skip
+        return dso.Publication(limits, np.zeros(len(limits.status)))
