@@ -52,6 +52,7 @@ def _points() -> dict[str, tuple[tuple[str, ...], Callable[[Evidence], str]]]:
     """Return the checks in order: name, the folders they look at, the function."""
     from sim.certify_bills import recomputed
     from sim.certify_clearings import clearings
+    from sim.certify_enforcement import enforced
     from sim.certify_figures import key_figures
     from sim.certify_form import check
     from sim.certify_grid import power_flow
@@ -72,6 +73,7 @@ def _points() -> dict[str, tuple[tuple[str, ...], Callable[[Evidence], str]]]:
         "storage": (whole, storages),
         "positions": (whole, positions),
         "envelopes": (whole, envelopes),
+        "enforcement": (whole, enforced),
         "power flow": (metered, power_flow),
         "clearings": (whole, clearings),
         "ledger": (booked, books),

@@ -72,7 +72,7 @@ def key_figures(evidence: Evidence) -> str:
 
 BESIDE = {
     ("member", "bill_eur"): ("eur", MEMBER), ("member", "curtailed_kwh"): ("kWh", BTM), ("day", "community_cost_eur"): ("eur", MEMBER),
-    ("party", "surplus_eur"): ("eur", PHYSICAL),
+    ("party", "surplus_eur"): ("eur", PHYSICAL), ("cause", "curtailed_kwh"): ("kWh", BTM), ("cause", "deferred_kwh"): ("kWh", BTM),
 }  # fmt: skip
 """Unit and meter boundary of the figures beside the twenty."""
 
@@ -97,6 +97,24 @@ def _beside(evidence: Evidence) -> None:
             f"kpis: {column} follows from the value and from the reference",
             f"SELECT {', '.join(keys)} FROM {source} WHERE NOT (isnan({column}) AND isnan({wanted})) AND ({near} AND NOT isnan({column}) AND NOT isnan({wanted})) IS NOT TRUE",
             keys,
+        )
+
+
+def _causes(world: Evidence, kpis: str) -> None:
+    """Check what was given up by cause: the rows of enforcement, and the rest of what meters gave up, which was their own choice."""
+    held, dt = world.table("enforcement"), repr(world.dt_h)
+    words = "(VALUES ('envelope'), ('default'), ('ramp')) AS words(entity)"
+    sums = f"SELECT split_part(cause, '_', 1) AS entity, sum(clipped_kw) * {dt} AS clipped, sum(deferred_kw) * {dt} AS deferred FROM {held} GROUP BY ALL"
+    given_up = f"(SELECT coalesce(sum(curtailed_kw), 0) FROM {world.table('meters')}) * {dt}"
+    told = f"SELECT entity, coalesce(clipped, 0) AS clipped, coalesce(deferred, 0) AS deferred FROM {words} LEFT JOIN ({sums}) USING (entity)"
+    own = f"SELECT 'market' AS entity, {given_up} - (SELECT sum(clipped) FROM ({told})) AS amount"
+    for kpi, wanted in (
+        ("curtailed_kwh", f"SELECT entity, clipped AS amount FROM ({told}) UNION ALL {own}"),
+        ("deferred_kwh", f"SELECT entity, deferred AS amount FROM ({told})"),
+    ):
+        source = f"(SELECT entity, k.value, w.amount FROM (FROM {kpis} WHERE kpi = '{kpi}' AND scope = 'cause') k FULL JOIN ({wanted}) w USING (entity))"
+        world.uphold(
+            [Law(f"{kpi} by cause is what enforcement shows", source, ("entity",), "value", "amount", ABSOLUTE)]
         )
 
 
@@ -152,6 +170,7 @@ def _members(evidence: Evidence) -> None:
             FULL JOIN (SELECT agent_id AS entity, coalesce(amount, 0) AS amount FROM {members} LEFT JOIN ({of_member}) USING (agent_id)) m
             USING (entity))"""
         evidence.uphold([Law(says, source, ("entity",), "value", "amount", ABSOLUTE)])
+    _causes(world, kpis)
     source = f"""(SELECT period, k.value, b.amount FROM (FROM {kpis} WHERE kpi = 'community_cost_eur' AND scope = 'day') k
         FULL JOIN (SELECT period, sum(amount_eur) AS amount FROM {bills} SEMI JOIN {members} USING (agent_id) GROUP BY ALL) b USING (period))"""
     evidence.uphold(

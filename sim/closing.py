@@ -24,7 +24,7 @@ from network.acflow import Flow
 from sim.clock import Day
 from sim.community import Community
 from sim.daybook import DayBook
-from sim.record import Append, day_tables, flow_tables, meters, positions, storage_net_kw
+from sim.record import Append, day_tables, enforcement, flow_tables, meters, positions, storage_net_kw
 from sim.rows import blocks
 from storage.tenancy import holders_table, post
 
@@ -74,6 +74,9 @@ class Closer:
         flow_tables(community.model, book, flow, found, self.append)
         if community.play.name != "unmanaged":
             day_tables(community, book, self.append)
+            held = enforcement(community, book)
+            if held is not None:
+                self.append("enforcement", held)
             self._series(book)
         self.seconds["output"] += perf_counter() - began
         self.unserved_ev_kwh += book.unserved_ev_kwh

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents import dso
-from agents.enforce import Wish, hold
+from agents.enforce import Held, Wish, hold, ramped
 from agents.fleet import BATTERY, HEAT, VEHICLE, Fleet
 from agents.forecast import Skill
 from agents.people import People
@@ -29,6 +29,7 @@ from network.envelope import Limits
 from network.feeder import Feeder
 from sim.clock import Clock, Day
 from sim.daybook import ClearingRecord, DayBook, Delivered, Issue, Plan
+from sim.mailbox import Mail, Mailbox
 from sim.outlook import Outlook
 from sim.pricing import Pricing
 from sim.profile_store import Profiles
@@ -81,6 +82,12 @@ class Rules:
     policy: dso.Policy
     renew: bool
     """Whether envelopes are computed again before every hour."""
+    enforcement: str
+    """A name in :data:`agents.enforce.RULES`."""
+    ramp_kw: float
+    """By how much a limit may grow from one interval to the next; inf: at once. [kW]"""
+    mail: Mail | None
+    """How envelopes reach the homes; None: at once and exactly."""
     replanning: str
     """``tradable``, ``pinned`` or ``off``."""
     tolerance: float
@@ -109,7 +116,9 @@ class Community:
         self.play, self.people, self.clock, self.rules = play, people, clock, rules
         self.box = box if play.sharing else None
         self.tariffs, self.series = tariffs, series
-        weather, cars = np.random.SeedSequence(seed).spawn(2)
+        weather, cars, post = np.random.SeedSequence(seed).spawn(3)
+        self._post = np.random.default_rng(post)
+        self._limits_before: tuple[Vector, Vector] | None = None
         sessions = draw_sessions(
             people.ev_kw, clock.local_days(), clock.local_step, clock.dt_h, rules.habits, cars.spawn(people.n)
         )
@@ -123,9 +132,7 @@ class Community:
         self.accounts = None if self.box is None else Accounts.begin(self.box, self.n)
         self.rights = Book()
         self.books: dict[int, DayBook] = {}
-        self.pricing = None
-        if play.prices:
-            self.pricing = Pricing(people, self.box, self.model, rules.limits, rules.policy.rule, self.heat_tan())
+        self.pricing = Pricing(self) if play.prices else None
         self.infeasible = 0
         """Intervals whose envelope breaks a limit whatever homes with devices do, issue by issue."""
         self.seconds: dict[str, float] = {"clearing": 0.0, "envelopes": 0.0}
@@ -161,6 +168,10 @@ class Community:
             publication = dso.open_limits(self.rows, day.steps)
         self.seconds["envelopes"] += perf_counter() - began
         self.infeasible += int((publication.envelope.status != "ok").sum())
+        mailbox = Mailbox(
+            people.agent_id, people.active, times, self.clock.interval_minutes * 60, self.rules.mail, self._post
+        )
+        mailbox.post(publication.envelope, 0, publication.envelope, now)
         book = DayBook(
             day=day,
             times=times,
@@ -170,6 +181,8 @@ class Community:
             retail=self._retail(prices, day.steps),
             publication=publication,
             issues=[Issue(now, 0, publication)],
+            mailbox=mailbox,
+            kept=mailbox.kept(0),
             plan=Plan.empty(self.n, self.rows, day.steps),
             delivered=Delivered.empty(self.n, day.steps),
             last_load_kw=belief.load_kw.copy(),
@@ -214,7 +227,7 @@ class Community:
         clearing = self._clear(book, 0, initial, book.belief.load_kw, book.belief.solar_kw, "day_ahead", now)
         book.plan.renew(0, clearing)
         if self.pricing is not None:
-            self.put_in_force(book, 0, self.pricing.band(book, 0, clearing), now)
+            self.pricing.announce(book, 0, clearing, now)
         book.day_ahead = book.plan.copy()
         book.day_ahead_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
         book.intraday_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
@@ -281,6 +294,8 @@ class Community:
         self.infeasible += int((publication.envelope.status != "ok").sum())
         book.issues.append(Issue(now, at, publication))
         book.publication = dso.renewed(book.publication, at, publication)
+        book.mailbox.post(publication.envelope, at, book.publication.envelope, now)
+        book.kept = book.kept.followed(at, book.mailbox.kept(at))
 
     def replan(self, step: int, now: datetime) -> Clearing | None:
         """Clear the rest of a delivery day again, with newer forecasts; what it says about the coming hour is binding."""
@@ -295,7 +310,7 @@ class Community:
         clearing = self._clear(book, at, self.fleet.energy_kwh, load, solar, "intraday", now)
         book.plan.renew(at, clearing)
         if self.pricing is not None:
-            self.put_in_force(book, at, self.pricing.band(book, at, clearing), now)
+            self.pricing.announce(book, at, clearing, now)
         assert book.intraday_price_eur_per_kwh is not None
         if np.isfinite(clearing.price_eur_per_kwh).all():  # there is none where what was sold is kept
             book.intraday_price_eur_per_kwh[at:] = clearing.price_eur_per_kwh
@@ -313,19 +328,19 @@ class Community:
         stores, initial_kwh = self.fleet.stores(
             known, day.start + at, day.steps - at, energy_kwh, heat, book.battery_target_kwh
         )
-        envelope = book.publication.envelope
+        believed = book.mailbox.kept(at, now)
         exchange: Exchange = "zero" if not self.play.sharing else "free"
         pinned = None
         if self.play.sharing and not ahead and self.rules.replanning == "pinned" and book.day_ahead is not None:
             exchange, pinned = "pinned", book.day_ahead.exchange_kw[:, at:]
-        limited = self.people.active[:, None] & (self.pricing is None)
+        free = np.full(believed.import_limit_kw.shape, np.inf)  # of whoever plans by prices
         task = problem(
             names=self.connection_ids,
             dt_h=self.clock.dt_h,
             load_kw=load_kw,
             pv_kw=solar_kw,
-            import_limit_kw=np.where(limited, envelope.import_limit_kw[: self.n, at:], np.inf),
-            export_limit_kw=np.where(limited, envelope.export_limit_kw[: self.n, at:], np.inf),
+            import_limit_kw=believed.import_limit_kw if self.pricing is None else free,
+            export_limit_kw=believed.export_limit_kw if self.pricing is None else free,
             stores=stores,
             initial_kwh=initial_kwh,
             battery_wear_eur_per_kwh=self.rules.battery_wear_eur_per_kwh,
@@ -435,7 +450,7 @@ class Community:
         # the own choice to curtail only counts where a kWh fed in costs money; otherwise the inverter runs free
         unwanted = (book.retail.sell_eur_per_kwh[: self.n, t] < 0.0) * plan.curtailed_kw[:, t]
         solar = np.maximum(available - unwanted, 0.0)
-        envelope, limited = book.publication.envelope, self.people.active
+        limits = self._limits_now(book, t)
         held = hold(
             Wish(
                 base_load_kw=truth.load_kw[:, t],
@@ -443,12 +458,13 @@ class Community:
                 battery_charge_kw=charge,
                 battery_discharge_kw=discharge,
                 battery_spare_kw=np.maximum(battery_give - discharge, 0.0),
+                battery_room_kw=np.maximum(battery_take - charge, 0.0),
                 ev_kw=car,
                 heat_pump_kw=heat_pump,
                 heat_pump_least_kw=heat_least,
             ),
-            np.where(limited, envelope.import_limit_kw[: self.n, t], np.inf),
-            np.where(limited, envelope.export_limit_kw[: self.n, t], np.inf),
+            *limits,
+            self.rules.enforcement,
         )
         d = book.delivered
         d.base_load_kw[:, t], d.ev_kw[:, t], d.heat_pump_kw[:, t] = truth.load_kw[:, t], held.ev_kw, held.heat_pump_kw
@@ -458,10 +474,9 @@ class Community:
         d.meter_kw[:, t] = held.meter_kw
         d.meter_kvar[:, t] = truth.load_kvar[:, t] + held.heat_pump_kw * self.heat_tan()[:, 0]
         d.clipped_kw[:, t], d.deferred_kw[:, t] = held.clipped_kw, held.deferred_kw
-        export_held = (held.clipped_kw > 1e-9) | (held.battery_discharge_kw < discharge - 1e-9)
-        import_held = (held.deferred_kw > 1e-9) | (held.battery_charge_kw < charge - 1e-9)
-        cause = np.where(export_held, "envelope_export", np.where(import_held, "envelope_import", ""))
-        d.cause[:, t] = np.where((cause == "") & (unwanted > 1e-9), "market", cause)
+        d.battery_more_kw[:, t], d.breach_kw[:, t] = held.battery_kw, held.breach_kw
+        d.held_import_kw[:, t], d.held_export_kw[:, t] = limits
+        d.cause[:, t] = self._cause(book, t, held, car, unwanted)
         missing = fleet.advance(
             step, held.battery_charge_kw, held.battery_discharge_kw, held.ev_kw, held.heat_pump_kw, heat
         )
@@ -471,6 +486,29 @@ class Community:
             self.accounts = self.accounts.after(
                 self.box, plan.rented_charge_kw[:, t], plan.rented_discharge_kw[:, t], self.clock.dt_h
             )
+
+    def _limits_now(self, book: DayBook, t: int) -> tuple[Vector, Vector]:
+        """Return the import and export limits that homes keep in an interval, on their ramps."""
+        now = book.kept.import_limit_kw[:, t], book.kept.export_limit_kw[:, t]
+        if self._limits_before is not None and np.isfinite(self.rules.ramp_kw):
+            before, most = self._limits_before, self.rules.ramp_kw
+            now = ramped(now[0], before[0], most), ramped(now[1], before[1], most)
+        self._limits_before = now
+        return now
+
+    def _cause(self, book: DayBook, t: int, held: Held, car: Vector, unwanted: Vector) -> NDArray[np.object_]:
+        """Return why each meter was held: by what limit, in which direction; or by the own choice to curtail."""
+        export_held = (held.clipped_kw > 1e-9) | (held.battery_kw > 1e-9) | (held.ev_kw > car + 1e-9)
+        import_held = (held.deferred_kw > 1e-9) | (held.battery_kw < -1e-9)
+        d, words = book.delivered, book.kept
+        cause = np.full(self.n, "", dtype=object)
+        for mask, side, limit, kept, word in (
+            (import_held, "import", d.held_import_kw, words.import_limit_kw, words.import_word),
+            (export_held, "export", d.held_export_kw, words.export_limit_kw, words.export_word),
+        ):
+            by = np.where(limit[:, t] < kept[:, t], "ramp", word[:, t])
+            cause = np.where(mask, [f"{name}_{side}" for name in by], cause)
+        return np.where((cause == "") & (unwanted > 1e-9), "market", cause)
 
     def _balance_box(self, book: DayBook, t: int) -> None:
         """Let the operator make up for what the box has not (it leaks, tenants' accounts do not), or has not room for."""

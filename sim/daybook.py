@@ -15,6 +15,7 @@ from agents.storage_operator import Offer
 from market.exchange import Clearing, Warm
 from market.tariffs import Prices
 from sim.clock import Day
+from sim.mailbox import Kept, Mailbox
 from sim.outlook import DayAhead, Truth
 from storage.rights import Rights
 
@@ -89,8 +90,15 @@ class Delivered:
     meter_kw: Matrix
     meter_kvar: Matrix
     clipped_kw: Matrix
+    battery_more_kw: Matrix
+    """What the battery took more (gave less) than planned, for the envelope; negative: less."""
     deferred_kw: Matrix
+    breach_kw: Matrix
+    held_import_kw: Matrix
+    """The limits that were kept: of the envelope, a default, or on a ramp; infinite without any."""
+    held_export_kw: Matrix
     cause: NDArray[np.object_]
+    """"envelope", "default" or "ramp" and "_export" or "_import"; "market"; or "" where the meter was not held."""
 
     @classmethod
     def empty(cls, n: int, steps: int) -> Delivered:
@@ -150,6 +158,10 @@ class DayBook:
     """What is in force, interval by interval."""
     issues: list[Issue]
     """Everything that was announced, in order."""
+    mailbox: Mailbox
+    """What homes hold of them."""
+    kept: Kept
+    """What homes keep, interval by interval, as far as messages were sent."""
     plan: Plan
     delivered: Delivered
     last_load_kw: Matrix

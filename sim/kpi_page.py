@@ -67,6 +67,7 @@ Rows of scope `community` and entity `community` are the twenty. Beside them sta
 |---|---|
 | `party` | `surplus_eur` of each party |
 | `member` | `bill_eur` and `curtailed_kwh` of each member |
+| `cause` | `curtailed_kwh` and `deferred_kwh` (load of cars and heat pumps held back) by what held the meter: `envelope`, `default` (no message was in force), `ramp`; `market` is the own choice to curtail |
 | `day` | `community_cost_eur` of each settlement period |
 
 `ex_post/kpis` has the same figures for the same meters, settled only by the plain sharing rule. `commonwatt certify RUN` computes

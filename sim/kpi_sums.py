@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from sim.rows import ResultsError
 
-__all__ = ["Sums", "read"]
+__all__ = ["HELD_BY", "Sums", "read"]
 
 Vector = NDArray[np.float64]
 
 GRID_BREACHES = ("over_voltage", "under_voltage", "overload", "not_converged")
+HELD_BY = ("envelope", "default", "ramp")
+"""What can hold a meter: the envelope in force, a default where no message is, a limit on its way."""
 SPOT = "spot"
 """The series at which the retailer buys and sells above."""
 
@@ -42,6 +44,10 @@ class Sums:
     battery_kw: float
     """Charging plus discharging of the members' own batteries."""
     curtailed_kwh_of: dict[str, float]
+    clipped_kwh_by: dict[str, float]
+    """Solar energy turned down, by what held the meter: envelope, default, ramp."""
+    deferred_kwh_by: dict[str, float]
+    """Load of car and heat pump held back, likewise."""
     v_max_pu: float
     v_min_pu: float
     max_loading_percent: float
@@ -92,6 +98,7 @@ def read(folder: Path, section: str, dt_h: float) -> Sums:
         exchanged_eur=books.exchanged_eur,
         traded_kwh=books.bought_kwh if section == "ex_post" else _sold_kwh(physical, dt_h),
         **_meters(physical, grid),
+        **_held(physical, dt_h),
         **_flows(physical, grid),
         **_storage(physical, dt_h),
     )
@@ -206,6 +213,18 @@ def _meters(folder: Path, grid: _Grid) -> dict[str, Any]:
         "battery_kw": sums["battery_kw"],
         "curtailed_kwh_of": curtailed,
     }
+
+
+def _held(folder: Path, dt_h: float) -> dict[str, Any]:
+    """Add up what was given up so that meters stayed inside their limits, by what held them."""
+    sums: dict[str, dict[str, float]] = {name: dict.fromkeys(HELD_BY, 0.0) for name in ("clipped_kw", "deferred_kw")}
+    for batch in _columns(folder, "enforcement", ("cause", *sums)):
+        causes = _texts(batch["cause"])
+        for name, by in sums.items():
+            for word in by:
+                here = np.array([cause.startswith(word) for cause in causes], dtype=bool)
+                by[word] += float(batch[name][here].sum()) * dt_h
+    return {"clipped_kwh_by": sums["clipped_kw"], "deferred_kwh_by": sums["deferred_kw"]}
 
 
 def _flows(folder: Path, grid: _Grid) -> dict[str, Any]:

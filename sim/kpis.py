@@ -100,7 +100,8 @@ def compute(folder: Path, section: str = "tables") -> dict[str, Any]:
     -------
     dict
         The headline figures (scope ``community``), then the surplus of each party (``party``), bill and curtailed energy of
-        each member (``member``), and the members' bills of each settlement period (``day``).
+        each member (``member``), solar energy and load given up by cause (``cause``), and the members' bills of each settlement
+        period (``day``).
     """
     dt_h, wear_eur_per_kwh = _settings(folder)
     this, other = read(folder, section, dt_h), read(folder, "reference", dt_h)
@@ -127,6 +128,10 @@ def compute(folder: Path, section: str = "tables") -> dict[str, Any]:
         rows.append(_row("bill_eur", "member", name, "run", MEMBER, "eur", bill, reference))
         lost, unshared = this.curtailed_kwh_of.get(name, 0.0), other.curtailed_kwh_of.get(name, 0.0)
         rows.append(_row("curtailed_kwh", "member", name, "run", BTM, "kWh", lost, unshared))
+    for cause, value in _given_up(this).items():
+        rows.append(_row("curtailed_kwh", "cause", cause, "run", BTM, "kWh", value, _given_up(other)[cause]))
+    for cause, value in this.deferred_kwh_by.items():
+        rows.append(_row("deferred_kwh", "cause", cause, "run", BTM, "kWh", value, other.deferred_kwh_by[cause]))
     rows += [
         _row(
             "community_cost_eur",
@@ -192,6 +197,12 @@ def _headline(this: Sums, other: Sums, surplus: dict[str, float], before: dict[s
         "operator_margin_eur": surplus["storage_operator"],
         "welfare_gain_eur": sum(surplus.values()) - sum(before.values()),
     }
+
+
+def _given_up(sums: Sums) -> dict[str, float]:
+    """Return the solar energy given up by cause: what held the meter, and "market" for the own choice."""
+    own = sums.curtailed_kw * sums.dt_h - sum(sums.clipped_kwh_by.values())
+    return {**sums.clipped_kwh_by, "market": own if abs(own) > 1e-9 else 0.0}  # a rest of sums
 
 
 def _row(

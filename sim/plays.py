@@ -16,6 +16,7 @@ from network.grid import Grid
 from sim.clock import Clock
 from sim.closing import Closer, Money
 from sim.community import Community, Play, Rules
+from sim.mailbox import Mail
 from sim.processes import simulate
 from sim.record import feeder_tables, people_table
 from sim.resolve import Resolved
@@ -86,10 +87,14 @@ def _policy(spec: DsoSpec) -> Policy:
 
 def _rules(resolved: Resolved) -> Rules:
     market, grid = resolved.scenario.market, resolved.scenario.dso
+    minutes = resolved.scenario.time.interval_minutes
     return Rules(
         limits=limits_of(resolved.scenario, resolved.grid),
         policy=_policy(grid),
         renew=grid.renew == "hourly",
+        enforcement=grid.enforcement,
+        ramp_kw=np.inf if grid.ramp_kw_per_min is None else grid.ramp_kw_per_min * minutes,
+        mail=None if grid.messages is None else Mail(**grid.messages.model_dump()),
         replanning=market.replanning,
         tolerance=market.tolerance,
         max_iterations=market.max_iterations,

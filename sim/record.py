@@ -15,7 +15,7 @@ from sim.community import Community
 from sim.daybook import DayBook, Issue, Plan
 from sim.rows import blocks
 
-__all__ = ["Append", "day_tables", "feeder_tables", "flow_tables", "meters", "people_table", "positions"]
+__all__ = ["Append", "day_tables", "enforcement", "feeder_tables", "flow_tables", "meters", "people_table", "positions"]
 
 Append = Callable[[str, Mapping[str, Any]], None]
 """Takes a table's name and its columns."""
@@ -235,6 +235,27 @@ def day_tables(community: Community, book: DayBook, append: Append) -> None:
         append("forecasts", table)
     _envelopes(community, book, append)
     _clearings(book, append)
+
+
+def enforcement(community: Community, book: DayBook) -> dict[str, Any] | None:
+    """Return the rows of ``enforcement`` of a day, in the order of time; None where nobody was held."""
+    d = book.delivered
+    step, home = np.nonzero(((d.cause != "") & (d.cause != "market")).T)
+    if not len(step):
+        return None
+    cause, at = d.cause[home, step], (home, step)
+    exporting = np.array([word.endswith("_export") for word in cause])
+    return {
+        "time": book.times[step],
+        "agent_id": [community.people.agent_id[k] for k in home],
+        "cause": list(cause),
+        "rule": community.rules.enforcement,
+        "limit_kw": np.where(exporting, d.held_export_kw[at], d.held_import_kw[at]),
+        "clipped_kw": d.clipped_kw[at],
+        "battery_kw": d.battery_more_kw[at],
+        "deferred_kw": d.deferred_kw[at],
+        "beyond_kw": np.maximum(d.breach_kw[at], 0.0),
+    }
 
 
 def _envelopes(community: Community, book: DayBook, append: Append) -> None:

@@ -29,6 +29,7 @@ from sim.scenario_base import (
     local_time,
 )
 from sim.scenario_file import Loc
+from sim.scenario_messages import MessagesSpec
 from sim.stamps import zone_advice
 
 __all__ = [
@@ -305,6 +306,12 @@ class DsoSpec(Spec):
     """Reactive power within which everybody with an envelope may do anything on top."""
     renew: Literal["off", "hourly"] = "off"
     """Whether envelopes are computed again five minutes before every hour, with the newest forecasts."""
+    enforcement: Literal["pv_battery_flexible", "battery_pv_flexible"] = "pv_battery_flexible"
+    """What gives way first where a meter would leave its envelope; pv_battery_flexible: solar, then the battery, then car and heat pump."""
+    ramp_kw_per_min: Annotated[float, Field(strict=True, gt=0, le=100_000)] | None = None
+    """How fast the limits of a home may grow from interval to interval; null: at once. A limit that shrinks binds at once."""
+    messages: MessagesSpec | None = None
+    """How envelopes reach the homes; null: at once and exactly."""
     publish: Clock = "10:00"
     """Local clock time of publication, in quotes; before the gate."""
     lifting: Switch = True
@@ -326,7 +333,10 @@ class DsoSpec(Spec):
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
         """Refuse modes without what they need, and two words that say two things."""
         if self.envelopes != (self.network == "envelopes"):
-            yield ("envelopes",), f"is {str(self.envelopes).lower()} where network is {self.network}; leave envelopes out"
+            yield (
+                ("envelopes",),
+                f"is {str(self.envelopes).lower()} where network is {self.network}; leave envelopes out",
+            )
         if self.network == "prices" and self.mode != "deterministic":
             yield ("mode",), "must be deterministic where network is prices: plans are made by prices, not by envelopes"
         if self.network == "prices" and self.renew != "off":

@@ -190,6 +190,17 @@ _TABLES = (
         _number("shifted_kw", "kW", "load moved here from other hours", "moved here +, moved away −"),
         _id("cause", "why the meter was held (envelope, market, …); empty where it was not"),
     )),
+    Table("enforcement", "a home and interval in which its meter was held", ("time", "agent_id"), (
+        _time("time", "start of the interval"),
+        _id("agent_id", "the home"),
+        _id("cause", "what held it: envelope_… (the issue in force), default_… (no message was in force), ramp_… (the limit on its way), with export or import"),
+        _id("rule", "what gives way first: dso.enforcement of the scenario"),
+        _number("limit_kw", "kW", "the limit that was kept, in the direction of the cause", POSITIVE),
+        _number("clipped_kw", "kW", "solar power turned down", POSITIVE),
+        _number("battery_kw", "kW", "what the battery took more, or gave less, than planned", "charging +"),
+        _number("deferred_kw", "kW", "load of car and heat pump held back", POSITIVE),
+        _number("beyond_kw", "kW", "import beyond the limit that nothing could prevent", POSITIVE),
+    )),
     Table("forecasts", "a connection, interval and issue", ("stage", "time", "agent_id"), (
         _time("time", "start of the interval forecast"),
         _id("agent_id", "the connection's actor"),

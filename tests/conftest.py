@@ -80,7 +80,7 @@ storage:
 series:
   spot: {from: table, file: prices.csv}
 market: {mechanism: exchange, replanning: tradable, tolerance: 1.0e-3, max_iterations: 200}
-dso: {envelopes: true, rule: proportional, mode: deterministic, lifting: true}
+dso: {envelopes: true, rule: proportional, mode: deterministic, lifting: true, enforcement: pv_battery_flexible}
 settlement: {rule: alloc.prorata, price: price.mmr}
 """
 
@@ -341,6 +341,11 @@ def write_world(writer, section, *, box):
     write_fixed(append, box)
     append("series", {"time": TIMES, "series_id": "spot", "value": SPOT, "unit": "eur/kWh"})
     meter, kvar = write_meters(append, GIVEN_UP, box)
+    step, home = np.nonzero(np.asarray(GIVEN_UP).T > 0)
+    append("enforcement", {
+        "time": TIMES[step], "agent_id": [HOMES[k] for k in home], "cause": "envelope_export", "rule": "pv_battery_flexible",
+        "limit_kw": -meter[home, step], "clipped_kw": np.asarray(GIVEN_UP)[home, step], "battery_kw": 0.0, "deferred_kw": 0.0, "beyond_kw": 0.0,
+    })  # fmt: skip
     loss = write_grid(append, meter, kvar)
     write_market(append)
     held = ["anna", "cleo", "ess"] if box else ["anna", "cleo"]

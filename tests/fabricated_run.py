@@ -248,6 +248,13 @@ class _World:
             meter_kw=rows(meter, 0 if box is None else box), meter_kvar=rows(zero), curtailed_kw=rows(curtailed), shifted_kw=rows(zero),
             cause=np.where(rows(curtailed) > 0, "envelope_export", "").astype(object),
         ))  # fmt: skip
+        step, home = np.nonzero(np.asarray(curtailed).T > 0)
+        if section != "unmanaged" and len(step):
+            self.add(
+                section, "enforcement", time=self.times[step], agent_id=[self.ids[k] for k in home], cause="envelope_export",
+                rule="pv_battery_flexible", limit_kw=-meter[home, step], clipped_kw=curtailed[home, step], battery_kw=0.0, deferred_kw=0.0,
+                beyond_kw=0.0,
+            )  # fmt: skip
 
     def _network(self, section, meter, box, shows_breaches):
         v, p, loading, loss = self._flows(meter, box)
