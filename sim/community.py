@@ -132,7 +132,9 @@ class Community:
         self.accounts = None if self.box is None else Accounts.begin(self.box, self.n)
         self.rights = Book()
         self.books: dict[int, DayBook] = {}
-        self.pricing = Pricing(self) if play.prices else None
+        self.pricing = None
+        if play.prices:
+            self.pricing = Pricing(people, self.box, self.model, rules.limits, rules.policy.rule, self.heat_tan())
         self.infeasible = 0
         """Intervals whose envelope breaks a limit whatever homes with devices do, issue by issue."""
         self.seconds: dict[str, float] = {"clearing": 0.0, "envelopes": 0.0}
@@ -227,7 +229,7 @@ class Community:
         clearing = self._clear(book, 0, initial, book.belief.load_kw, book.belief.solar_kw, "day_ahead", now)
         book.plan.renew(0, clearing)
         if self.pricing is not None:
-            self.pricing.announce(book, 0, clearing, now)
+            self.put_in_force(book, 0, self.pricing.band(book, 0, clearing), now)
         book.day_ahead = book.plan.copy()
         book.day_ahead_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
         book.intraday_price_eur_per_kwh = clearing.price_eur_per_kwh.copy()
@@ -310,7 +312,7 @@ class Community:
         clearing = self._clear(book, at, self.fleet.energy_kwh, load, solar, "intraday", now)
         book.plan.renew(at, clearing)
         if self.pricing is not None:
-            self.pricing.announce(book, at, clearing, now)
+            self.put_in_force(book, at, self.pricing.band(book, at, clearing), now)
         assert book.intraday_price_eur_per_kwh is not None
         if np.isfinite(clearing.price_eur_per_kwh).all():  # there is none where what was sold is kept
             book.intraday_price_eur_per_kwh[at:] = clearing.price_eur_per_kwh
@@ -329,11 +331,11 @@ class Community:
             known, day.start + at, day.steps - at, energy_kwh, heat, book.battery_target_kwh
         )
         believed = book.mailbox.kept(at, now)
+        free = np.full(believed.import_limit_kw.shape, np.inf)  # of whoever plans by prices
         exchange: Exchange = "zero" if not self.play.sharing else "free"
         pinned = None
         if self.play.sharing and not ahead and self.rules.replanning == "pinned" and book.day_ahead is not None:
             exchange, pinned = "pinned", book.day_ahead.exchange_kw[:, at:]
-        free = np.full(believed.import_limit_kw.shape, np.inf)  # of whoever plans by prices
         task = problem(
             names=self.connection_ids,
             dt_h=self.clock.dt_h,
