@@ -137,12 +137,13 @@ def conductor_matrices(feeder: Feeder, k: int) -> tuple[NDArray[np.complex128], 
     shape (3, 3) each. [ohm], [nF]
     """
     branches = feeder.branches
-    pair = np.ix_(branches.conductors[k], branches.conductors[k])
+    there = np.array([phase in branches.phases[k] for phase in "abc"])
+    pair = np.ix_(there, there)
     z, c = np.eye(3, dtype=np.complex128), np.zeros((3, 3))
-    if branches.untransposed[k]:
+    if not np.isnan(branches.z_abc_ohm[k]).all():
         z[pair], c[pair] = branches.z_abc_ohm[k][pair], np.nan_to_num(branches.c_abc_nf[k][pair])
         return z, c
-    size = int(branches.conductors[k].sum())
+    size = int(there.sum())
     for matrix, one, zero in (
         (z, branches.r1_ohm[k] + 1j * branches.x1_ohm[k], branches.r0_ohm[k] + 1j * branches.x0_ohm[k]),
         (c, branches.c1_nf[k], branches.c0_nf[k]),

@@ -54,7 +54,7 @@ def check(
     connection_bus: ArrayLike,
     meter_kw: ArrayLike,
     meter_kvar: ArrayLike,
-    source_v_pu: float | None = None,
+    source_v_pu: ArrayLike | None = None,
     connection_phase: Sequence[str] | None = None,
 ) -> Voltages:
     """Return what OpenDSS makes of the meters.
@@ -67,7 +67,7 @@ def check(
         Index of the bus of each connection.
     meter_kw, meter_kvar : shape (c, S)
         What each meter reads: import positive, export negative. [kW], [kvar]
-    source_v_pu
+    source_v_pu : number or shape (S,)
         Voltage behind the source impedance; None: as the feeder says. [p.u.]
     connection_phase
         "a", "b", "c" or "abc" for each connection; None: all "abc".
@@ -85,7 +85,8 @@ def check(
     phases = ("abc",) * len(bus) if connection_phase is None else tuple(connection_phase)
     engine = DSS.NewContext()
     engine.AllowForms = False
-    for command in commands(feeder, bus, phases, source_v_pu):
+    source = np.broadcast_to(np.asarray(feeder.source_v_pu if source_v_pu is None else source_v_pu), active.shape[1:])
+    for command in commands(feeder, bus, phases):
         engine.Text.Command = command
     engine.Text.Command = "Solve"  # which numbers the nodes
     circuit: Any = engine.ActiveCircuit
@@ -93,7 +94,9 @@ def check(
     rows = np.array([place[f"b{node // 3}.{node % 3 + 1}"] for node in np.flatnonzero(feeder.conductors.ravel())])
     base_v = np.repeat(feeder.buses.v_nominal_v / np.sqrt(3.0), 3)[feeder.conductors.ravel()]
     v_pu, converged = np.full((len(rows), active.shape[1]), np.nan), np.zeros(active.shape[1], dtype=bool)
+    circuit.Vsources.First  # noqa: B018  makes it the active one
     for t in range(active.shape[1]):
+        circuit.Vsources.pu = float(source[t])
         for k in range(len(bus)):
             circuit.Loads.Name = f"c{k}"
             circuit.Loads.kW, circuit.Loads.kvar = float(active[k, t]), float(reactive[k, t])
@@ -147,7 +150,7 @@ def _source(feeder: Feeder) -> str:
 
 
 def _line(feeder: Feeder, k: int) -> str:
-    there = np.flatnonzero(feeder.branches.conductors[k])
+    there = [one for one, phase in enumerate("abc") if phase in feeder.branches.phases[k]]
     nodes = ".".join(str(one + 1) for one in there)
 
     def matrix(values: Vector) -> str:

@@ -10,9 +10,9 @@ flow (:mod:`network.validation_measure`: every limit of every try):
 5. outside of the promise, told but not counted: other loads, impedances and source voltages than assumed
    (:mod:`network.validation_data`), and messages that go wrong (:mod:`network.message_faults`);
 6. the worst case of each kind and way, and one in a hundred of all draws, calculated again by power-grid-model
-   (:mod:`network.validation_referee`).
+   (:mod:`network.validation_referee`), and on request the worst cases by OpenDSS too (:mod:`network.validation_opendss`).
 
-``status`` is "safe" only if nothing of 1 to 4 broke a limit, every power flow converged and the referee agrees.  NaN and
+``status`` is "safe" only if nothing of 1 to 4 broke a limit, every power flow converged and the referees agree.  NaN and
 non-convergence are violations.
 
 Limits: sampling proves nothing about what was not sampled; corners are exact for linear rows only.  ``probability_at_most``
@@ -37,6 +37,7 @@ from network.validation_data import Doubts, doubtful
 from network.validation_draws import DAYS, USES, Crowd, uses_of
 from network.validation_measure import KINDS, Measure, bounds_of
 from network.validation_messages import Messages, misled
+from network.validation_opendss import ThirdOpinion
 from network.validation_referee import SecondOpinion
 from network.validation_tally import Case, Tally
 from network.validation_tries import (
@@ -67,7 +68,7 @@ class Validation:
     """What was tried against envelopes, and what broke."""
 
     status: str
-    """"safe", "unsafe", or "unconfirmed" where the referee does not agree."""
+    """"safe", "unsafe", or "unconfirmed" where a referee does not agree."""
 
     tallies: tuple[Tally, ...]
     """One for each way of use."""
@@ -80,6 +81,9 @@ class Validation:
 
     worst_refereed: Vector
     """How far each of ``worst`` passes its limit, by the referee.  Shape (len(worst),)."""
+
+    opendss: ThirdOpinion | None
+    """What OpenDSS says of the worst cases and of some draws; None where it was not to be asked."""
 
     patterns: Vertices
     """The corners that were tried."""
@@ -116,7 +120,7 @@ class Validation:
 
     @property
     def safe(self) -> bool:
-        """Whether nothing that is promised broke, and the referee agrees."""
+        """Whether nothing that is promised broke, and the referees agree."""
         return self.status == "safe"
 
     @property
@@ -190,6 +194,7 @@ def validate(
     doubts: Doubts | None = None,
     messages: Messages | None = None,
     unbalance_max_percent: float = np.inf,
+    opendss: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Validation:
     """Try everything that can be done inside envelopes.
@@ -234,6 +239,8 @@ def validate(
         What customers do when messages go wrong; None: not tried.
     unbalance_max_percent
         Highest voltage unbalance factor allowed at a corner; inf: none. [%]
+    opendss
+        Whether OpenDSS is to be asked too; where it cannot, the answer says why, and nothing hangs on it.
     progress
         Is told what is being tried, how much of it is done, and of how much.
     """
@@ -273,7 +280,8 @@ def validate(
     worst = tuple(
         sorted((case for tally in tallies for case in tally.worst if case is not None), key=lambda case: -case.beyond)
     )
-    certificate, worst_refereed = refereed(model, limits, measure, worst, random, tell)
+    certificate, worst_refereed, third = refereed(model, limits, measure, worst, random, tell, opendss=opendss)
+    confirmed = certificate.agrees and (third is None or third.agrees)
     broken = any(tally.counts and tally.broken for tally in tallies) or beyond_unbalance
     cap = (_cap(import_cap_kw, box), _cap(export_cap_kw, box))
     factor = np.full(box.intervals, np.nan)
@@ -282,11 +290,12 @@ def validate(
         factor[kept] = largest_factor(measure, box.of_intervals(kept), corners, both)
     case = tallies[0].worst_case
     return Validation(
-        status="unsafe" if broken else "safe" if certificate.agrees else "unconfirmed",
+        status="unsafe" if broken else "safe" if confirmed else "unconfirmed",
         tallies=tuple(tallies),
         worst=worst,
         certificate=certificate,
         worst_refereed=worst_refereed,
+        opendss=third,
         patterns=corners,
         factor=factor,
         conservatism_export=conservatism(np.maximum(box.high_kw[:, kept], 0.0), factor[kept], cap[1]),

@@ -14,6 +14,7 @@ from network.validation_box import Box
 from network.validation_data import with_impedance
 from network.validation_draws import DAYS, USES, Crowd, draw_days
 from network.validation_measure import KINDS, Measure, bounds_of
+from network.validation_opendss import MOST, ThirdOpinion, all_of, spread, third_opinion
 from network.validation_referee import SecondOpinion, second_opinion, together
 from network.validation_search import flip_search
 from network.validation_tally import Case, Tally
@@ -125,13 +126,15 @@ def try_dispatch(measure: Measure, box: Box, dispatch: Vector) -> Tally:
 
 def refereed(
     model: Model, limits: Limits, measure: Measure, worst: tuple[Case, ...], random: list[tuple[Complex, Vector]],
-    tell: Tell,
-) -> tuple[SecondOpinion, Vector]:  # fmt: skip
+    tell: Tell, *, opendss: bool = False,
+) -> tuple[SecondOpinion, Vector, ThirdOpinion | None]:  # fmt: skip
     """Have the worst cases and the random part calculated again; how far each of the worst cases goes, by the referee."""
     by_worst = np.full(len(worst), np.inf)
     opinions: list[SecondOpinion] = []
+    others: list[ThirdOpinion] = []
     # an unknown meter cannot be calculated by anybody
     known = [k for k, case in enumerate(worst) if np.isfinite(case.injection).all()]
+    left = max(MOST - len(known), 0)
     for ohms in dict.fromkeys([1.0, *(worst[k].impedance for k in known)]):
         mine = [k for k in known if worst[k].impedance == ohms]
         drawn = random if ohms == 1.0 else []
@@ -145,7 +148,11 @@ def refereed(
         source = np.concatenate([[worst[k].source_v_pu for k in mine], *(voltage for _, voltage in drawn)])
         other = with_impedance(model, ohms)
         asked = measure if ohms == 1.0 else Measure(other, *bounds_of(other, limits), measure.curve)
-        opinion = second_opinion(other, asked, asked.settled(injection, source), source, tell)
+        settled = asked.settled(injection, source)
+        opinion = second_opinion(other, asked, settled, source, tell)
         opinions.append(opinion)
+        if opendss:
+            few = spread(len(mine), len(source), len(set(mine) & set(known[:MOST])) + left * (ohms == 1.0))
+            others.append(third_opinion(other, settled[:, few], source[few]))
         by_worst[mine] = [opinion.beyond[KINDS.index(worst[k].kind), at] for at, k in enumerate(mine)]
-    return together(opinions), by_worst
+    return together(opinions), by_worst, all_of(others) if opendss else None

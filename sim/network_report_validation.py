@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sim import network_figures as draw
 from sim import network_report_tries as tries
 from sim.network_page import Picture, Section, TableOf
-from sim.network_validate import NetworkValidation, number, verdict
+from sim.network_validate import NetworkValidation, number, opendss_words, verdict
 
 __all__ = ["page"]
 
@@ -49,7 +49,7 @@ def page(result: NetworkValidation) -> tuple[dict[str, Any], list[Section]]:
         "ticks": _ticks(result),
         "tiles": _tiles(result, active),
         "footer": [
-            f"Every limit of every use by AC power flow; {number(found.certificate.points)} of them again by power-grid-model, which agrees to {found.certificate.voltage_pu:.1e} pu. Seed {result.seed}, {number(result.samples)} draws.",
+            f"Every limit of every use by AC power flow; {number(found.certificate.points)} of them again by power-grid-model, which agrees to {found.certificate.voltage_pu:.1e} pu. {opendss_words(found)} Seed {result.seed}, {number(result.samples)} draws.",
             "Corners are exact for the linear power flow; draws prove nothing about what was not drawn. A bound holds for its way of use.",
         ],
     }  # fmt: skip
@@ -83,6 +83,10 @@ def _ticks(result: NetworkValidation) -> list[tuple[bool, str, str]]:
     ticks.append(
         (agrees, "Referee", f"{'agrees' if agrees else 'does not agree'} on {number(found.certificate.points)} uses")
     )
+    third = found.opendss
+    if third is not None and third.points:
+        agrees = third.agrees
+        ticks.append((agrees, "OpenDSS", f"{'agrees' if agrees else 'does not agree'} on {number(third.points)} uses"))
     return sorted(ticks, key=lambda one: one[0])
 
 

@@ -21,7 +21,7 @@ from sim.network_validate_given import Given
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NetworkValidation", "case_words", "number", "validate", "verdict"]
+__all__ = ["NetworkValidation", "case_words", "number", "opendss_words", "validate", "verdict"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -115,6 +115,7 @@ class NetworkValidation:
                 "loading_percent": found.certificate.loading_percent, "disagreeing": found.certificate.disagreeing,
                 "agrees": found.certificate.agrees,
             },
+            "opendss": None if found.opendss is None else {**asdict(found.opendss), "agrees": found.opendss.agrees},
             "factor": found.factor.tolist(),
             "headroom": found.headroom,
             "conservatism_export": found.conservatism_export,
@@ -164,6 +165,7 @@ def validate(given: Given, samples: int | None = None, progress: Progress | None
             given.earlier_import_kw, given.earlier_export_kw,
         ),
         unbalance_max_percent=np.inf if spec.unbalance_max_percent is None else spec.unbalance_max_percent,
+        opendss=True,
         progress=progress,
     )  # fmt: skip
     return NetworkValidation(given, found, seed, count)
@@ -220,8 +222,22 @@ def verdict(result: NetworkValidation) -> str:
         return f"{case_words(case)}, when {when_words(case.use)}; {number(many)} of {number(tried)} uses {inside} break a limit"
     nearest = "" if case is None else f"; nearest: {case_words(case)}, when {when_words(case.use)}"
     if found.status == "unconfirmed":
-        return f"power-grid-model does not confirm what we find{nearest}"
+        who = "OpenDSS" if found.certificate.agrees else "power-grid-model"
+        return f"{who} does not confirm what we find{nearest}"
     return f"none of {number(tried)} uses inside these envelopes breaks a limit{nearest}"
+
+
+def opendss_words(found: Validation) -> str:
+    """Return what OpenDSS says, as a sentence; "" where it was not to be asked."""
+    one = found.opendss
+    if one is None:
+        return ""
+    if one.why_not:
+        return f"OpenDSS was not asked: {one.why_not}"
+    if not one.points:
+        return "OpenDSS was not asked: there is no use that has a solution."
+    lost = f"; {one.disagreeing} have no solution there" if one.disagreeing else ""
+    return f"OpenDSS {'agrees' if one.agrees else 'DISAGREES'} on {number(one.points)} uses: voltages to {one.voltage_pu:.2g} pu{lost}."
 
 
 def when_words(use: str) -> str:

@@ -175,6 +175,19 @@ def test_the_second_referee_agrees(drawn):
     np.testing.assert_allclose(found, theirs.v_pu, rtol=0, atol=1e-6)
 
 
+def test_every_moment_may_have_its_own_source_voltage():
+    """Three moments at 0.97, 1.0 and 1.04 p.u. are three circuits of one moment each."""
+    from network import referee_opendss
+
+    feeder = Feeder.build("x", {"s": 400.0, "e": 400.0}, [Line("L", "s", "e", 0.1, 0.05)], source_bus="s")
+    p, volts = np.array([[3.0, -4.0, 5.0]]), (0.97, 1.0, 1.04)
+    together = referee_opendss.check(feeder, [1], p, p * 0.2, volts)
+    for k, v in enumerate(volts):
+        alone = referee_opendss.check(feeder, [1], p[:, [k]], p[:, [k]] * 0.2, v)
+        np.testing.assert_allclose(together.v_pu[:, k], alone.v_pu[:, 0], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(alone.v_pu[0, 0], v, rtol=0, atol=1e-6)
+
+
 def test_what_opendss_is_not_asked_is_told():
     """A clock number that it has not, and a no-load current that it has elsewhere: a sentence each."""
     from network import referee_opendss

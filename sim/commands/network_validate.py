@@ -97,6 +97,8 @@ def _show(result: NetworkValidation) -> None:
 
 def lines(result: NetworkValidation) -> list[str]:
     """Return the figures below the tables."""
+    from sim.network_validate import opendss_words
+
     found, given, say = result.found, result.given, summary.number
     told = [
         f"infeasible interval {when}: {given.infeasible_by[when]} is beyond its limit before anybody does anything"
@@ -140,4 +142,6 @@ def lines(result: NetworkValidation) -> list[str]:
         f"{referee.voltage_pu:.2g} pu, loadings to {referee.loading_percent:.2g} %"
         + (f"; {referee.disagreeing} have no solution on one side" if referee.disagreeing else "")
     )
+    if found.opendss is not None:
+        told.append(f"referee   {opendss_words(found).rstrip('.')}")
     return told
