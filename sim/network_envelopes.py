@@ -15,6 +15,7 @@ from network.assumed import Reactive, Uncertainty
 from network.envelope import Envelope, EnvelopeError, compute
 from network.equity import Equity, equity
 from network.reactive import VoltVar
+from sim.network_case_envelopes import DoubtSpec
 from sim.network_case_prepared import Prepared
 from sim.scenario_file import ScenarioError
 from sim.scenario_mistakes import nearest
@@ -113,10 +114,20 @@ def _numbers(values: Vector) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
-def envelopes(ready: Prepared) -> NetworkEnvelopes:
-    """Compute the envelopes of a case."""
+def envelopes(ready: Prepared, *, two_corners: bool = False) -> NetworkEnvelopes:
+    """Compute the envelopes of a case.
+
+    Parameters
+    ----------
+    ready
+        The case as arrays.
+    two_corners
+        As today's practice would: deterministic and sure of the data, everything else as the case says.
+    """
     case, c = ready.case, len(ready.ids)
     spec = case.envelopes
+    if two_corners:
+        spec = spec.model_copy(update={"mode": "deterministic", "uncertainty": DoubtSpec()})
     at = {name: k for k, name in enumerate(ready.ids)}
     mistakes = [
         f'{case.place("envelopes", "each", k, "id")}: envelopes.each.{k}.id: "{one.id}" is no customer; '

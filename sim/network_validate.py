@@ -60,18 +60,18 @@ class NetworkValidation:
 
     @property
     def cost_of_robustness(self) -> tuple[float, float]:
-        """Share of the two-corner envelope's import and export that is given up for safety; NaN without one."""
+        """Share of import and export of the same rule's two-corner envelope that is given up for safety; NaN without one."""
         plain = self.given.deterministic
         if plain is None:
             return np.nan, np.nan
         rows = np.isfinite(self.given.import_limit_kw).all(axis=1)
+        both_there = np.flatnonzero(self.given.promised & (plain.status == "ok"))
         pairs = (
             (self.given.import_limit_kw, plain.import_limit_kw),
             (self.given.export_limit_kw, plain.export_limit_kw),
         )
         both = [
-            (float(mine[rows][:, self.given.promised].sum()), float(theirs[rows][:, self.given.promised].sum()))
-            for mine, theirs in pairs
+            (float(mine[rows][:, both_there].sum()), float(theirs[rows][:, both_there].sum())) for mine, theirs in pairs
         ]
         first, second = (1.0 - mine / theirs if theirs > 0 else np.nan for mine, theirs in both)
         return first, second

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from network.acflow import Model
-from network.assumed import Reactive
 from network.compliance import Compliance, compliance
-from network.envelope import Envelope, Limits, compute
+from network.envelope import Envelope, Limits
 from network.reactive import VoltVar
 from sim.network_case import NetworkCase
 from sim.network_case_prepared import Prepared
@@ -67,7 +66,7 @@ class Given:
     compliance: Compliance | None = None
     """Whether they stayed inside."""
     deterministic: Envelope | None = None
-    """The envelope that looks at two corners only, for comparison; None where this is it, or it cannot be had."""
+    """The envelope of the same rule that looks at two corners only, for comparison; None where this is it."""
     earlier_import_kw: Vector | None = None
     """An earlier issue.  Shape (c, T). [kW]"""
     earlier_export_kw: Vector | None = None
@@ -85,10 +84,7 @@ def of_case(ready: Prepared) -> Given:
     found = envelopes(ready).envelope if spec.file is None else None
     plain = None
     if found is None or found.mode != "deterministic":
-        plain = compute(
-            ready.model, ready.base_injection_kw, ready.base_injection_kvar, ready.active, ready.export_cap_kw,
-            ready.import_cap_kw, ready.limits, source_v_pu=ready.source_v_pu,
-        )  # fmt: skip
+        plain = envelopes(ready, two_corners=True).envelope
     if found is not None:
         imports, exports, firm = found.import_limit_kw, found.export_limit_kw, found.firm_charge_kw
         promised, by = np.asarray(found.status == "ok"), found.infeasible_by
@@ -99,7 +95,7 @@ def of_case(ready: Prepared) -> Given:
         promised, by = np.ones(len(ready.times), dtype=bool), np.full(len(ready.times), "")
         origin, mode, rule = f"read from {Path(spec.file).name}", "", ""
     c = len(ready.ids)
-    power = reactive_of(ready) if found is not None else Reactive()
+    power = reactive_of(ready)
     kvar = ready.base_injection_kvar
     if power.tan_phi is not None or power.curve is not None:  # then nothing is as forecast for those with an envelope
         kvar = np.where(ready.active[:, None], 0.0, kvar)

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from network.assumed import Reactive, Uncertainty
+from network.envelope import compute
 from sim.network_case import load
 from sim.network_case_prepared import prepared
 from sim.network_page import Picture
@@ -85,6 +87,35 @@ def test_a_robust_envelope_ends_with_nought_and_tells_its_price(street, call):
     assert told["cost_of_robustness_export"] > 0.1
     assert abs(told["conservatism_export"]) < 1e-3
     assert told["samples"] == 50
+
+
+@pytest.mark.parametrize("rule", ["equal", "proportional"])
+def test_robustness_costs_what_the_same_rule_could_promise_without_it(street, rule):
+    """One minus robust over deterministic, both of the case's rule, caps, floors and power factor, straight from the envelopes."""
+    sets = (
+        f"envelopes.rule={rule}", "envelopes.reactive.kind=power_factor", "envelopes.import_floor_kw=0.5",
+        "envelopes.uncertainty.impedance_percent=10",
+    )  # fmt: skip
+    (street.parent / "street" / "connections.csv").write_text(
+        "agent_id,bus_id,phase,base_kw\nanna,m,a,1\nben,e,b,1\ncleo,e,c,1\n"
+    )
+    ready = prepared(load(street, (*sets, "envelopes.mode=robust")))
+    result = validate(of_case(ready), 20)
+    active = np.ones(3, bool)
+    limits = {
+        mode: compute(
+            ready.model, ready.base_injection_kw, ready.base_injection_kvar, active, ready.export_cap_kw, ready.import_cap_kw,
+            ready.limits, rule=rule, mode=mode, source_v_pu=ready.source_v_pu, import_floor_kw=np.full(3, 0.5),
+            reactive=Reactive.power_factor(0.95), uncertainty=doubt,
+        )
+        for mode, doubt in (("robust", Uncertainty(impedance_percent=10.0)), ("deterministic", Uncertainty()))
+    }  # fmt: skip
+    costs = [
+        1.0 - getattr(limits["robust"], side).sum() / getattr(limits["deterministic"], side).sum()
+        for side in ("import_limit_kw", "export_limit_kw")
+    ]
+    assert result.cost_of_robustness == pytest.approx(costs, rel=1e-9)
+    assert min(costs) > 0.05
 
 
 def test_quiet_says_nothing_and_mistakes_are_told(street, call):

@@ -17,7 +17,9 @@ from network.referee import check
 from network.sources import read
 from network.validation import validate
 from network.validation_box import box_of
+from network.validation_data import Doubts, with_impedance
 from network.validation_measure import Measure, bounds_of
+from network.validation_messages import Messages
 
 CAP_EXPORT, CAP_IMPORT = np.full(55, 10.0), np.full(55, 14.0)
 NOTHING = np.zeros((55, 1))
@@ -144,6 +146,33 @@ def test_free_reactive_power_is_tried_both_ways():
     assert found.tallies[0].tried == 16
     assert found.tallies[0].worst[0].excess + 1.10 >= max(both) - 1e-9
     assert box_of(model, zero, export, None, zero, zero, None, None, free).reach_kva[0] == 8.0
+
+
+def test_free_reactive_power_is_tried_both_ways_with_other_data_and_faulty_messages_too():
+    """±4 kvar: the worst voltage with 20 % more ohms, and at the rating without messages, is the worse of both, by power-grid-model."""
+    model, limits = short_street(), Limits(0.9, 1.10, np.inf)
+    zero, export, rating, free = np.zeros((3, 1)), np.full((3, 1), 4.0), np.full(3, 9.0), np.full(3, 4.0)
+    found = validate(
+        model, zero, export, zero, zero, limits, samples=0, free_kvar=free, doubts=Doubts(0.0, 20.0, 0.0),
+        messages=Messages(np.zeros(3), rating, draws=0),
+    )  # fmt: skip
+    by_name = {tally.name: tally for tally in found.tallies}
+
+    def highest(model, p):
+        """All feed in, all reactive power one way or the other: the highest voltage."""
+        return max(
+            check(model.feeder, model.connection_bus, -p, -np.full((3, 1), sign * 4.0), None, model.connection_phase).v_pu.max()
+            for sign in (1, -1)
+        )  # fmt: skip
+
+    for name, other, p in (
+        ("impedances ±20 %", with_impedance(model, 1.2), export),
+        ("messages lost, no default", model, rating[:, None]),
+    ):
+        assert by_name[name].worst[0].excess + 1.10 >= highest(other, p) - 1e-9, name
+    assert by_name["impedances ±20 %"].tried == 2 * 2 * 8
+    assert by_name["messages lost, no default"].tried == 2 * 8
+    assert found.certificate.agrees
 
 
 def test_compliance_by_hand():

@@ -115,7 +115,7 @@ def lines(result: NetworkValidation) -> list[str]:
     ]
     if not all(math.isnan(one) for one in cost):
         told.append(
-            f"robust    costs {say(100 * cost[1])} % of the export and {say(100 * cost[0])} % of the import of the two-corner envelope"
+            f"robust    costs {say(100 * cost[1])} % of the export and {say(100 * cost[0])} % of the import of the two-corner envelope of the same rule"
         )
     for name, cap in (("export", given.export_cap_kw), ("import", given.import_cap_kw)):
         one = result.even(name)
