@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sim.number_format import currency_sign
 from sim.report_energy import EnergyFlows, energy_flows
 from sim.report_grid import Breaches, Extremes, FeederMap, Limits, breaches, extremes, feeder_map, limits, source_power
+from sim.report_held import Held
+from sim.report_held import held as held_rows
 from sim.report_money import (
     Bills,
     Figure,
@@ -117,6 +119,8 @@ class Story:
     clearings: Clearings
     has_envelopes: bool
     envelope_breaches: int
+    held: list[Held]
+    """Who was held, by what."""
     curtailed_by_envelopes: float
     """Share of the curtailed energy that envelopes caused. [1]"""
     checks: list[Check]
@@ -178,7 +182,7 @@ def collect(tables: RunTables) -> Story:
     grid = _grid(tables, has_envelopes=has_envelopes)
     held = _clearings(tables)
     caused = tables.rows(
-        "SELECT sum(CASE WHEN starts_with(cause, 'envelope') THEN curtailed_kw ELSE 0 END), sum(curtailed_kw) FROM run.meters"
+        "SELECT sum(CASE WHEN cause NOT IN ('', 'market') THEN curtailed_kw ELSE 0 END), sum(curtailed_kw) FROM run.meters"
     )[0]
     breached = 0
     if tables.has("run", "violations"):
@@ -207,6 +211,7 @@ def collect(tables: RunTables) -> Story:
         clearings=held,
         has_envelopes=has_envelopes,
         envelope_breaches=breached,
+        held=held_rows(tables),
         curtailed_by_envelopes=by_envelopes,
         checks=checks,
         outcome=outcome,

@@ -1,5 +1,7 @@
 """The feeder as the report draws it: where its buses stand, what they carried, when they left their limits.
 
+Where a feeder is told phase by phase, its charts show the phase that is furthest from nominal or most loaded, and the table names it.
+
 A feeder that hangs on one transformer is drawn from its low-voltage busbar downwards: the bus above has limits of its
 own and is left out.  Buses without coordinates are laid out as a tree, and the page says so.  Distances follow the
 wires: metres where the tables have lengths or coordinates, else the count of branches.
@@ -245,9 +247,10 @@ def extremes(tables: RunTables, world: str, feeder: FeederMap, limit: Limits) ->
         else set()
     )
     drawn = ", ".join(f"'{_quoted(bus)}'" for bus in feeder.bus_id if not limited or bus in limited)
+    named = "CASE WHEN phase = 'abc' THEN bus_id ELSE bus_id || ' (phase ' || phase || ')' END"
     (high, high_bus, high_slot, low, low_bus, low_slot) = tables.rows(
-        f"SELECT max(v_pu), arg_max(bus_id, v_pu), slot(arg_max(time, v_pu)), "
-        f"min(v_pu), arg_min(bus_id, v_pu), slot(arg_min(time, v_pu)) "
+        f"SELECT max(v_pu), arg_max({named}, v_pu), slot(arg_max(time, v_pu)), "
+        f"min(v_pu), arg_min({named}, v_pu), slot(arg_min(time, v_pu)) "
         f"FROM {world}.bus_voltages WHERE bus_id IN ({drawn}) AND isfinite(v_pu)"
     )[0]
     if high is None:

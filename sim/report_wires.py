@@ -12,6 +12,7 @@ from sim.number_format import energy, money, number, percent, power, share, volt
 from sim.report_charts import HELD_BACK_PERCENT, Charts, held_back
 from sim.report_data import WORLD_NAMES, Grid, Story
 from sim.report_grid import Extremes, Limits
+from sim.report_held import Held
 from sim.report_money import Figure
 from sim.report_sections import Table
 
@@ -58,6 +59,11 @@ def storage_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
 
 def _known(figure: Figure, otherwise: float) -> float:
     return figure.value if math.isfinite(figure.value) else otherwise
+
+
+MOST_HELD = 60
+"""Of more, those who gave up most."""
+HELD_BY = {"envelope": "the envelope", "default": "the default, without a message", "ramp": "a limit on its way"}
 
 
 def grid_section(story: Story, drawn: Charts) -> dict[str, Any] | None:
@@ -177,8 +183,44 @@ def envelope_section(story: Story) -> dict[str, Any]:
         "has_bars": story.has_envelopes and lost.size > 0,
         "nothing_lost": f"{number(spared)} home{'s' if spared != 1 else ''} lost less than {number(HELD_BACK_PERCENT, 2)} %",
         "note": " ".join(note),
+        "held": _held_table(story.held),
         "table": Table(("Member", "kWp", "Available, kWh", "Given up, kWh", "Share"), [
             (who.agent_id[k], number(who.pv_kw_peak[k], 1), number(who.available_kwh[k], 1), number(who.curtailed_kwh[k], 1), percent(who.curtailed_percent[k]))
             for k in lost
         ], (1, 2, 3, 4)),
     }  # fmt: skip
+
+
+def _held_table(rows: list[Held]) -> Table | None:
+    """Return the table of the report; None where nobody was held."""
+    if not rows:
+        return None
+    cells = []
+    for row in rows[:MOST_HELD]:
+        word, _, side = row.cause.partition("_")
+        cells.append(
+            (
+                row.agent_id,
+                HELD_BY.get(word, word),
+                side,
+                number(row.intervals),
+                number(row.clipped_kwh, 1),
+                number(row.battery_kwh, 1, signed=True),
+                number(row.deferred_kwh, 1),
+            )
+        )
+    more = f" The {MOST_HELD} who gave up most, of {number(len(rows))} rows; `enforcement` has all." if len(rows) > MOST_HELD else ""  # fmt: skip
+    return Table(
+        (
+            "Member",
+            "Held by",
+            "Direction",
+            "Intervals",
+            "Solar turned down, kWh",
+            "Battery, kWh",
+            "Load held back, kWh",
+        ),
+        cells,
+        (3, 4, 5, 6),
+        f"What gives way first: {rows[0].rule}. Battery: taken more or given less (+).{more}",
+    )

@@ -103,6 +103,18 @@ def test_every_meter_that_was_held_is_told_and_adds_up(ordinary: Run) -> None:
     assert not failed(ordinary)
 
 
+def test_the_report_says_who_was_held_by_what(ordinary: Run) -> None:
+    """The member who gave up most stands first, with the limit, the direction and the rule."""
+    most = ordinary.query(
+        "SELECT agent_id FROM enforcement GROUP BY agent_id ORDER BY sum(clipped_kw) DESC"
+    ).to_pylist()
+    page = (ordinary.path / "report.html").read_text(encoding="utf-8")
+    told = page[page.index("Who was held, by what") :]
+
+    assert f"<tr><td>{most[0]['agent_id']}</td><td>the envelope</td><td>export</td>" in told
+    assert "What gives way first: pv_battery_flexible." in told
+
+
 @pytest.mark.parametrize(
     ("column", "change", "says"),
     [

@@ -88,6 +88,16 @@ def test_what_a_customer_takes_from_its_phase_returns_through_the_neutral(done: 
     assert np.abs(a - b).max() > 1e-3
 
 
+def test_the_report_names_the_phase_of_the_worst_voltage(done: Run) -> None:
+    """Highest and lowest voltage stand with their bus and phase."""
+    worst = done.query(
+        "SELECT arg_max(bus_id || ' (phase ' || phase || ')', v_pu) AS place FROM bus_voltages "
+        "WHERE bus_id IN (SELECT bus_id FROM buses WHERE is_monitored)"
+    ).to_pylist()
+
+    assert str(worst[0]["place"]) in (done.path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("table", "column", "change"),
     [("bus_voltages", "v_pu", 2e-6), ("branch_flows", "p_kw", 0.02), ("branch_flows", "loss_kw", 0.02)],
