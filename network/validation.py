@@ -35,7 +35,7 @@ from network.reactive import VoltVar
 from network.validation_box import Box, ValidationError, box_of
 from network.validation_data import Doubts, doubtful
 from network.validation_draws import DAYS, USES, Crowd, uses_of
-from network.validation_measure import KINDS, Measure, bounds_of
+from network.validation_measure import EXCESSES, KINDS, Measure, bounds_of
 from network.validation_messages import Messages, misled
 from network.validation_opendss import ThirdOpinion
 from network.validation_referee import SecondOpinion
@@ -166,6 +166,9 @@ class Validation:
                 row[f"{kind}_worst_{unit}"] = np.nan if case is None else case.excess
                 row[f"{kind}_mean_{unit}"] = float(one.mean_excess[k])
                 row[f"{kind}_element"] = "" if case is None else case.element
+            for (kind, unit), mean, most in zip(EXCESSES, *one.over(self.interval_h), strict=True):
+                hours = "kvah" if unit == "kva" else f"{unit}_h"
+                row[f"{kind}_mean_{hours}"], row[f"{kind}_most_{hours}"] = float(mean), float(most)
             rows.append(row)
         return pd.DataFrame(rows)
 

@@ -26,7 +26,7 @@ from network.acflow import Model
 from network.envelope import Limits
 from network.reactive import VoltVar
 
-__all__ = ["KINDS", "TOLERANCE", "Measure", "Reading", "bounds_of"]
+__all__ = ["EXCESSES", "KINDS", "TOLERANCE", "Measure", "Reading", "bounds_of"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -35,6 +35,9 @@ Mask = NDArray[np.bool_]
 
 KINDS = ("over_voltage", "under_voltage", "overload")
 """What can be wrong, in the order of the rows of a reading."""
+
+EXCESSES = (("over_voltage", "pu"), ("under_voltage", "pu"), ("overload", "percent"), ("overload", "kva"))
+"""What is told of how far limits are passed, with units: an overload in per cent and in kVA."""
 
 TOLERANCE = 1e-9
 """A limit is broken where (2) is above this: ten times the tolerance of the power flow."""
@@ -133,6 +136,9 @@ class Measure:
             [self._highest, self._lowest, most[twice[lines][line_at]], most[twice[trafos]]]
         )
         """The bound of each. [p.u.] or [%]"""
+        kva = model.kva_per_pu / np.concatenate([ends.from_percent[rated], ends.to_percent[rated]])
+        self.kva_per_percent: Vector = np.concatenate([np.zeros(2 * len(self._v)), kva[lines][line_at], kva[trafos]])
+        """What one per cent of loading is at the nominal voltage, 0 for voltages; of a phase in three phases. [kVA/%]"""
         there, carrying = model.node_there, model.wire_there
         self.node_high, self.node_low, self.wire_most = highest[there], lowest[there], most[carrying]
         self.has_high, self.has_low = self.node_high < np.inf, self.node_low > 0
@@ -163,6 +169,19 @@ class Measure:
                 injection[:, part], source[part], beyond[:, part], place[:, part], high[part], low[part], solved[part]
             )
         return Reading(beyond, place, high, low, solved)
+
+    def excess(self, reading: Reading) -> Vector:
+        """Return how far the worst element of each kind passes its limit: rows as in :data:`EXCESSES`.
+
+        Zero where the limit is kept, NaN where the power flow has no solution.  Shape (4, S).
+        """
+        passed = (reading.beyond > TOLERANCE) & reading.solved
+        found = np.zeros((4, len(reading.solved)))
+        place = reading.place[passed]
+        found[:3][passed] = reading.beyond[passed] * self.limits[place]
+        found[3, passed[2]] = found[2, passed[2]] * self.kva_per_percent[reading.place[2, passed[2]]]
+        found[:, ~reading.solved] = np.nan
+        return found
 
     def settled(self, injection: Complex, source: Vector) -> Complex:
         """Return the injections with what the curves add: (c, S) to (c, S); as given where there is no solution. [kW + j kvar]"""

@@ -97,9 +97,16 @@ class Tally:
     """How many those are.  Shape (3,)."""
 
     draws: int = 0
-    """Independent draws, where they are not the tries (whole days)."""
+    """Courses in time, where the tries are not alone: days that are drawn, a run, corners that are held all the time."""
 
     draws_broken: int = 0
+    over_sum: Vector = field(default_factory=lambda: np.zeros(4))
+    """Excesses, summed over intervals and courses; NaN where a power flow has no solution.  Shape (4,), rows as in
+    :data:`~network.validation_measure.EXCESSES`."""
+
+    over_most: Vector = field(default_factory=lambda: np.zeros(4))
+    """Of the worst course.  Shape (4,)."""
+
     runs: int = 0
     """Uninterrupted violations in time."""
 
@@ -142,10 +149,9 @@ class Tally:
         self.not_converged += int((~reading.solved).sum())
         passed = reading.beyond > TOLERANCE
         self.kind_broken = self.kind_broken + passed.sum(axis=1)
-        sized = passed & reading.solved
-        excess = np.zeros(passed.shape)
-        excess[sized] = reading.beyond[sized] * measure.limits[reading.place[sized]]
-        self.kind_sum, self.kind_sized = self.kind_sum + excess.sum(axis=1), self.kind_sized + sized.sum(axis=1)
+        excess = np.nan_to_num(measure.excess(reading)[:3])
+        self.kind_sum = self.kind_sum + excess.sum(axis=1)
+        self.kind_sized = self.kind_sized + (passed & reading.solved).sum(axis=1)
         intervals = max(len(self.by_interval), int(interval.max(initial=-1)) + 1)
         grown = np.zeros(intervals, dtype=np.intp)
         grown[: len(self.by_interval)] = self.by_interval
@@ -173,8 +179,20 @@ class Tally:
                     impedance=impedance,
                 )
 
-    def add_days(self, broken: Mask) -> None:
-        """Add how long violations last; ``broken`` has shape (days, T)."""
+    def add_courses(self, broken: Mask, over: Vector) -> None:
+        """Add how long violations last, and how large they are over time.
+
+        Parameters
+        ----------
+        broken : shape (courses, T)
+            Which intervals break a limit.
+        over : shape (4, courses)
+            Excesses summed over the intervals.
+        """
+        if not len(broken):
+            return
+        self.over_sum = self.over_sum + over.sum(axis=1)
+        self.over_most = np.maximum(self.over_most, over.max(axis=1))
         self.draws += len(broken)
         self.draws_broken += int(broken.any(axis=1).sum())
         runs, together, longest = longest_runs(broken)
@@ -192,6 +210,16 @@ class Tally:
         if self.draws and self.kind == "sampled":
             return clopper_pearson(self.draws_broken, self.draws)
         return clopper_pearson(self.broken, self.tried) if self.independent else np.nan
+
+    def over(self, interval_h: float) -> tuple[Vector, Vector]:
+        """Return the excesses over time of the mean and of the worst course: pu·h, pu·h, %·h and kVAh.
+
+        NaN where there is no course, where a power flow in one has no solution, and for the mean of corners, which has no meaning.
+        """
+        if not self.draws:
+            return np.full(4, np.nan), np.full(4, np.nan)
+        mean = np.full(4, np.nan) if self.kind == "vertices" else self.over_sum / self.draws * interval_h
+        return mean, self.over_most * interval_h
 
     @property
     def mean_excess(self) -> Vector:

@@ -43,14 +43,20 @@ _FEWEST_REFEREED = 20
 
 
 def try_corners(measure: Measure, box: Box, kept: Index, corners: Vertices, tell: Tell) -> Tally:
-    """Try every corner in every interval."""
+    """Try every corner in every interval; as courses, each of them held all the time."""
     tally = Tally("corners", "vertices")
+    many = corners.signs.shape[1]
     for one in box.ways:
+        broken, over = np.zeros((many, len(kept)), dtype=bool), np.zeros((4, many))
         for u, interval, number in corners.columns(kept):
             injection, source = one.injection(u, interval), box.source_v_pu[interval]
-            names = [corners.names[k] for k in number]
-            tally.add(measure, measure.read(injection, source), injection, source, interval, names)
-            tell("corners", tally.tried, len(box.ways) * len(kept) * corners.signs.shape[1])
+            names, reading = [corners.names[k] for k in number], measure.read(injection, source)
+            tally.add(measure, reading, injection, source, interval, names)
+            broken[number, np.searchsorted(kept, interval)] = reading.broken
+            for row, excess in zip(over, measure.excess(reading), strict=True):
+                np.add.at(row, number, excess)
+            tell("corners", tally.tried, len(box.ways) * len(kept) * many)
+        tally.add_courses(broken, over)
     return tally
 
 
@@ -103,7 +109,8 @@ def try_drawn(
         reading = measure.read(injection, source)
         tally.add(measure, reading, injection, source, interval)
         if steps:
-            tally.add_days(reading.broken.reshape(-1, steps))
+            over = measure.excess(reading).reshape(4, -1, steps).sum(axis=2)
+            tally.add_courses(reading.broken.reshape(-1, steps), over)
         some = rng.random(len(interval)) < max(_REFEREED, fewest)
         random.append((injection[:, some], source[some]))
         tell(name, tally.tried, count)
@@ -120,7 +127,7 @@ def try_dispatch(measure: Measure, box: Box, dispatch: Vector) -> Tally:
     reading.solved[~known] = False
     reading.beyond[:, ~known] = np.inf
     tally.add(measure, reading, injection, box.source_v_pu, interval)
-    tally.add_days(reading.broken[None, :])
+    tally.add_courses(reading.broken[None, :], measure.excess(reading).sum(axis=1, keepdims=True))
     return tally
 
 

@@ -155,13 +155,16 @@ def ways(result: NetworkValidation) -> list[Section]:
         draw.ridges(counts, EDGES, limits),
         keys,
     )
+    lasting = [one for one in result.found.tallies if one.kind == "vertices" and one.tried]
     table = TableOf(
         "Durations and sizes",
-        ("Way of use", "Mean excess of voltage, pu", "Mean overload, points", "Runs", "Longest, h"),
-        [_durations(one, result.found.interval_h) for one in drawn],
-        (1, 2, 3, 4),
+        ("Way of use", "Mean excess of voltage, pu", "Mean overload, points", "Runs", "Longest, h", "Over-voltage, pu·h", "Under-voltage, pu·h", "Overload, kVAh"),
+        [_durations(one, result.found.interval_h) for one in (*drawn, *lasting)],
+        (1, 2, 3, 4, 5, 6, 7),
         open=False,
-    )
+        note="Over time: of whole days the mean of a day, and the worst one; of a run all of it; of corners the worst, were it held all the "
+        "time. In every interval the element counts that is furthest beyond its limit; – where a power flow has no solution.",
+    )  # fmt: skip
     return [
         Section(
             "ways",
@@ -178,13 +181,28 @@ def ways(result: NetworkValidation) -> list[Section]:
 def _durations(one: Tally, hours: float) -> tuple[str, ...]:
     mean = one.mean_excess
     volts = np.nanmax(mean[:2]) if np.isfinite(mean[:2]).any() else math.nan
-    say = [f"{value:.3g}" if math.isfinite(value) else "–" for value in (volts, mean[2])]
+    over = [_over(float(usual), float(most), one) for usual, most in zip(*one.over(hours), strict=True)]
     return (
         one.name.replace("_", " "),
-        *say,
+        _said(float(volts)),
+        _said(float(mean[2])),
         str(one.runs) if one.draws else "–",
         f"{one.longest_run * hours:g}" if one.draws else "–",
+        over[0],
+        over[1],
+        over[3],
     )
+
+
+def _said(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "–"
+
+
+def _over(usual: float, most: float, one: Tally) -> str:
+    """Return an excess over time: one number where there is one course or the worst alone counts."""
+    if one.kind != "sampled" or not math.isfinite(most) or not most:
+        return _said(most)
+    return f"{_said(usual)}, worst {_said(most)}"
 
 
 def stress(result: NetworkValidation) -> Section:

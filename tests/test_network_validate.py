@@ -212,6 +212,12 @@ def test_the_page_holds_what_was_found_and_asks_for_nothing(street, call, tmp_pa
         sorted(one["export_limit_kw"][0] for one in told["limits"].values()), abs=1e-3
     )
     assert {"profile", "map", "ridges", "customers"} <= set(figures)
+    assert "Under-voltage, pu·h" in html
+    corners = told["uses"][0]
+    assert corners["over_voltage_most_pu_h"] == pytest.approx(
+        corners["over_voltage_worst_pu"] * 0.25
+    )  # a quarter of an hour
+    assert re.search(rf"<td[^>]*>\s*{corners['over_voltage_most_pu_h']:.3g}\s*</td>", html)
     assert len((out / "table.csv").read_text().splitlines()) == len(told["uses"]) + 1
 
 

@@ -256,6 +256,68 @@ def test_an_unknown_meter_is_a_violation():
                     dispatch_injection_kw=np.nan_to_num(happened)).status == "safe"  # fmt: skip
 
 
+def export_by_hand(kw, ohm=0.1, volts=400.0):
+    """Voltage and current where so much is fed in behind a resistance: the two-bus quadratic. [p.u.], [A]"""
+    v = (1 + (1 + 4 * ohm * kw * 1e3 / volts**2) ** 0.5) / 2
+    return v, kw * 1e3 / (3**0.5 * v * volts)
+
+
+def two_buses():
+    """A line of 0.1 ohm for 40 A; what is fed in lifts the voltage."""
+    lines = [Line("L", "s", "e", 0.1, 0.0, rating_a=40.0)]
+    return Model(Feeder.build("two", {"s": 400.0, "e": 400.0}, lines, source_bus="s"), [1])
+
+
+def test_what_is_over_a_limit_is_added_up_over_time():
+    """A run of four half hours, 40, 10, 30 and −30 kW: pu·h over and under, %·h and kVAh, from the two-bus quadratic."""
+    model, happened = two_buses(), np.array([[40.0, 10.0, 30.0, -30.0]])
+    most, none = np.full((1, 4), 50.0), np.zeros((1, 4))
+    found = validate(model, most, most, none, none, Limits(0.99, 1.01, 100.0), samples=0, interval_h=0.5,
+                     dispatch_injection_kw=happened)  # fmt: skip
+    (high, much), (low, little), (under, drawn) = (export_by_hand(kw) for kw in (40.0, 30.0, -30.0))
+    points = [100 * abs(amps) / 40 - 100 for amps in (much, little, drawn)]
+    expected = [0.5 * (high + low - 2 * 1.01), 0.5 * (0.99 - under), 0.5 * sum(points), 0.5 * sum(points) / 100 * 3**0.5 * 0.4 * 40]  # fmt: skip
+    dispatch = next(tally for tally in found.tallies if tally.kind == "dispatch")
+    mean, worst = dispatch.over(0.5)
+    row = found.to_frame().set_index("use").loc["actual dispatch"]
+
+    np.testing.assert_allclose(mean, expected, rtol=1e-7)
+    np.testing.assert_allclose(worst, mean)
+    columns = ["over_voltage_mean_pu_h", "under_voltage_mean_pu_h", "overload_mean_percent_h", "overload_mean_kvah"]
+    np.testing.assert_allclose(row[columns].to_numpy(dtype=float), expected, rtol=1e-7)
+
+
+def test_the_worst_corner_over_time_is_the_one_that_is_held():
+    """Limits of 40, 0 and 30 kW of export: all export for an hour and a half; a corner has no mean."""
+    model, none = two_buses(), np.zeros((1, 3))
+    found = validate(model, none, [[40.0, 0.0, 30.0]], none, none, Limits(0.0, 1.01, np.inf), samples=0, interval_h=0.5)
+    corners = found.tallies[0]
+    mean, most = corners.over(0.5)
+
+    assert np.isnan(mean).all()
+    assert most[0] == pytest.approx(0.5 * (export_by_hand(40.0)[0] + export_by_hand(30.0)[0] - 2 * 1.01), rel=1e-7)
+    assert most[1:].tolist() == [0.0, 0.0, 0.0]
+    assert (corners.longest_run, corners.runs) == (1, 2)
+
+
+def test_days_over_a_limit_have_a_mean_and_a_worst_day():
+    """Whole days: the mean is at most the worst, it is the sum over all tries, and a use without a solution is not known."""
+    model, most = two_buses(), np.full((1, 6), 40.0)
+    draws = {"samples": 6 * 50, "uses": ["time_correlated"], "interval_h": 0.5}
+    found = validate(model, most, most, most * 0, most * 0, Limits(0.99, 1.01, np.inf), **draws)
+    days = next(tally for tally in found.tallies if tally.kind == "sampled")
+    mean, worst = days.over(0.5)
+
+    assert days.draws == 50
+    assert mean[0] * 50 == pytest.approx(days.mean_excess[0] * days.kind_broken[0] * 0.5)
+    assert 0 < mean[0] < worst[0] < 3.0 * (export_by_hand(40.0)[0] - 1.01)
+    assert np.isnan(found.tallies[1].over(0.5)[0]).all()  # what is tried beside a corner has no time
+    far = validate(model, most * 100, most, most * 0, most * 0, Limits(0.99, 1.01, np.inf), **draws)
+    lost = next(tally for tally in far.tallies if tally.kind == "sampled")
+    assert lost.not_converged > 0
+    assert np.isnan(lost.over(0.5)[0]).all()
+
+
 def test_without_the_referee_nothing_is_confirmed(monkeypatch):
     """A referee that sees another voltage, by 2e-6 pu, turns safe into unconfirmed."""
     model, small = village(), np.full((3, 2), 0.1)
