@@ -116,6 +116,7 @@ def test_a_true_run_passes_every_check(run):
         "storage",
         "positions",
         "envelopes",
+        "enforcement",
         "power flow",
         "clearings",
         "ledger",
