@@ -238,6 +238,10 @@ def _flow(feeder: Feeder, answer: Mapping[Any, NDArray[Any]], converged: NDArray
     """Sort power-grid-model's answer into our columns."""
     points, branches = len(converged), feeder.branches
     fold = 1 if symmetric else 3
+    for table in answer.values():  # what has no solution is memory that nobody wrote to
+        for name in table.dtype.names or ():
+            if table.dtype[name].base.kind == "f":
+                table[name][~converged] = np.nan
     columns = {
         name: np.full((feeder.n_branch * fold, points), np.nan)
         for name in ("p_from", "q_from", "p_to", "q_to", "i_from", "i_to", "s_from", "s_to", "loading")
@@ -259,9 +263,6 @@ def _flow(feeder: Feeder, answer: Mapping[Any, NDArray[Any]], converged: NDArray
     v_pu = np.ascontiguousarray(answer["node"]["u_pu"].reshape(points, feeder.n_bus * fold).T[seen])
     columns = {name: column[carrying] for name, column in columns.items()}
     source_va = (answer["source"]["p"][:, 0] + 1j * answer["source"]["q"][:, 0]).reshape(points, fold).sum(axis=1)
-    for column in (v_pu, *columns.values()):
-        column[:, ~converged] = np.nan
-    source_va[~converged] = complex(np.nan, np.nan)
     return Flow(
         v_pu=v_pu,
         p_kw=columns["p_from"] / 1e3,

@@ -219,7 +219,7 @@ def validate(
     kvar_per_kw : shape (c,)
         Reactive injection for each kW of active injection inside an envelope; None: none. [kvar/kW]
     free_kvar : shape (c,)
-        Reactive power that may be anything within ± this, at a corner either way; None: none. [kvar]
+        Reactive power that may be anything within ± this, whatever the active power is; None: none. [kvar]
     curve
         Reactive power that follows the voltage, on top; None: none.
     samples
@@ -260,7 +260,9 @@ def validate(
     rng = np.random.default_rng(seed)
     random: list[tuple[Complex, Vector]] = []
 
-    corners = vertices(model, box.active, (high < np.inf) | (low > 0), most, box.reach_kva)
+    corners = vertices(
+        model, box.active, (high < np.inf) | (low > 0), most, box.reach_kva, box.kvar_per_kw, box.free_kvar
+    )
     tallies = [try_corners(measure, box, kept, corners, tell)]
     tallies += try_neighbours(measure, box, tallies[0], rng)
     chosen = uses_of(crowd, len(kept)) if uses is None else names

@@ -5,8 +5,9 @@ Every connection with an envelope injects p between
     low = −import_limit      and      high = export_limit, or −firm_charge where it must draw that at least       (1)
 
 and everybody else what is forecast.  Reactive power is as forecast, plus ``kvar_per_kw`` of what is injected (a fixed
-power factor), plus anything within ± ``free_kvar``.  A point of the box is a number u in [0, 1] for each: p = low + u (high − low),
-and the free reactive power goes with it, (2u − 1) free_kvar, or the other way round: both are tried.
+power factor), plus anything within ± ``free_kvar``.  A point of the box is a number u in [0, 1] for each, p = low + u (high − low),
+and where reactive power is free another one, w, for (2w − 1) free_kvar: so that corners have 2c' coordinates.  Draws have one for
+both, w = u or w = 1 − u in turn.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Box:
 
     @property
     def ways(self) -> tuple[Box, ...]:
-        """The boxes to be tried: one, or both ways of the free reactive power."""
+        """The boxes to be drawn from: one, or both ways in which free reactive power can follow the active one."""
         return (self, replace(self, free_kvar=-self.free_kvar)) if self.free_kvar.any() else (self,)
 
     def of_intervals(self, kept: Index) -> Box:
@@ -72,14 +73,24 @@ class Box:
         return len(self.source_v_pu)
 
     def injection(self, u: Vector, interval: Index) -> Complex:
-        """Return the injections of all at points of the box: (c', S), (S,) to (c, S). [kW + j kvar]"""
-        low = self.low_kw[:, interval]
+        """Return the injections of all at points of the box: (c' or 2c', S), (S,) to (c, S). [kW + j kvar]
+
+        The last c' rows of 2c' are the free reactive power's own; without them it follows the active one.
+        """
+        n, low = len(self.active), self.low_kw[:, interval]
+        u, w = (u, u) if len(u) == n else (u[:n], u[n:])
         p = low + u * (self.high_kw[:, interval] - low)
         found: Complex = self.fixed[:, interval]
         found[self.active] += p * (1.0 + 1j * self.kvar_per_kw[:, None]) + 1j * self.free_kvar[:, None] * (
-            2.0 * u - 1.0
+            2.0 * w - 1.0
         )
         return found
+
+    def use_of_kvar(self, injection: Complex, interval: int) -> Vector:
+        """Return w, 0 or 1, of the corner with these injections: (c,) to (c',)."""
+        mine = injection[self.active]
+        free = mine.imag - self.fixed.imag[self.active, interval] - self.kvar_per_kw * mine.real
+        return np.asarray(free * self.free_kvar > 0, dtype=np.float64)
 
     def of_meters(self, injection_kw: Vector) -> Complex:
         """Return the injections of all where those with an envelope inject this: (c, T) to (c, T). [kW + j kvar]"""

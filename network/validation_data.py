@@ -73,8 +73,7 @@ def doubtful(
                 measures[factor] = Measure(other, *bounds_of(other, limits), curve)
             changed = replace(box, fixed=box.fixed * (1.0 + load), source_v_pu=box.source_v_pu + volts)
             words = f"loads {100 * load:+g} %, impedances {100 * ohms:+g} %, source {volts:+g} pu: "
-            for one in changed.ways:
-                _try(measures[factor], one, kept, corners, tally, words, factor)
+            _try(measures[factor], changed, kept, corners, tally, words, factor)
         tallies.append(tally)
     return tallies
 

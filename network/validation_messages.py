@@ -93,13 +93,12 @@ def misled(
             high = np.where(firm, box.high_kw, acted_on(fault, exports, affected, gap))
             changed = replace(box, low_kw=np.minimum(low, high), high_kw=high)
             where = kept if fault != "gap" else np.array([gap])
-            total, most = len(where) * corners.signs.shape[1], _MOST_TRIES // len(changed.ways)
-            for one in changed.ways:
-                flat = np.arange(total) if total <= most else np.sort(rng.choice(total, most, replace=False))
-                corner, interval = flat % corners.signs.shape[1], where[flat // corners.signs.shape[1]]
-                injection, source = one.injection(corners.uses[:, corner], interval), box.source_v_pu[interval]
-                words = [f"{_SAYS[fault]} by {many} of {n}: {corners.names[k]}" for k in corner]
-                tally.add(measure, measure.read(injection, source), injection, source, interval, words)
+            total = len(where) * corners.signs.shape[1]
+            flat = np.arange(total) if total <= _MOST_TRIES else np.sort(rng.choice(total, _MOST_TRIES, replace=False))
+            corner, interval = flat % corners.signs.shape[1], where[flat // corners.signs.shape[1]]
+            injection, source = changed.injection(corners.uses[:, corner], interval), box.source_v_pu[interval]
+            words = [f"{_SAYS[fault]} by {many} of {n}: {corners.names[k]}" for k in corner]
+            tally.add(measure, measure.read(injection, source), injection, source, interval, words)
         tallies.append(tally)
     return tallies
 

@@ -31,7 +31,7 @@ class Found:
     """Where a search ended."""
 
     u: Vector
-    """The use.  Shape (c',)."""
+    """The use.  Shape (c',) or (2c',)."""
 
     beyond: float
     """How far its limit is passed, relative to itself."""
@@ -51,8 +51,8 @@ def flip_search(
     ----------
     measure, box
         The feeder with its limits, and the uses.
-    u : shape (c',)
-        Where to begin, zeros and ones.
+    u : shape (c',) or (2c',)
+        Where to begin, zeros and ones; with the free reactive power's own, each is turned by itself.
     interval
         Its interval.
     kind

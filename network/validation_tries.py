@@ -46,17 +46,16 @@ def try_corners(measure: Measure, box: Box, kept: Index, corners: Vertices, tell
     """Try every corner in every interval; as courses, each of them held all the time."""
     tally = Tally("corners", "vertices")
     many = corners.signs.shape[1]
-    for one in box.ways:
-        broken, over = np.zeros((many, len(kept)), dtype=bool), np.zeros((4, many))
-        for u, interval, number in corners.columns(kept):
-            injection, source = one.injection(u, interval), box.source_v_pu[interval]
-            names, reading = [corners.names[k] for k in number], measure.read(injection, source)
-            tally.add(measure, reading, injection, source, interval, names)
-            broken[number, np.searchsorted(kept, interval)] = reading.broken
-            for row, excess in zip(over, measure.excess(reading), strict=True):
-                np.add.at(row, number, excess)
-            tell("corners", tally.tried, len(box.ways) * len(kept) * many)
-        tally.add_courses(broken, over)
+    broken, over = np.zeros((many, len(kept)), dtype=bool), np.zeros((4, many))
+    for u, interval, number in corners.columns(kept):
+        injection, source = box.injection(u, interval), box.source_v_pu[interval]
+        names, reading = [corners.names[k] for k in number], measure.read(injection, source)
+        tally.add(measure, reading, injection, source, interval, names)
+        broken[number, np.searchsorted(kept, interval)] = reading.broken
+        for row, excess in zip(over, measure.excess(reading), strict=True):
+            np.add.at(row, number, excess)
+        tell("corners", tally.tried, len(kept) * many)
+    tally.add_courses(broken, over)
     return tally
 
 
@@ -69,6 +68,8 @@ def try_neighbours(measure: Measure, box: Box, tried: Tally, rng: np.random.Gene
         if case is not None and np.isfinite(case.beyond):
             middle = (box.low_kw[:, case.interval] + box.high_kw[:, case.interval]) / 2.0
             u = (case.injection.real[box.active] > middle).astype(np.float64)
+            if box.free_kvar.any():
+                u = np.concatenate([u, box.use_of_kvar(case.injection, case.interval)])
             flip_search(measure, box, u, case.interval, kind, rng, tally)
     return [tally]
 

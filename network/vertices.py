@@ -4,6 +4,8 @@ Inside envelopes every customer i may inject anything in [l_i, u_i].  A linear r
 a_i > 0 and l_i for a_i < 0, so that only the signs of a row count; and the rows of a feeder have few different signs.
 On the European LV feeder all voltage rows of its 55 customers have three patterns, that and their opposites are worst
 for over- and under-voltage.  A pattern is a column of +1 (the customer feeds in what it may) and −1 (it draws what it may).
+With a fixed power factor the row is a + b tan φ, b that of the reactive power; where reactive power is free within ± q̄, it is a
+coordinate of its own with the signs of b, and there are 2c' of them.
 
 The patterns come from
 
@@ -11,7 +13,7 @@ The patterns come from
 - flows: the signs of Re(exp(−jα) K), s = … + K p, for 16 angles α around the circle (|s| is convex in p), of the wires
   that all uses together could load to four fifths of their limit; entries below a thousandth of their row count as 0;
 - by name: all export, all import, every way in which the phases can be opposed, every branch of the feeder against the
-  others.
+  others; free reactive power with the active one, and against it.
 
 Where a row does not depend on a customer, both are tried: all of these at once.
 
@@ -52,7 +54,7 @@ class Vertices:
     """The corners to be tried."""
 
     signs: Signs
-    """+1 feeds in, −1 draws, what it may.  Shape (c', W), c' active connections."""
+    """+1 feeds in, −1 draws, what it may.  Shape (c', W), c' active connections; or (2c', W), the last c' of free reactive power."""
 
     names: tuple[str, ...]
     """What each is, for people."""
@@ -65,11 +67,11 @@ class Vertices:
 
     @property
     def uses(self) -> Vector:
-        """The corners as uses: 1 feeds in, 0 draws, what it may.  Shape (c', W)."""
+        """The corners as uses: 1 feeds in, 0 draws, what it may.  Shape of ``signs``."""
         return (self.signs > 0).astype(np.float64)
 
     def columns(self, intervals: Index) -> Iterator[tuple[Vector, Index, Index]]:
-        """Yield every corner in every interval, a bounded number at once: uses (c', S), the interval and corner of each."""
+        """Yield every corner in every interval, a bounded number at once: uses (c' or 2c', S), the interval and corner of each."""
         uses, many = self.uses, self.signs.shape[1]
         for begin in range(0, many * len(intervals), _AT_ONCE):
             flat = np.arange(begin, min(begin + _AT_ONCE, many * len(intervals)))
@@ -77,7 +79,10 @@ class Vertices:
             yield uses[:, corner], intervals[flat // many], corner
 
 
-def vertices(model: Model, active: Index, watched: Mask, most_percent: Vector, reach_kva: Vector) -> Vertices:
+def vertices(
+    model: Model, active: Index, watched: Mask, most_percent: Vector, reach_kva: Vector,
+    kvar_per_kw: Vector | None = None, free_kvar: Vector | None = None,
+) -> Vertices:  # fmt: skip
     """Return the corners at which a linear row can be worst, without repetition.
 
     Parameters
@@ -92,14 +97,33 @@ def vertices(model: Model, active: Index, watched: Mask, most_percent: Vector, r
         Bound of the loadings; inf where there is none. [%]
     reach_kva : shape (c,)
         The most that each connection can exchange. [kVA]
+    kvar_per_kw : shape (c',)
+        Reactive injection for each kW of active injection; None: none. [kvar/kW]
+    free_kvar : shape (c',)
+        Free reactive power; None: none. [kvar]
     """
     found: dict[bytes, str] = {}
     n = len(active)
     if not n:
         return Vertices(np.empty((0, 1), dtype=np.int8), ("nobody has an envelope",), 0, 0)
 
-    def add(signs: Signs, name: str) -> None:
+    turn = 1.0 + 1j * (np.zeros(n) if kvar_per_kw is None else kvar_per_kw)
+    free = np.zeros(n) if free_kvar is None else (free_kvar != 0).astype(np.float64)
+
+    def keep(signs: Signs, name: str) -> None:
         found.setdefault(np.ascontiguousarray(signs, dtype=np.int8).tobytes(), name)
+
+    def add(signs: Signs, name: str) -> None:
+        if free.any():
+            keep(np.concatenate([signs, signs]), f"{name}, kW and kvar alike")
+            keep(np.concatenate([signs, -signs]), f"{name}, kvar the other way")
+        else:
+            keep(signs, name)
+
+    def coordinates(per_kw: Vector, per_kvar: Vector) -> Vector:
+        """Return rows for each coordinate: what the active power does with its power factor, what free kvar does."""
+        rows = per_kw * turn.real + per_kvar * turn.imag
+        return np.hstack([rows, per_kvar * free]) if free.any() else rows
 
     add(np.ones(n, dtype=np.int8), "all export")
     add(-np.ones(n, dtype=np.int8), "all import")
@@ -119,20 +143,22 @@ def vertices(model: Model, active: Index, watched: Mask, most_percent: Vector, r
         near = largest >= _NEAR * most_percent[model.wire_branch] / 100.0 * linear_rows.rated_kva
     wire = near & model.wire_there & (linear_rows.rated_kva < np.inf)
     bus, branch = model.feeder.buses.ids, model.feeder.branches.ids
-    of_voltage, element = _patterns(linear_rows.squared_v_per_kw[node][:, active], _NOTHING_VOLTAGE)
+    a, b = linear_rows.squared_v_per_kw[node][:, active], linear_rows.squared_v_per_kvar[node][:, active]
+    of_voltage, element = _patterns(coordinates(a, b), _NOTHING_VOLTAGE)
     for pattern, k in zip(of_voltage, element, strict=True):
         name = bus[model.node_bus[node][k]]
         for signs in _filled(pattern):
-            add(signs, f"worst for over-voltage at {name}")
-            add(-signs, f"worst for under-voltage at {name}")
-    turn = np.exp(-2j * np.pi * np.arange(_ANGLES) / _ANGLES)
+            keep(signs, f"worst for over-voltage at {name}")
+            keep(-signs, f"worst for under-voltage at {name}")
+    angle = np.exp(-2j * np.pi * np.arange(_ANGLES) / _ANGLES)
     flow = linear_rows.flow_per_kva[wire][:, active]
-    of_flow, element = _patterns((turn[:, None, None] * flow).real.reshape(-1, n), _NOTHING_FLOW)
+    turned = (angle[:, None, None] * flow).reshape(-1, n)
+    of_flow, element = _patterns(coordinates(turned.real, -turned.imag), _NOTHING_FLOW)
     for pattern, k in zip(of_flow, element, strict=True):
         name = branch[model.wire_branch[wire][k % max(len(flow), 1)]]
         for signs in _filled(pattern):
-            add(signs, f"worst for the loading of {name}")
-            add(-signs, f"worst for the loading of {name}")
+            keep(signs, f"worst for the loading of {name}")
+            keep(-signs, f"worst for the loading of {name}")
     signs = np.array([np.frombuffer(key, dtype=np.int8) for key in found], dtype=np.int8).T
     return Vertices(np.ascontiguousarray(signs), tuple(found.values()), len(of_voltage), len(of_flow))
 

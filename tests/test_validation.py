@@ -114,6 +114,32 @@ def test_no_corner_of_all_is_worse_for_a_linear_row_than_the_listed_ones(seed, t
     assert len({column.tobytes() for column in found.signs.T}) == found.signs.shape[1]
 
 
+@SETTINGS
+@given(st.integers(0, 2**31), st.booleans(), st.booleans())
+def test_corners_of_free_reactive_power_and_power_factors_are_the_worst_ones_too(seed, three_phase, free):
+    """Of all 2^(2c) corners in kW and kvar, or 2^c with power factors, none moves a linear voltage further than those listed."""
+    rng = np.random.default_rng(seed)
+    model = drawn_feeder(rng, three_phase=three_phase)
+    model = Model(model.feeder, model.connection_bus[:5], model.connection_phase[:5])
+    n = model.n_connection
+    tan, band = rng.uniform(-1.0, 1.0, n), rng.uniform(0.5, 8.0, n) * free
+    limit, base = rng.uniform(0, 8, (2, n, 1)), np.zeros((n, 1))
+    box = box_of(model, limit[0], limit[1], None, base, base, None, tan, band)
+    found = vertices(
+        model, box.active, np.ones(model.feeder.n_bus, bool), np.full(model.feeder.n_branch, np.inf), box.reach_kva, tan, band
+    )  # fmt: skip
+    every = np.array(list(product((0.0, 1.0), repeat=2 * n if free else n))).T
+    lin = linear(model)
+    of_all, of_some = (
+        lin.squared_v_per_kw[model.node_there] @ s.real + lin.squared_v_per_kvar[model.node_there] @ s.imag
+        for s in (box.injection(u, np.zeros(u.shape[1], dtype=np.intp)) for u in (every, found.uses))
+    )
+
+    assert len(found.signs) == len(every)
+    np.testing.assert_allclose(of_some.max(axis=1), of_all.max(axis=1), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(of_some.min(axis=1), of_all.min(axis=1), rtol=1e-9, atol=1e-12)
+
+
 def test_opposed_phases_and_branches_are_among_the_corners():
     """Two branches behind a fork, three phases: six ways to oppose phases and each branch against the other."""
     names = ["s", "m", "x", "y"]
