@@ -155,16 +155,24 @@ def ways(result: NetworkValidation) -> list[Section]:
         draw.ridges(counts, EDGES, limits),
         keys,
     )
-    lasting = [one for one in result.found.tallies if one.kind == "vertices" and one.tried]
-    table = TableOf(
+    hours = result.found.interval_h
+    lasting = [*drawn, *(one for one in result.found.tallies if one.kind == "vertices" and one.tried)]
+    sizes = TableOf(
         "Durations and sizes",
-        ("Way of use", "Mean excess of voltage, pu", "Mean overload, points", "Runs", "Longest, h", "Over-voltage, pu·h", "Under-voltage, pu·h", "Overload, kVAh"),
-        [_durations(one, result.found.interval_h) for one in (*drawn, *lasting)],
-        (1, 2, 3, 4, 5, 6, 7),
+        ("Way of use", "Mean excess of voltage, pu", "Mean overload, points", "Runs", "Longest, h"),
+        [_durations(one, hours) for one in lasting],
+        (1, 2, 3, 4),
         open=False,
-        note="Over time: of whole days the mean of a day, and the worst one; of a run all of it; of corners the worst, were it held all the "
-        "time. In every interval the element counts that is furthest beyond its limit; – where a power flow has no solution.",
-    )  # fmt: skip
+    )
+    over = TableOf(
+        "Durations and sizes: over a limit, over time",
+        ("Way of use", "Over-voltage, pu·h", "Under-voltage, pu·h", "Overload, kVAh"),
+        [_over_time(one, hours) for one in lasting if one.draws],
+        (1, 2, 3),
+        open=False,
+        note="Of whole days the mean of a day, and the worst one; of a run all of it; of corners the worst, were it held all the time. In every "
+        "interval the element counts that is furthest beyond its limit; – where a power flow has no solution.",
+    )
     return [
         Section(
             "ways",
@@ -173,7 +181,7 @@ def ways(result: NetworkValidation) -> list[Section]:
             f"{len(drawn)} ways",
             answer,
             (picture,),
-            (table,),
+            (sizes, over),
         )
     ]
 
@@ -181,17 +189,18 @@ def ways(result: NetworkValidation) -> list[Section]:
 def _durations(one: Tally, hours: float) -> tuple[str, ...]:
     mean = one.mean_excess
     volts = np.nanmax(mean[:2]) if np.isfinite(mean[:2]).any() else math.nan
-    over = [_over(float(usual), float(most), one) for usual, most in zip(*one.over(hours), strict=True)]
     return (
         one.name.replace("_", " "),
         _said(float(volts)),
         _said(float(mean[2])),
         str(one.runs) if one.draws else "–",
         f"{one.longest_run * hours:g}" if one.draws else "–",
-        over[0],
-        over[1],
-        over[3],
     )
+
+
+def _over_time(one: Tally, hours: float) -> tuple[str, ...]:
+    pairs = [(float(usual), float(most)) for usual, most in zip(*one.over(hours), strict=True)]
+    return (one.name.replace("_", " "), *(_over(*pairs[k], one) for k in (0, 1, 3)))
 
 
 def _said(value: float) -> str:

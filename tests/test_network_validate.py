@@ -140,7 +140,15 @@ def test_envelopes_of_a_table_are_tried(street, call):
     code, out, _ = call("network", "validate", str(street), "--set", "validation.file=limits.csv")
     assert code == 0
     assert "read from limits.csv" in out
-    table.write_text(table.read_text().replace("cleo", "clea"))
+    assert re.search(r"robust    costs \d+", out)
+    generous = table.read_text().replace("0.5,0.5", "40,40")
+    table.write_text(generous)
+    code, out, _ = call("network", "validate", str(street), "--set", "validation.file=limits.csv")
+    assert code == 1
+    assert re.search(
+        r"robust    no: \S+ % more import and \S+ % more export than the two-corner envelope of the same rule", out
+    )
+    table.write_text(generous.replace("cleo", "clea"))
     code, _, err = call("network", "validate", str(street), "--set", "validation.file=limits.csv")
     assert code == 2
     assert '"clea", who is no customer' in err

@@ -114,8 +114,14 @@ def lines(result: NetworkValidation) -> list[str]:
         if not math.isnan(part)
     ]
     if not all(math.isnan(one) for one in cost):
+        dearer = [
+            f"{say(-100 * part)} % more {side}" for side, part in (("import", cost[0]), ("export", cost[1])) if part < 0
+        ]
         told.append(
-            f"robust    costs {say(100 * cost[1])} % of the export and {say(100 * cost[0])} % of the import of the two-corner envelope of the same rule"
+            f"robust    no: {' and '.join(dearer)} than the two-corner envelope of the same rule"
+            if dearer
+            else f"robust    costs {say(100 * cost[1])} % of the export and {say(100 * cost[0])} % of the import of the two-corner envelope of "
+            "the same rule"
         )
     for name, cap in (("export", given.export_cap_kw), ("import", given.import_cap_kw)):
         one = result.even(name)
