@@ -1,13 +1,12 @@
 """A community on its feeder, day by day, without a clock.
 
 Every method is one thing that happens in the day of :mod:`sim.processes`; it asks the agents (plain functions) and keeps the arrays.
-The same class plays the run, the reference (nobody shares) and the unmanaged people (nobody shares, no envelopes): see :class:`Play`.
+The same class plays the run, the reference (nobody shares) and the unmanaged people (nobody shares, no envelopes): see :class:`sim.play.Play`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 
@@ -15,30 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents import dso
-from agents.enforce import Held, Wish, hold, ramped
-from agents.fleet import BATTERY, HEAT, VEHICLE, Fleet
-from agents.forecast import Skill
+from agents.enforce import ramped
+from agents.fleet import BATTERY, Fleet
 from agents.people import People
 from agents.planner import Retail, SharedStorage, problem
 from agents.storage_operator import Box, Offer, offer
-from agents.vehicles import Habits, draw_sessions
+from agents.vehicles import draw_sessions
 from market.exchange import Clearing, Exchange, clear
 from market.tariffs import Prices, Tariff
 from network.acflow import Model
-from network.envelope import Limits
 from network.feeder import Feeder
 from sim.clock import Clock, Day
 from sim.daybook import ClearingRecord, DayBook, Delivered, Issue, Plan
-from sim.mailbox import Mail, Mailbox
+from sim.delivery import balance_box, deliver
+from sim.mailbox import Mailbox
 from sim.outlook import Outlook
+from sim.play import Play, Rules
 from sim.pricing import Pricing
 from sim.profile_store import Profiles
 from sim.series import Series
 from storage.rights import Book, Terms
-from storage.store import retention
 from storage.tenancy import Accounts
 
-__all__ = ["Community", "Play", "Rules"]
+__all__ = ["Community"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -46,55 +44,6 @@ Matrix = NDArray[np.float64]
 
 DAY_AHEAD_TIGHTER = 0.1
 """Tolerance of the day-ahead clearing, relative to that of the hourly ones."""
-
-
-BOX_TOLERANCE_KW = 1e-9
-"""Rounding that the operator does not act on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Play:
-    """Who may do what with whom."""
-
-    name: str
-    sharing: bool
-    envelopes: bool
-    lifting: bool
-    prices: bool = False
-    """Whether the market is cleared with the grid at the table."""
-
-    @classmethod
-    def reference(cls, envelopes: bool) -> Play:
-        """Nobody shares; the same envelopes, not lifted."""
-        return cls("reference", sharing=False, envelopes=envelopes, lifting=False)
-
-    @classmethod
-    def unmanaged(cls) -> Play:
-        """Nobody shares and nobody is held."""
-        return cls("unmanaged", sharing=False, envelopes=False, lifting=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a scenario settles about market and grid."""
-
-    limits: Limits
-    policy: dso.Policy
-    renew: bool
-    """Whether envelopes are computed again before every hour."""
-    enforcement: str
-    """A name in :data:`agents.enforce.RULES`."""
-    ramp_kw: float
-    """By how much a limit may grow from one interval to the next; inf: at once. [kW]"""
-    mail: Mail | None
-    """How envelopes reach the homes; None: at once and exactly."""
-    replanning: str
-    """``tradable``, ``pinned`` or ``off``."""
-    tolerance: float
-    max_iterations: int
-    skill: Skill
-    habits: Habits
-    battery_wear_eur_per_kwh: float
 
 
 class Community:
@@ -434,60 +383,17 @@ class Community:
     def deliver(self, step: int) -> None:
         """Let one interval happen: plans meet truth, and the meters are held inside the envelopes."""
         book = self.book_of(step)
-        t, fleet, plan, truth = step - book.day.start, self.fleet, book.plan, book.truth
+        t, fleet = step - book.day.start, self.fleet
         if t == 0 and self.accounts is not None:
             self.rights.close(book.times[0])
             self.accounts, _ = self.accounts.closed()  # the rights of the day before have ended
             book.account_start_kwh = self.accounts.holders_kwh.copy()
-        battery_take, battery_give = fleet.battery_room_kw()
-        charge = np.clip(plan.charge_kw[BATTERY, :, t] - plan.discharge_kw[BATTERY, :, t], 0.0, battery_take)
-        discharge = np.clip(plan.discharge_kw[BATTERY, :, t] - plan.charge_kw[BATTERY, :, t], 0.0, battery_give)
-        car_take, car_give = fleet.vehicle_room_kw(step)
-        car = np.clip(plan.charge_kw[VEHICLE, :, t] - plan.discharge_kw[VEHICLE, :, t], -car_give, car_take)
-        car = np.maximum(car, np.minimum(fleet.vehicle_urgent_kw(step), car_take))
-        heat = np.minimum(truth.heat_kw[:, t], self.people.heat_pump_kw + fleet.energy_kwh[HEAT] / self.clock.dt_h)
-        heat_least, heat_most = fleet.heat_pump_range_kw(heat)
-        heat_pump = np.clip(plan.charge_kw[HEAT, :, t], heat_least, heat_most)
-        available = truth.solar_kw[:, t]
-        # the own choice to curtail only counts where a kWh fed in costs money; otherwise the inverter runs free
-        unwanted = (book.retail.sell_eur_per_kwh[: self.n, t] < 0.0) * plan.curtailed_kw[:, t]
-        solar = np.maximum(available - unwanted, 0.0)
         limits = self._limits_now(book, t)
-        held = hold(
-            Wish(
-                base_load_kw=truth.load_kw[:, t],
-                pv_kw=solar,
-                battery_charge_kw=charge,
-                battery_discharge_kw=discharge,
-                battery_spare_kw=np.maximum(battery_give - discharge, 0.0),
-                battery_room_kw=np.maximum(battery_take - charge, 0.0),
-                ev_kw=car,
-                heat_pump_kw=heat_pump,
-                heat_pump_least_kw=heat_least,
-            ),
-            *limits,
-            self.rules.enforcement,
-        )
-        d = book.delivered
-        d.base_load_kw[:, t], d.ev_kw[:, t], d.heat_pump_kw[:, t] = truth.load_kw[:, t], held.ev_kw, held.heat_pump_kw
-        d.pv_available_kw[:, t], d.pv_kw[:, t] = available, held.pv_kw
-        d.battery_charge_kw[:, t], d.battery_discharge_kw[:, t] = held.battery_charge_kw, held.battery_discharge_kw
-        d.battery_kwh[:, t] = fleet.energy_kwh[BATTERY]
-        d.meter_kw[:, t] = held.meter_kw
-        d.meter_kvar[:, t] = truth.load_kvar[:, t] + held.heat_pump_kw * self.heat_tan()[:, 0]
-        d.clipped_kw[:, t], d.deferred_kw[:, t] = held.clipped_kw, held.deferred_kw
-        d.battery_more_kw[:, t], d.breach_kw[:, t] = held.battery_kw, held.breach_kw
-        d.held_import_kw[:, t], d.held_export_kw[:, t] = limits
-        d.cause[:, t] = self._cause(book, t, held, car, unwanted)
-        missing = fleet.advance(
-            step, held.battery_charge_kw, held.battery_discharge_kw, held.ev_kw, held.heat_pump_kw, heat
-        )
-        book.unserved_ev_kwh += float(missing.sum())
+        deliver(fleet, book, step, limits, self.rules.enforcement, self.heat_tan()[:, 0], self.clock.dt_h)
         if self.accounts is not None and self.box is not None:
-            self._balance_box(book, t)
-            self.accounts = self.accounts.after(
-                self.box, plan.rented_charge_kw[:, t], plan.rented_discharge_kw[:, t], self.clock.dt_h
-            )
+            balance_box(self.box, self.accounts, book.plan, t, self.clock.dt_h)
+            charge, discharge = book.plan.rented_charge_kw[:, t], book.plan.rented_discharge_kw[:, t]
+            self.accounts = self.accounts.after(self.box, charge, discharge, self.clock.dt_h)
 
     def _limits_now(self, book: DayBook, t: int) -> tuple[Vector, Vector]:
         """Return the import and export limits that homes keep in an interval, on their ramps."""
@@ -497,35 +403,6 @@ class Community:
             now = ramped(now[0], before[0], most), ramped(now[1], before[1], most)
         self._limits_before = now
         return now
-
-    def _cause(self, book: DayBook, t: int, held: Held, car: Vector, unwanted: Vector) -> NDArray[np.object_]:
-        """Return why each meter was held: by what limit, in which direction; or by the own choice to curtail."""
-        export_held = (held.clipped_kw > 1e-9) | (held.battery_kw > 1e-9) | (held.ev_kw > car + 1e-9)
-        import_held = (held.deferred_kw > 1e-9) | (held.battery_kw < -1e-9)
-        d, words = book.delivered, book.kept
-        cause = np.full(self.n, "", dtype=object)
-        for mask, side, limit, kept, word in (
-            (import_held, "import", d.held_import_kw, words.import_limit_kw, words.import_word),
-            (export_held, "export", d.held_export_kw, words.export_limit_kw, words.export_word),
-        ):
-            by = np.where(limit[:, t] < kept[:, t], "ramp", word[:, t])
-            cause = np.where(mask, [f"{name}_{side}" for name in by], cause)
-        return np.where((cause == "") & (unwanted > 1e-9), "market", cause)
-
-    def _balance_box(self, book: DayBook, t: int) -> None:
-        """Let the operator make up for what the box has not (it leaks, tenants' accounts do not), or has not room for."""
-        assert self.box is not None
-        assert self.accounts is not None
-        box, dt_h = self.box, self.clock.dt_h
-        charge, discharge = book.plan.rented_charge_kw[:, t], book.plan.rented_discharge_kw[:, t]
-        left = self.accounts.energy_kwh * retention(box.self_discharge_per_h, dt_h)
-        least = -left * box.efficiency_discharge / dt_h
-        most = (box.energy_kwh - left) / (box.efficiency_charge * dt_h)
-        net = float((charge - discharge).sum())
-        missing = float(np.clip(net, least, max(most, least))) - net
-        if abs(missing) > BOX_TOLERANCE_KW:
-            own = float(charge[-1] - discharge[-1]) + missing
-            charge[-1], discharge[-1] = max(own, 0.0), max(-own, 0.0)
 
     # -- looking up ------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ def compared(resolved: Resolved) -> list[dict[str, Any]]:
 
 def _planned(resolved: Resolved, word: str) -> dict[str, Any]:
     """Clear the first day in one way and run the power flow on its plan."""
-    from sim.community import Play
+    from sim.play import Play
     from sim.plays import community_of
 
     lifting = resolved.scenario.dso.lifting and word == "envelopes"

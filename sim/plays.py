@@ -15,8 +15,9 @@ from network.envelope import Limits, Reactive, Uncertainty
 from network.grid import Grid
 from sim.clock import Clock
 from sim.closing import Closer, Money
-from sim.community import Community, Play, Rules
+from sim.community import Community
 from sim.mailbox import Mail
+from sim.play import Play, Rules
 from sim.processes import simulate
 from sim.record import feeder_tables, people_table
 from sim.resolve import Resolved
