@@ -183,7 +183,9 @@ def controls_of(issues: Sequence[Issue], interval_s: int | None = None) -> Contr
     """Return issues of envelopes as messages; the length of an interval is the smallest step between two, where it is not given."""
     steps = [int(step) for issue in issues for step in np.diff(issue.times).astype(np.int64)]
     if interval_s is None and not steps:
-        raise MessageError(["one interval alone does not say how long it is. Give the minutes of an interval (--interval-minutes)."])
+        raise MessageError(
+            ["one interval alone does not say how long it is. Give the minutes of an interval (--interval-minutes)."]
+        )
     length = min(steps) if interval_s is None else interval_s
     parts = [
         messages_of(issue.agent_id, issue.times, length, issue.import_limit_kw, issue.export_limit_kw, issue.issued_at)
