@@ -33,7 +33,7 @@ test-all: lint
 	$(BIN)/pytest $(ARGS)
 
 bench: $(VENV)/.dev
-	$(BIN)/pytest benchmarks -o python_files='bench_*.py' --benchmark-sort=name $(ARGS)
+	$(BIN)/pytest $(if $(filter benchmarks/%,$(ARGS)),,benchmarks) -o python_files='bench_*.py' --benchmark-sort=name $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
