@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,9 @@ class Headroom:
         self.kinds: tuple[str, ...] = (
             ("over_voltage",) * len(self.above) + ("under_voltage",) * len(self.below) + ("overload",) * len(self.rated)
         )
+        phase = (np.arange(len(bus)) % 3) if model.three_phase else np.zeros(len(bus), dtype=np.intp)
+        self.sort: Index = np.concatenate([phase[self.above], 3 + phase[self.below], 6 + self.rated]).astype(np.intp)
+        """What each limit is of: high or low voltages of a phase, or a wire, whose limits are worst at uses of their own."""
 
     def at(self, injection: Complex, source: Vector, start: Complex | None = None) -> Point:
         """Measure operating points by AC power flow.
@@ -183,7 +187,7 @@ class Headroom:
         return np.asarray(np.nan_to_num(share, nan=0.0, posinf=np.inf))
 
     def slopes(
-        self, point: Point, row: Index, column: Index, tolerance: float = _SLOPE_TOLERANCE
+        self, point: Point, row: Index, column: Index, tolerance: float = _SLOPE_TOLERANCE, bend: str = "here"
     ) -> tuple[Vector, Vector]:
         """Return how some limits move with every injection (3).
 
@@ -195,6 +199,9 @@ class Headroom:
             The limits, indices of ``elements``, and the points at which.
         tolerance
             The series ends where a term is less than this part of the sum.
+        bend
+            How volt-var curves answer: as they do "here", not at all ("level"), or as steeply as they can ("steep"); between
+            knots it is one of these.
 
         Returns
         -------
@@ -206,7 +213,7 @@ class Headroom:
         term = self._at_constant_current(point, row, column)
         with np.errstate(all="ignore"):
             answer = np.conj(point.power[:, column] / v**2)
-            curved, watch = self._curve_slopes(v)
+            curved, watch = self._curve_slopes(v, bend)
             total = term.copy()
             for _ in range(_MOST_TERMS):
                 back = -np.conj(answer * term)
@@ -222,14 +229,26 @@ class Headroom:
         per_kw = model.incidence.T
         return np.asarray(per_kw @ per_power.real), np.asarray(per_kw @ per_power.imag)
 
-    def _curve_slopes(self, load_v: Complex) -> tuple[Vector | None, Vector]:
+    def _curve_slopes(self, load_v: Complex, bend: str) -> tuple[Vector | None, Vector]:
         """Return dq/d|V| of every connection, None without curves, and the nodes that each watches, in equal parts."""
         part = (self.model.incidence > 0).T.astype(np.float64)
         part /= np.maximum(part.sum(axis=1, keepdims=True), 1.0)
-        if self.curve is None:
+        if self.curve is None or bend == "level":
             return None, part
+        if bend == "steep":
+            slope = self.curve.slope_kvar_per_pu
+            steepest = (
+                slope[np.arange(len(slope)), np.abs(slope).argmax(axis=1)] if slope.shape[1] else np.zeros(len(slope))
+            )
+            return np.repeat(steepest[:, None], load_v.shape[1], axis=1), part
         v, step = part @ np.abs(load_v), 1e-6
         return (self.curve.q_at(v + step) - self.curve.q_at(v - step)) / (2 * step), part
+
+    @cached_property
+    def _currents_of_z(self) -> tuple[Complex, Complex]:
+        """What the currents into both ends of every wire answer to the currents injected.  Shape (M, l) each."""
+        into_from, into_to = self.model.ends.currents(self.model.z)
+        return into_from, into_to
 
     def _at_constant_current(self, point: Point, row: Index, column: Index) -> Complex:
         """Return λ_0 of (3), shape (l, R)."""
@@ -254,7 +273,7 @@ class Headroom:
                      for current, percent, bus in zip(currents, (ends.from_percent, ends.to_percent),
                                                       (ends.from_bus, ends.to_bus), strict=True)]  # fmt: skip
             at_from = sizes[0] >= sizes[1]
-            per_current = [moved[wire].T for moved in ends.currents(z)]
+            per_current = [moved[wire].T for moved in self._currents_of_z]
             moved = np.where(at_from, *per_current)
             current = np.where(at_from, *currents)
             percent = np.where(at_from, ends.from_percent[wire], ends.to_percent[wire])

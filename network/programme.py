@@ -1,6 +1,6 @@
 """The optimum of a rule over linear rows: max U(x) subject to G x <= h, floor <= x <= cap.
 
-    max_total               U = Σ w x                       HiGHS; over intervals the rows stay and their bounds move (warm)
+    max_total               U = Σ w x                       :mod:`network.few_rows`; HiGHS where that proves nothing
     proportional_fairness   U = Σ w log x                   Clarabel, exponential cones
     alpha_fair              U = Σ w x^(1−a) / (1−a)         Clarabel, power cones: t <= x^(1−a), or t >= x^(1−a) for a > 1
 
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from network.few_rows import best_of_few_rows
+
 __all__ = ["Programme"]
 
 Vector = NDArray[np.float64]
@@ -24,8 +26,29 @@ Index = NDArray[np.intp]
 _BROKEN = 1e-9
 _MOST_AT_ONCE = 4
 _ROUNDS = 40
+_FEW_ROWS = 60
 _LEAST_KW = 1e-6
 """A limit that may be no larger has no logarithm worth its name: it is left out of the sum."""
+
+
+def _by_highs(rows: Vector, bound: Vector, weight: Vector, most: Vector) -> Vector | None:
+    """Return the optimum for 0 <= x <= most, None where there is none."""
+    import highspy
+
+    highs = highspy.Highs()
+    for name, value in (("output_flag", False), ("threads", 1), ("presolve", "off"), ("random_seed", 0)):
+        highs.setOptionValue(name, value)
+    k, n = rows.shape
+    highs.passModel(
+        *(n, k, rows.size, int(highspy.MatrixFormat.kRowwise), int(highspy.ObjSense.kMinimize), 0.0),
+        *(-weight, np.zeros(n), most, np.full(k, -math.inf), bound),
+        *(n * np.arange(k + 1, dtype=np.int32), np.tile(np.arange(n, dtype=np.int32), k), rows.ravel()),
+        np.zeros(n, dtype=np.int32),
+    )
+    highs.run()
+    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        return None
+    return np.asarray(np.clip(np.array(highs.getSolution().col_value), 0.0, most))
 
 
 class Programme:
@@ -48,7 +71,6 @@ class Programme:
         self.alpha = {"max_total": 0.0, "proportional_fairness": 1.0}.get(rule, alpha)
         self.taken: list[int] = []
         """The rows that mattered so far."""
-        self._highs: Any = None
 
     def best(self, bound: Vector, cap: Vector, floor: Vector) -> Vector | None:
         """Return the optimum for one interval, None where there is none.
@@ -62,47 +84,37 @@ class Programme:
         """
         x: Vector | None = None
         for _ in range(_ROUNDS):
-            x = self._linear(bound, cap, floor) if self.alpha == 0.0 else self._conic(bound, cap, floor)
-            if x is None:
-                return None
+            x = self.of_taken(bound, cap, floor)
+            if x is None or len(self.taken) == len(self.rows):
+                return x
             over = self.rows @ x - bound
             over[self.taken] = -np.inf
             worst = np.argsort(-over, kind="stable")[:_MOST_AT_ONCE]
             new = [int(k) for k in worst if over[k] > _BROKEN]
             if not new:
                 return x
-            self._take(new)
+            self.taken += new
         return x
 
-    def _take(self, new: list[int]) -> None:
-        self.taken += new
-        if self._highs is not None:
-            for k in new:
-                entries = np.flatnonzero(self.rows[k])
-                self._highs.addRow(-math.inf, math.inf, len(entries), entries.astype(np.int32), self.rows[k, entries])
+    def of_taken(self, bound: Vector, cap: Vector, floor: Vector) -> Vector | None:
+        """Return the optimum over the rows that are taken, None where there is none."""
+        return self._linear(bound, cap, floor) if self.alpha == 0.0 else self._conic(bound, cap, floor)
 
     def _linear(self, bound: Vector, cap: Vector, floor: Vector) -> Vector | None:
-        import highspy
-
-        n = self.rows.shape[1]
-        columns = np.arange(n, dtype=np.int32)
-        if self._highs is None:
-            self._highs = highspy.Highs()
-            for name, value in (("output_flag", False), ("threads", 1), ("presolve", "off"), ("random_seed", 0)):
-                self._highs.setOptionValue(name, value)
-            nothing = np.zeros(n)
-            self._highs.addVars(n, nothing, nothing)
-            self._highs.changeColsCost(n, columns, -self.weight)
-            taken, self.taken = self.taken, []
-            self._take(taken)
-        highs = self._highs
-        highs.changeColsBounds(n, columns, floor, np.maximum(cap, floor))
-        rows = np.arange(len(self.taken), dtype=np.int32)
-        highs.changeRowsBounds(len(rows), rows, np.full(len(rows), -math.inf), bound[self.taken])
-        highs.run()
-        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        free = np.flatnonzero(cap > floor)
+        x = np.asarray(floor, dtype=np.float64).copy()
+        part = self.rows[self.taken]
+        room = bound[self.taken] - part @ x  # in x − floor
+        if not len(free):
+            return x if (room >= -_BROKEN).all() else None
+        part, weight, most = np.ascontiguousarray(part[:, free]), self.weight[free], (cap - floor)[free]
+        more = best_of_few_rows(part, room, weight, most) if len(part) <= _FEW_ROWS else None
+        if more is None:
+            more = _by_highs(part, room, weight, most)
+        if more is None:
             return None
-        return np.asarray(np.clip(np.array(highs.getSolution().col_value), floor, np.maximum(cap, floor)))
+        x[free] += more
+        return np.clip(x, floor, np.maximum(cap, floor))
 
     def _conic(self, bound: Vector, cap: Vector, floor: Vector) -> Vector | None:
         import clarabel

@@ -24,11 +24,13 @@ References
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 from numpy.typing import NDArray
 
 from network.envelope_case import Case, Uses
-from network.headroom import Headroom
+from network.headroom import Headroom, Point
 from network.linear import linear
 
 __all__ = ["Prediction", "Rows", "rows_at_most", "worst"]
@@ -42,6 +44,10 @@ Signs = NDArray[np.int8]
 _DIRECTIONS = 8
 _NEAR_VOLTAGE, _NEAR_FLOW = 0.03, 0.15
 """So far below its limit a row may be in linear DistFlow and yet be looked at; a polygon of 8 sides is 0.08 off."""
+_NEAR_TOO = 0.01
+"""Besides the nearest limit of a use, those within this."""
+_MOST_TOO = 4
+_MOST_TURNS = 8
 _NOTHING = 1e-9
 _MOST_POLISHES = 4
 _MOST_CORNERS = 16
@@ -237,13 +243,46 @@ def _worst_loads(case: Case, g: Vector, column: Index, headroom: Headroom) -> Ve
     )
 
 
+def foremost(point: Point, interval: Index) -> Index:
+    """Return the points that are solved, those alone of each interval that are nearest to a limit where there are many."""
+    solved = np.flatnonzero(point.solved)
+    if not len(solved) or not len(point.h):
+        return np.empty(0, dtype=np.intp)
+    interval = interval[solved]
+    order = np.lexsort((-point.h[:, solved].max(axis=0), interval))
+    rank = np.arange(len(order)) - np.searchsorted(interval[order], interval[order])
+    return solved[np.sort(order[rank < _MOST_CORNERS])]
+
+
+def nearest(headroom: Headroom, point: Point, interval: Index) -> tuple[Index, Index]:
+    """Return limits and points (R,): of each point the nearest limit, and those about as near that are of another sort.
+
+    A sort is a kind of voltage limit in one phase, or a branch: limits that are met together have corners of their own.
+    """
+    solved = foremost(point, interval)
+    if not len(solved):
+        return solved, solved
+    h = point.h[:, solved]
+    row, place = np.nonzero(h > np.minimum(h.max(axis=0), -_NEAR_TOO) - 1e-15)
+    ahead = h[row, place]
+    order = np.lexsort((row, -ahead, place))  # of every point the nearest first
+    row, place, ahead = row[order], place[order], ahead[order]
+    _, first = np.unique(headroom.sort[row] + place * (int(headroom.sort.max()) + 1), return_index=True)
+    first.sort()
+    row, place, ahead = row[first], place[first], ahead[first]
+    rank = np.arange(len(place)) - np.searchsorted(place, place)
+    keep = (rank < _MOST_TOO) & (ahead > np.where(rank > 0, -_NEAR_TOO, -_NEAR_FLOW))
+    return row[keep], solved[place[keep]]
+
+
 class Prediction:
     """The rows of all worlds, and the worst uses that have been found with them."""
 
-    def __init__(self, case: Case, sign: int) -> None:
+    def __init__(self, case: Case, sign: int, rows: list[Rows] | None = None) -> None:
         self.case, self.sign = case, sign
-        self.rows = [Rows(case, world, sign) for world in range(len(case.worlds))]
+        self.rows = [Rows(case, world, sign) for world in range(len(case.worlds))] if rows is None else rows
         self._known: set[bytes] = set()
+        self._mixed = bool(case.spread_kw.any() or case.free_kvar.any())
 
     def fresh(self, uses: Uses) -> Uses:
         """Return those not seen before."""
@@ -270,7 +309,11 @@ class Prediction:
     def more(self, known: Uses, export_kw: Vector, import_kw: Vector, columns: Mask) -> Uses:
         """Return uses besides those known that are worst for some row at these boxes (c, T), in some of the intervals."""
         case = self.case
-        added = self.polished(known.part(columns[known.column]), export_kw, import_kw)  # what was worst may turn with the box
+        if self.sign and not self._mixed:  # one use of each world and interval is all there is
+            return known.part(np.empty(0, dtype=np.intp))
+        added = self.polished(
+            known.part(columns[known.column]), export_kw, import_kw
+        )  # what was worst may turn with the box
         for rows in self.rows:
             row, column = rows.near_corners(case, export_kw, import_kw)
             mine = columns[column]
@@ -288,7 +331,43 @@ class Prediction:
                 break
             fresh = self.polished(fresh, export_kw, import_kw)
             added = added.join(fresh)
+        if case.headroom.curve is not None and not self.sign:
+            there = known.part(columns[known.column]).join(added)
+            for _ in range(_MOST_TURNS):
+                fresh = self.turned(there, export_kw, import_kw)
+                if not len(fresh):
+                    break
+                added, there = added.join(fresh), fresh
         return added
+
+    def turned(self, uses: Uses, export_kw: Vector, import_kw: Vector) -> Uses:
+        """Return, of the nearest uses of each interval, the one with one customer at its other end that is worse, if any.
+
+        Curves have knots, and a derivative does not see beyond the next.
+        """
+        case = self.case
+        found = [uses.part(np.empty(0, dtype=np.intp))]
+        near, ahead = np.zeros(len(uses), dtype=bool), np.full(len(uses), -np.inf)
+        for mine, headroom, point in case.measured(uses, export_kw[:, uses.column], import_kw[:, uses.column]):
+            if headroom.elements:
+                ahead[mine] = np.where(point.solved, point.h.max(axis=0), -np.inf)
+        for t in np.unique(uses.column):
+            here = np.flatnonzero((uses.column == t) & (ahead > -_NEAR_VOLTAGE))
+            near[here[np.argsort(-ahead[here], kind="stable")[:_MOST_POLISHES]]] = True
+        for k in np.flatnonzero(near):
+            who = np.flatnonzero(case.acting)
+            some = uses.part(np.full(len(who), k))
+            some.sign[who, np.arange(len(who))] *= -1
+            few = np.minimum((some.sign[who] > 0).sum(axis=0), (some.sign[who] < 0).sum(axis=0)) <= case.budget
+            some = some.part(few | (case.mode != "budget"))
+            for mine, headroom, point in case.measured(some, export_kw[:, some.column], import_kw[:, some.column]):
+                if not headroom.elements:
+                    continue
+                h = np.where(point.solved, point.h.max(axis=0), np.inf)
+                worst_of = int(h.argmax()) if len(h) else -1
+                if worst_of >= 0 and h[worst_of] > ahead[k] + _NOTHING:
+                    found.append(some.part(mine[[worst_of]]))
+        return self.fresh(reduce(Uses.join, found))
 
     def polished(self, uses: Uses, export_kw: Vector, import_kw: Vector) -> Uses:
         """Return the own corners of the nearest rows of some uses, by AC power flow, where they differ."""
@@ -296,17 +375,21 @@ class Prediction:
         for mine, headroom, point in case.measured(uses, export_kw[:, uses.column], import_kw[:, uses.column]):
             if not headroom.elements:
                 continue
-            solved = np.flatnonzero(point.solved)
-            row = point.h[:, solved].argmax(axis=0)
-            near = point.h[row, solved] > -_NEAR_FLOW
-            row, solved = row[near], solved[near]
+            row, solved = nearest(headroom, point, uses.column[mine])
             if not len(solved):
                 continue
-            slopes, column = headroom.slopes(point, row, solved), uses.column[mine[solved]]
+            column = uses.column[mine[solved]]
             tie = np.where(row < len(headroom.above), 1, -1).astype(np.int8)
-            own = worst(
-                *(case, self.sign, int(uses.world[mine[0]]), slopes, column),
-                *(export_kw[:, column], import_kw[:, column], tie),
-            )
-            found = found.join(self.fresh(own))
+            for bend in ("here",) if headroom.curve is None else ("here", "level", "steep"):
+                own = worst(
+                    *(
+                        case,
+                        self.sign,
+                        int(uses.world[mine[0]]),
+                        headroom.slopes(point, row, solved, bend=bend),
+                        column,
+                    ),
+                    *(export_kw[:, column], import_kw[:, column], tie),
+                )
+                found = found.join(self.fresh(own))
         return found

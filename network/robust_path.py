@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from network.envelope_case import Case, Uses
 from network.headroom import TOLERANCE, furthest
-from network.robust import Prediction
+from network.robust import Prediction, Rows
 
 __all__ = ["Boxes", "Found", "follow", "shrink"]
 
@@ -66,9 +66,9 @@ class Boxes:
 class Search:
     """A case with the uses that were found to matter."""
 
-    def __init__(self, case: Case, sign: int) -> None:
+    def __init__(self, case: Case, sign: int, rows: list[Rows] | None = None) -> None:
         self.case, self.sign = case, sign
-        self.prediction = Prediction(case, sign)
+        self.prediction = Prediction(case, sign, rows)
         self.uses = self.prediction.first()
 
     def reach(self, uses: Uses, box: BoxAt, start: Vector) -> tuple[Vector, Mask, Index]:
@@ -145,7 +145,7 @@ class Search:
         return found
 
 
-def follow(case: Case, sign: int) -> Boxes:
+def follow(case: Case, sign: int, rows: list[Rows] | None = None) -> Boxes:
     """Return the envelopes of a rule that is a path.
 
     Parameters
@@ -154,8 +154,10 @@ def follow(case: Case, sign: int) -> Boxes:
         The intervals.
     sign
         0: both sides together; 1, −1: one side alone, the other one is as if it were not there.
+    rows
+        Those of a :class:`Search` of the same case, whatever its rule; None: they are made.
     """
-    search, limit = Search(case, sign), case.sharing.limit_kw
+    search, limit = Search(case, sign, rows), case.sharing.limit_kw
 
     def export(share: Vector, columns: Index) -> Vector:
         return limit(share, case.export_cap[:, columns], case.export_floor[:, columns])

@@ -177,8 +177,8 @@ def test_a_budget_of_two_holds_for_any_two():
         assert outside(model, limits, p, np.zeros_like(p), SOURCE) <= 1e-7
 
 
-def test_a_firm_charge_lifts_the_exports_of_its_phase_and_loads_the_lower_voltages():
-    """A storage on phase a that must draw 8 kW: more export for all, never outside, also where it draws its full limit."""
+def test_a_firm_charge_on_one_phase_is_heeded_in_the_other_phases_too():
+    """A storage on phase a that must draw 8 kW: other exports than without, never outside, also where it draws its full limit."""
     model, limits = european()
     with_storage = Model(
         model.feeder, [*model.connection_bus, model.connection_bus[20]], [*model.connection_phase, "a"]
@@ -204,6 +204,49 @@ def test_a_firm_charge_lifts_the_exports_of_its_phase_and_loads_the_lower_voltag
         assert outside(with_storage, limits, p, np.zeros_like(p), SOURCE) <= 1e-9
         found[charge] = one.export_limit_kw.sum()
     assert found[8.0] != found[0.0]
+
+
+@pytest.mark.parametrize("mode", ["deterministic", "robust", "robust_pinned", "budget", "chance"])
+@pytest.mark.parametrize("rule", ["proportional", "max_min", pytest.param("max_total", marks=pytest.mark.slow)])
+def test_a_firm_charge_lifts_exports_in_every_mode(mode, rule):
+    """European LV, a storage on all phases with a right to 12 kW: what it must draw, others may feed in more, about 2 to 4 % here."""
+    model, limits = european()
+    with_storage = Model(
+        model.feeder, [*model.connection_bus, model.connection_bus[20]], [*model.connection_phase, "abc"]
+    )
+    nothing, everybody = np.zeros((56, 1)), np.ones(56, dtype=bool)
+    export_cap, right = np.append(np.full(55, EXPORT), 0.0), np.append(np.zeros(55), 12.0)
+    more = {
+        "robust_pinned": {"pinned_import_kw": right},
+        "budget": {"budget": 5},
+        "chance": {"uncertainty": Uncertainty(shape="gaussian")},
+    }.get(mode, {})
+    free, firm = (
+        compute(
+            with_storage, nothing, nothing, everybody, export_cap, right, limits, mode=mode, rule=rule,
+            import_floor_kw=right, firm_charge_kw=charge * (right > 0)[:, None], source_v_pu=SOURCE, **more,
+        )
+        for charge in (0.0, 12.0)
+    )  # fmt: skip
+
+    assert {free.status[0], firm.status[0]} == {"ok"}
+    assert firm.export_limit_kw.sum() >= 1.01 * free.export_limit_kw.sum()
+    corners = np.array([[phase == x for x in "abc"] for phase in with_storage.connection_phase])
+    for other in (
+        (np.ones_like(corners), corners) if mode not in ("deterministic", "budget") else (np.ones_like(corners),)
+    ):
+        p = np.where(other, firm.export_limit_kw, -firm.import_limit_kw)
+        p[-1] = -12.0
+        assert outside(with_storage, limits, p, np.zeros_like(p), SOURCE) <= 1e-9
+
+
+def test_the_voltages_of_european_lv_have_few_sign_patterns():
+    """Of 2^55 corners three are worst for one of its voltage rows at customers' nodes: so much one phase does to another."""
+    model, _ = european()
+    a = linear(model).squared_v_per_kw[model.load_bus]
+    large = np.abs(a) > 1e-9 * np.abs(a).max(axis=1, keepdims=True)
+    assert large.all()
+    assert len(np.unique(np.sign(a), axis=0)) == 3
 
 
 # random feeders ----------------------------------------------------------------------------------------------------------
@@ -284,6 +327,57 @@ def test_feeding_in_lowers_no_voltage_of_a_balanced_feeder(seed):
 
     assert (v[:, 1:] >= v[:, :1] - 1e-9).all()
     assert (linear(model).squared_v_per_kw >= -1e-15).all()
+
+
+def two_limits_at_once(seed):
+    """A tree where max_total meets a voltage and a rating together, with passive loads beside."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 8))
+    branches = [Transformer("T", "mv", "b0", float(rng.uniform(60, 200)), 11000.0, 400.0, 4.0, 1.5, clock=11)]
+    branches += [cable(rng, f"L{k}", f"b{rng.integers(0, k)}", f"b{k}") for k in range(1, n)]
+    feeder = Feeder.build("random", {"mv": 11000.0, **{f"b{k}": 400.0 for k in range(n)}}, branches, source_bus="mv")
+    c = int(rng.integers(3, 8))
+    return Model(feeder, rng.integers(1, n + 1, c)), Limits(0.94, 1.06, 100.0, np.array([False] + [True] * n)), rng
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["robust", "robust_pinned"]), st.floats(-0.4, 0.4))
+def test_power_grid_model_finds_no_corner_outside_a_robust_optimum(seed, mode, tan):
+    """All 2^c corners of max_total, where several limits are met together, each with a worst use of its own."""
+    model, limits, rng = two_limits_at_once(seed)
+    c = model.n_connection
+    base, caps = rng.normal(-1.5, 2, (c, 1)), rng.uniform(0, 60, (2, c))
+    active = rng.random(c) < 0.85
+    more = {"pinned_import_kw": 2.0} if mode == "robust_pinned" else {}
+    found = compute(model, base, 0.3 * base, active, *caps, limits, mode=mode, rule="max_total",
+                    reactive=Reactive(tan_phi=tan), **more)  # fmt: skip
+    if found.status[0] != "ok":
+        return
+    corners = np.array(np.meshgrid(*[[0, 1]] * c)).reshape(c, -1)
+    p = np.where(active[:, None], np.where(corners == 1, found.export_limit_kw, -found.import_limit_kw), base)
+    q = np.where(active[:, None], tan * p, 0.3 * base)
+    flow = check(model.feeder, model.connection_bus, -p, -q)
+    assert flow.converged.all()
+    v = flow.v_pu[limits.monitored]
+    assert v.max() <= 1.06 + 1e-7
+    assert v.min() >= 0.94 - 1e-7
+    assert np.nanmax(flow.loading_percent) <= 100 + 2e-5
+
+
+def test_a_volt_var_curve_is_looked_at_beyond_its_knots():
+    """Half-way along, a customer's export lowers a voltage nearby by its curve: no corner of six customers is outside."""
+    curve = VoltVar.build(6, {k: ([0.93, 0.98, 1.02, 1.05], [5.0, 0.0, 0.0, -5.0]) for k in range(6)})
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        model, limits, rng = two_limits_at_once(seed)
+        model = Model(model.feeder, rng.integers(1, model.feeder.n_bus, 6))
+        caps, nothing = rng.uniform(0, 60, (2, 6)) * (rng.random((2, 6)) < 0.8), np.zeros((6, 1))
+        found = compute(model, nothing, nothing, np.ones(6, dtype=bool), *caps, limits, mode="robust", rule="equal",
+                        reactive=Reactive(curve=curve))  # fmt: skip
+        if found.status[0] == "ok":
+            corners = np.array(np.meshgrid(*[[0, 1]] * 6)).reshape(6, -1)
+            p = np.where(corners == 1, found.export_limit_kw, -found.import_limit_kw)
+            assert outside(model, limits, p, 0 * p, curve=curve) <= 1e-8, seed
 
 
 # what is assumed --------------------------------------------------------------------------------------------------------
