@@ -411,7 +411,7 @@ def waterfall(names: Sequence[str], amounts: Vector, total_name: str, currency: 
         [bars], 50 + 30 * (len(names) + 1),
         margin={"l": 150, "r": 30, "t": 4},
         yaxis={"autorange": "reversed", "showgrid": False, "tickfont": {"color": INK}, "ticksuffix": "  ", "nticks": 20},
-        xaxis={"range": [low - (0.22 * span if low < 0 else 0), high + 0.22 * span], "fixedrange": True, "showgrid": True, "gridcolor": "var(--grid)", "showline": False, "ticks": "", "zeroline": True, "zerolinecolor": INK, "nticks": 5},
+        xaxis={"range": [low - (0.5 * span if low < 0 else 0), high + 0.3 * span], "fixedrange": True, "showgrid": True, "gridcolor": "var(--grid)", "showline": False, "ticks": "", "zeroline": True, "zerolinecolor": INK, "nticks": 5},
     )  # fmt: skip
 
 
