@@ -126,8 +126,16 @@ def optimum(case: Case, sign: int) -> Boxes:
         failed = np.where(better & ~little, 0, failed + np.where(better, 3, 1))
         best[:, better], worth[better] = x[:, better], gain[better]
         going &= failed < _MOST_FAILURES
-    return _named(search, Boxes(best[:c], best[c:], path.share_export, path.share_import, path.row_export.copy(),
-                                path.row_import.copy(), path.safe), cap, linear)  # fmt: skip
+    last = Boxes(
+        best[:c],
+        best[c:],
+        path.share_export,
+        path.share_import,
+        path.row_export.copy(),
+        path.row_import.copy(),
+        path.safe,
+    )
+    return _named(search, shrink(search, last, turn=True), cap, linear)
 
 
 def _by(case: Case, rule: str) -> Case:

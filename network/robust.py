@@ -24,8 +24,6 @@ References
 
 from __future__ import annotations
 
-from functools import reduce
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,6 +46,8 @@ _NEAR_TOO = 0.01
 """Besides the nearest limit of a use, those within this."""
 _MOST_TOO = 4
 _MOST_TURNS = 8
+_WEAK = 0.1
+"""Of the largest influence on a limit: who has less may have it the other way round at another place."""
 _NOTHING = 1e-9
 _MOST_POLISHES = 4
 _MOST_CORNERS = 16
@@ -340,34 +340,48 @@ class Prediction:
                 added, there = added.join(fresh), fresh
         return added
 
-    def turned(self, uses: Uses, export_kw: Vector, import_kw: Vector) -> Uses:
+    def turned(self, uses: Uses, export_kw: Vector, import_kw: Vector, most: int = _MOST_POLISHES) -> Uses:
         """Return, of the nearest uses of each interval, the one with one customer at its other end that is worse, if any.
 
-        Curves have knots, and a derivative does not see beyond the next.
+        Curves have knots, losses bend: a derivative tells of its own place alone.
         """
         case = self.case
-        found = [uses.part(np.empty(0, dtype=np.intp))]
-        near, ahead = np.zeros(len(uses), dtype=bool), np.full(len(uses), -np.inf)
-        for mine, headroom, point in case.measured(uses, export_kw[:, uses.column], import_kw[:, uses.column]):
-            if headroom.elements:
-                ahead[mine] = np.where(point.solved, point.h.max(axis=0), -np.inf)
-        for t in np.unique(uses.column):
-            here = np.flatnonzero((uses.column == t) & (ahead > -_NEAR_VOLTAGE))
-            near[here[np.argsort(-ahead[here], kind="stable")[:_MOST_POLISHES]]] = True
-        for k in np.flatnonzero(near):
-            who = np.flatnonzero(case.acting)
-            some = uses.part(np.full(len(who), k))
-            some.sign[who, np.arange(len(who))] *= -1
-            few = np.minimum((some.sign[who] > 0).sum(axis=0), (some.sign[who] < 0).sum(axis=0)) <= case.budget
-            some = some.part(few | (case.mode != "budget"))
-            for mine, headroom, point in case.measured(some, export_kw[:, some.column], import_kw[:, some.column]):
-                if not headroom.elements:
-                    continue
-                h = np.where(point.solved, point.h.max(axis=0), np.inf)
-                worst_of = int(h.argmax()) if len(h) else -1
-                if worst_of >= 0 and h[worst_of] > ahead[k] + _NOTHING:
-                    found.append(some.part(mine[[worst_of]]))
-        return self.fresh(reduce(Uses.join, found))
+        ahead = self._ahead(uses, export_kw, import_kw)
+        order = np.lexsort((-ahead, uses.column))
+        rank = np.arange(len(order)) - np.searchsorted(uses.column[order], uses.column[order])
+        near = np.sort(order[(rank < most) & (ahead[order] > -_NEAR_VOLTAGE)])
+        who, at = np.nonzero(self._weak(uses.part(near), export_kw, import_kw))
+        near, other = near[at], uses.part(near[at])
+        other.sign[who, np.arange(len(who))] *= -1
+        if case.mode == "budget":
+            few = np.minimum((other.sign > 0).sum(axis=0), (other.sign < 0).sum(axis=0)) <= case.budget
+            near, other = near[few], other.part(few)
+        if not len(other):
+            return other
+        worse = self._ahead(other, export_kw, import_kw)
+        worse = np.where(worse > ahead[near] + _NOTHING, worse, -np.inf)
+        first = np.lexsort((-worse, near))
+        first = first[np.unique(near[first], return_index=True)[1]]  # of each use the worst
+        return self.fresh(other.part(np.sort(first[worse[first] > -np.inf])))
+
+    def _weak(self, uses: Uses, export_kw: Vector, import_kw: Vector) -> Mask:
+        """Return who might matter the other way round elsewhere: moves the nearest limit little here, or has a curve.  Shape (c, U)."""
+        weak = np.repeat(self.case.acting[:, None], len(uses), axis=1)
+        for mine, headroom, point in self.case.measured(uses, export_kw[:, uses.column], import_kw[:, uses.column]):
+            good = np.flatnonzero(point.solved)
+            if headroom.curve is not None or not headroom.elements or not len(good):
+                continue
+            per_kw, per_kvar = headroom.slopes(point, point.h[:, good].argmax(axis=0), good)
+            size = np.abs(per_kw + per_kvar * self.case.tan_phi[:, None]) * self.case.acting[:, None]
+            weak[:, mine[good]] &= size < _WEAK * size.max(axis=0)
+        return weak
+
+    def _ahead(self, uses: Uses, export_kw: Vector, import_kw: Vector) -> Vector:
+        """Return how far each use is beyond its nearest limit, inf where the power flow has no solution.  Shape (U,)."""
+        found = np.full(len(uses), -np.inf)
+        for mine, headroom, point in self.case.measured(uses, export_kw[:, uses.column], import_kw[:, uses.column]):
+            found[mine] = np.where(point.solved, point.h.max(axis=0) if headroom.elements else -np.inf, np.inf)
+        return found
 
     def polished(self, uses: Uses, export_kw: Vector, import_kw: Vector) -> Uses:
         """Return the own corners of the nearest rows of some uses, by AC power flow, where they differ."""

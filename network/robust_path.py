@@ -97,8 +97,11 @@ class Search:
             broken[mine] = ~point.solved | (worst[mine] > TOLERANCE)
         return broken, worst, row
 
-    def find(self, box: BoxAt, start: Vector, only: Mask | None = None) -> Found:
-        """Return how far each interval goes, all of its uses heeded; new uses are looked for on the way."""
+    def find(self, box: BoxAt, start: Vector, only: Mask | None = None, *, turn: bool = False) -> Found:
+        """Return how far each interval goes, all of its uses heeded; new uses are looked for on the way.
+
+        With ``turn`` customers are turned round one by one too.
+        """
         case, steps = self.case, np.arange(len(start))
         wanted = np.ones(len(start), dtype=bool) if only is None else only
         share, safe = np.where(wanted, 1.0, start), np.ones(len(start), dtype=bool)
@@ -120,6 +123,9 @@ class Search:
                 safe[at] &= fine[chosen]
             before = len(self.uses)
             more = self.prediction.more(self.uses, *box(share, steps), wanted & safe)
+            if turn and not len(more) and not self.sign:
+                here = self.uses.part((wanted & safe)[self.uses.column])
+                more = self.prediction.turned(here, *box(share, steps), most=1)
             self.uses = self.uses.join(more)
             pending = np.arange(before, len(self.uses))
             if not len(more):
@@ -206,7 +212,7 @@ def follow(case: Case, sign: int, rows: list[Rows] | None = None) -> Boxes:
     boxes = Boxes(e, m, share_e, share_m, row_e, row_m, found.safe)
     if case.sharing.rule.goes_on:
         boxes = _go_on(search, boxes, found)
-    return shrink(search, _still(boxes, moves_e, moves_m))
+    return shrink(search, _still(boxes, moves_e, moves_m), turn=True)
 
 
 def _still(boxes: Boxes, moves_e: Mask, moves_m: Mask) -> Boxes:
@@ -277,15 +283,18 @@ def _go_on(search: Search, boxes: Boxes, found: Found) -> Boxes:
     return Boxes(e, m, boxes.share_export, boxes.share_import, boxes.row_export, boxes.row_import, boxes.safe)
 
 
-def shrink(search: Search, boxes: Boxes) -> Boxes:
-    """Return the boxes, scaled towards the floors where some use still breaks a limit, and infeasible where the floors do."""
+def shrink(search: Search, boxes: Boxes, *, turn: bool = False) -> Boxes:
+    """Return the boxes, scaled towards the floors where some use still breaks a limit, and infeasible where the floors do.
+
+    With ``turn`` uses are looked for with customers turned round one by one.
+    """
     case = search.case
 
     def scaled(at: Vector, cols: Index) -> tuple[Vector, Vector]:
         floor_e, floor_m = case.export_floor[:, cols], case.import_floor[:, cols]
         return floor_e + at * (boxes.export_kw[:, cols] - floor_e), floor_m + at * (boxes.import_kw[:, cols] - floor_m)
 
-    found = search.find(scaled, np.zeros(len(boxes.safe)), boxes.safe)
+    found = search.find(scaled, np.zeros(len(boxes.safe)), boxes.safe, turn=turn)
     safe = boxes.safe & found.safe
     share = np.where(safe, found.share, 0.0)
     e, m = scaled(share, np.arange(len(share)))

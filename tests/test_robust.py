@@ -341,15 +341,20 @@ def two_limits_at_once(seed):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["robust", "robust_pinned"]), st.floats(-0.4, 0.4))
-def test_power_grid_model_finds_no_corner_outside_a_robust_optimum(seed, mode, tan):
-    """All 2^c corners of max_total, where several limits are met together, each with a worst use of its own."""
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["robust", "robust_pinned"]),
+    st.sampled_from(["max_total", "equal"]),
+    st.floats(-0.4, 0.4),
+)
+def test_power_grid_model_finds_no_corner_outside_a_robust_envelope(seed, mode, rule, tan):
+    """All 2^c corners, also where several limits are met together (max_total), each with a worst use of its own."""
     model, limits, rng = two_limits_at_once(seed)
     c = model.n_connection
     base, caps = rng.normal(-1.5, 2, (c, 1)), rng.uniform(0, 60, (2, c))
     active = rng.random(c) < 0.85
     more = {"pinned_import_kw": 2.0} if mode == "robust_pinned" else {}
-    found = compute(model, base, 0.3 * base, active, *caps, limits, mode=mode, rule="max_total",
+    found = compute(model, base, 0.3 * base, active, *caps, limits, mode=mode, rule=rule,
                     reactive=Reactive(tan_phi=tan), **more)  # fmt: skip
     if found.status[0] != "ok":
         return
