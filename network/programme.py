@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from network.few_rows import best_of_few_rows
-
 __all__ = ["Programme"]
 
 Vector = NDArray[np.float64]
@@ -101,6 +99,8 @@ class Programme:
         return self._linear(bound, cap, floor) if self.alpha == 0.0 else self._conic(bound, cap, floor)
 
     def _linear(self, bound: Vector, cap: Vector, floor: Vector) -> Vector | None:
+        from network.few_rows import best_of_few_rows  # compiled: only where it is needed
+
         free = np.flatnonzero(cap > floor)
         x = np.asarray(floor, dtype=np.float64).copy()
         part = self.rows[self.taken]
