@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from sim.scenario_base import FeederKw, Spec
+from sim.scenario_file import Loc
 
 __all__ = ["HostingSpec"]
 
@@ -24,3 +26,8 @@ class HostingSpec(Spec):
     """Of a plant; negative: it draws reactive power where it feeds in, and feeds it in where it draws."""
     alone_max_kw: FeederKw = 1000.0
     """How far a single customer is followed."""
+
+    def mistakes(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse a power factor of nothing."""
+        if self.power_factor == 0.0:
+            yield ("power_factor",), "must not be 0"

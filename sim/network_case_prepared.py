@@ -96,6 +96,9 @@ class Prepared:
 def prepared(case: NetworkCase) -> Prepared:
     """Read what a case names and return its arrays; raises :class:`ScenarioError` with every mistake and its place."""
     grid = grid_of(case)
+    missing = _missing_files(case)
+    if missing:
+        raise ScenarioError(missing)
     told, mistakes = _customers(case, grid)
     if mistakes:
         raise ScenarioError(mistakes)
@@ -138,6 +141,20 @@ def prepared(case: NetworkCase) -> Prepared:
         times=times,
         interval_minutes=case.time.interval_minutes,
     )
+
+
+def _missing_files(case: NetworkCase) -> list[str]:
+    """Return a sentence for each table that is named and not there."""
+    named = (
+        (("customers", "file"), case.customers.file),
+        (("base_load", "file"), case.base_load.file),
+        (("base_load", "reactive_file"), case.base_load.reactive_file),
+    )
+    return [
+        f"{case.place(*loc)}: {'.'.join(loc)}: {name} is not there; it is looked for at {case.file(name)}."
+        for loc, name in named
+        if name is not None and not case.file(name).is_file()
+    ]
 
 
 def _first(*values: float | None) -> float:

@@ -96,6 +96,10 @@ def powers_of_table(path: Path, name: str, place: str, ids: Sequence[str], steps
     values = np.full((len(ids), len(table.rows)), math.nan)
     at = [header.index(one) if one in header else -1 for one in ids]
     for t, (line, cells) in enumerate(table.rows):
+        if len(cells) > len(header):
+            mistakes.append(
+                f"{name}:{line}:: has {len(cells)} cells for {len(header)} names. Write decimal points, and nothing behind the last cell."
+            )
         for c, k in enumerate(at):
             if k < 0:
                 continue

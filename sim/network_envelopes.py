@@ -141,6 +141,19 @@ def envelopes(ready: Prepared, *, two_corners: bool = False) -> NetworkEnvelopes
         for k, one in enumerate(spec.each)
         if one.id in at and not ready.active[at[one.id]]
     ]
+    for k, one in enumerate(spec.each):
+        row = at.get(one.id)
+        if row is None:
+            continue
+        for key, cap in (("export_floor_kw", ready.export_cap_kw), ("import_floor_kw", ready.import_cap_kw),
+                         ("firm_charge_kw", ready.import_cap_kw)):  # fmt: skip
+            asked = getattr(one, key) or 0.0
+            if asked > cap[row]:
+                side = "export_cap_kw" if key.startswith("export") else "import_cap_kw"
+                mistakes.append(
+                    f'{case.place("envelopes", "each", k, key)}: envelopes.each.{k}.{key}: "{one.id}" is to have {asked:g} kW, above its cap of {cap[row]:g} kW; '
+                    f"raise its {side} under customers, or ask for less"
+                )
     if mistakes:
         raise ScenarioError(mistakes)
     export_floor = np.minimum(np.full(c, spec.export_floor_kw), ready.export_cap_kw)
@@ -181,7 +194,7 @@ def envelopes(ready: Prepared, *, two_corners: bool = False) -> NetworkEnvelopes
     return NetworkEnvelopes(
         ready,
         found,
-        equity(found.export_limit_kw, np.where(ready.active, ready.export_cap_kw, 0.0), export_floor),
+        equity(found.export_limit_kw, np.where(ready.active & (firm == 0), ready.export_cap_kw, 0.0), export_floor),
         equity(found.import_limit_kw, np.where(ready.active, ready.import_cap_kw, 0.0), import_floor),
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 from network.hosting import Hosting
 from network.hosting import hosting as find
 from sim.network_case_prepared import Prepared
+from sim.scenario_file import ScenarioError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +78,14 @@ def hosting(
     spec = ready.case.hosting
     caps = ready.export_cap_kw if spec.kind == "pv" else ready.import_cap_kw
     size = caps if spec.size_kw is None else np.full(len(caps), spec.size_kw)
+    if not (ready.active & (size > 0)).any():
+        cap = "export_cap_kw" if spec.kind == "pv" else "import_cap_kw"
+        why = "all of them are passive" if not ready.active.any() else f"{cap} is 0 for all who are not passive"
+        raise ScenarioError(
+            [
+                f"{ready.case.place('hosting')}: hosting: no customer may build anything: {why}. Give somebody an envelope, or a hosting.size_kw."
+            ]
+        )
     factor = spec.power_factor
     tan = math.copysign(math.sqrt(max(1.0 / factor**2 - 1.0, 0.0)), factor) if factor else 0.0
     found = find(
@@ -92,6 +101,8 @@ def verdict(result: NetworkHosting) -> str:
     found = result.found
     what = "solar power" if found.kind == "pv" else "load"
     if found.status == "infeasible":
+        if found.infeasible_by == "not_converged":
+            return "nothing can be added: the power flow has no solution already"
         return f"nothing can be added: {found.infeasible_by} is beyond its limit already"
     stopped = result.stoppers
     by = (

@@ -167,3 +167,16 @@ def test_what_makes_no_sense_is_told_at_once():
         hosting(one_line(), NOTHING, NOTHING, FREE, 0.0, profile=[2.0], candidates=[False, False], kind="heat")
     for part in ("size_kw", "profile", "candidates", "kind is 'heat'"):
         assert part in str(told.value)
+
+
+def test_nobody_who_may_build_is_told_in_words(call):
+    """All caps are 0, or a power factor of nothing: exit code 2 and what to do."""
+    code, out, err = call("network", "hosting", "ieee33", "--set", "customers.export_cap_kw=0")
+    assert (code, out) == (2, "")
+    assert "no customer may build anything: export_cap_kw is 0" in err
+    code, _, err = call("network", "hosting", "ieee33", "--set", "hosting.power_factor=0")
+    assert code == 2
+    assert "hosting.power_factor: must not be 0" in err
+    code, out, _ = call("network", "hosting", "ieee33", "--set", "base_load.factor=20")
+    assert code == 3
+    assert "the power flow has no solution already" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -304,3 +305,43 @@ def test_examples_end_as_they_say(call):
     result = json.loads(out)
     assert (code, result["referee"]["agrees"], len(result["violations"])) == (1, True, 5)
     assert {one["worst_interval"] for one in result["violations"]} == {3}
+
+
+def test_missing_tables_are_told_together(case):
+    """Customers and base loads from files that are not there: a line each, with its place."""
+    with pytest.raises(ScenarioError) as told:
+        prepared(
+            case("customers: {file: who.csv}\nbase_load: {from: table, file: loads.csv, reactive_file: kvar.csv}\n")
+        )
+    assert [line.split(": ")[1] for line in told.value.mistakes] == [
+        "customers.file", "base_load.file", "base_load.reactive_file"]  # fmt: skip
+
+
+def test_a_decimal_comma_in_a_table_is_no_other_number(case):
+    """1,5 under one name is not 1: the line is told."""
+    read = case(
+        "customers: {from: list, each: [{id: one, bus: farm}]}\nbase_load: {from: table, file: loads.csv}\n",
+        loads="one\n1,5\n",
+    )
+    with pytest.raises(ScenarioError, match=r"loads.csv:2:: has 2 cells for 1 names. Write decimal points"):
+        prepared(read)
+
+
+def test_results_go_through_links_and_pipes(tmp_path, call):
+    """A link stays one and its file is written; a pipe gets the JSON and stays a pipe."""
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    assert call("network", "flow", "ieee33", "--out", tmp_path / "link.json", "--quiet")[0] == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text())["feeder"] == "ieee33"
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert call("network", "flow", "ieee33", "--out", pipe, "--quiet")[0] == 0
+        assert json.loads(os.read(reader, 1 << 20))["feeder"] == "ieee33"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert not list(tmp_path.glob(".*partial"))

@@ -126,3 +126,58 @@ def test_mistakes_have_a_place(call, key):
     assert (code, out) == (2, "")
     assert sentence in err
     assert "Traceback" not in err
+
+
+def _line(folder):
+    """Write a case of one home behind 0.4 ohm."""
+    (folder / "buses.csv").write_text("bus_id,v_nominal_v,is_source\na,400,true\nb,400,false\n")
+    (folder / "branches.csv").write_text("branch_id,kind,from_bus,to_bus,r1_ohm,x1_ohm\nL,line,a,b,0.4,0.0\n")
+    (folder / "connections.csv").write_text("agent_id,bus_id,base_kw\nhome,b,3\n")
+    case = folder / "case.yaml"
+    case.write_text("grid: {source: .}\n")
+    return case
+
+
+def test_what_single_customers_are_promised_is_told_all_at_once_with_names(call, tmp_path):
+    """A floor and an obligation above their caps: a line each, with the customer, its cap and the place."""
+    each = "envelopes.each=[{id: home, export_floor_kw: 50, firm_charge_kw: 20}]"
+    code, out, err = call("network", "envelopes", _line(tmp_path), "--set", each)
+
+    assert (code, out) == (2, "")
+    first, second = err.splitlines()
+    assert 'envelopes.each.0.export_floor_kw: "home" is to have 50 kW, above its cap of 10 kW' in first
+    assert 'envelopes.each.0.firm_charge_kw: "home" is to have 20 kW, above its cap of 14 kW' in second
+
+
+def test_who_must_draw_is_not_counted_among_those_starved_of_export(call, tmp_path):
+    """A storage with a cap both ways and a firm charge exports nothing, and nobody else is unevenly treated."""
+    case = _line(tmp_path)
+    more = "customers.each=[{id: store, bus: b, export_cap_kw: 10, import_cap_kw: 10}]"
+    code, out, _ = call("network", "envelopes", case, "--json", "--set", more,
+                        "--set", "envelopes.each=[{id: store, firm_charge_kw: 5}]")  # fmt: skip
+    found = json.loads(out)
+
+    assert code == 0
+    assert found["export"]["least_share"] == [1.0]
+    assert found["export"]["at_floor"] == [0]
+
+
+def test_two_results_are_two_files(call, tmp_path):
+    """--csv and --out in one file would lose one; a folder as --csv is told under its own name."""
+    case = _line(tmp_path)
+    code, out, err = call("network", "envelopes", case, "--csv", tmp_path / "x", "--out", tmp_path / "x")
+    assert (code, out) == (2, "")
+    assert "--csv and --out both name" in err
+    code, _, err = call("network", "envelopes", case, "--csv", tmp_path)
+    assert code == 2
+    assert "--csv" in err
+    assert "--out" not in err
+    assert not (tmp_path / "x").exists()
+
+
+def test_nobody_with_an_envelope_is_said(call, tmp_path):
+    """All passive: nothing is limited, and the words say why."""
+    code, out, _ = call("network", "envelopes", _line(tmp_path), "--set", "customers.passive=[home]")
+    assert code == 0
+    assert "0 customers" in out
+    assert "nobody has an envelope" in out

@@ -46,7 +46,9 @@ def envelopes(
 
     told = [f"envelopes.{name}={value}" for name, value in (("mode", mode), ("rule", rule)) if value is not None]
     if csv is not None:
-        summary.check_out(csv, Path(feeder))
+        summary.check_out(csv, Path(feeder), "--csv")
+        if out is not None and Path(out).absolute() == Path(csv).absolute():
+            raise endings.CommandError(f"--csv and --out both name {csv}; one would be lost. Name two files.")
     result = network_envelopes.envelopes(read(feeder, [*(sets or ()), *told], seed, out))
     if csv is not None:
         summary.write(Path(csv), result.to_csv())
@@ -58,7 +60,7 @@ def _show(result: NetworkEnvelopes) -> None:
     one, ready = result.envelope, result.prepared
     steps, count = len(ready.times), int(ready.active.sum())
     typer.echo(
-        f"{ready.case.name}: {one.mode}, {one.rule}; {count} customers, {steps} interval{'s' * (steps != 1)}: "
+        f"{ready.case.name}: {one.mode}, {one.rule}; {count} customer{'s' * (count != 1)}, {steps} interval{'s' * (steps != 1)}: "
         f"{result.status.replace('_', ' ')}"
     )
     typer.echo(f"reactive power {one.reactive}")
@@ -70,8 +72,9 @@ def _show(result: NetworkEnvelopes) -> None:
     ]
     if rows:
         summary.table(("limits", "total [kW]", "least share", "Jain", "Gini", "at floor"), rows, right=(1, 2, 3, 4, 5))
+    full = "nothing: the caps are reached" if count else "nothing: nobody has an envelope"
     binding = [
-        (side, name or "nothing: the caps are reached", kind.replace("_", " "), str(many))
+        (side, name or full, kind.replace("_", " "), str(many))
         for side in ("export", "import")
         for (name, kind), many in _counted(
             getattr(one, f"binding_{side}")[good], getattr(one, f"binding_{side}_kind")[good]

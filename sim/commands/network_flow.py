@@ -44,12 +44,14 @@ def _show(result: NetworkFlow) -> None:
     steps, feeder = len(ready.times), ready.feeder
     many = f", {steps} intervals" if steps > 1 else ""
     typer.echo(
-        f"{ready.case.name}: {feeder.n_bus} buses, {len(ready.ids)} customers, "
+        f"{ready.case.name}: {feeder.n_bus} buses, {len(ready.ids)} customer{'s' * (len(ready.ids) != 1)}, "
         f"{'three phases' if ready.model.three_phase else 'balanced'}{many}: {result.status.replace('_', ' ')}"
     )
     if not found.converged.all():
         typer.echo(f"converged {int(found.converged.sum())} of {steps} operating points")
-    summary.table(("voltages", "lowest [p.u.]", "at bus", "highest [p.u.]", "at bus"), _voltages(result), right=(1, 3))
+    voltages = list(_voltages(result))
+    if voltages:
+        summary.table(("voltages", "lowest [p.u.]", "at bus", "highest [p.u.]", "at bus"), voltages, right=(1, 3))
     loaded = _loaded(result)
     if loaded:
         summary.table(("most loaded", "phase", "loading [%]"), loaded, right=(2,))

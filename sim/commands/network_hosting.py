@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +70,11 @@ def _show(result: NetworkHosting) -> None:
                 say(found.firm_kw),
                 f"at most {100 * found.below_firm_at_most:.2g} % of all placements lie below (95 %)",
             ),
-            ("median", say(found.median_kw), f"between {say(low)} and {say(high)} (95 %)"),
+            (
+                "median",
+                say(found.median_kw),
+                f"between {say(low)} and {say(high)} (95 %)" if not math.isnan(low) else "",
+            ),
             ("maximum", say(found.maximum_kw), ""),
         ),
         right=(1,),

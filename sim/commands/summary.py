@@ -98,30 +98,34 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequen
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all: under another name first, beside it."""
+    """Write a file whole or not at all: under another name first, beside it; devices and pipes are written to."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    path = path.resolve()  # what a link points to, not the link
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
-    except OSError:
+    except OSError as error:
         partial.unlink(missing_ok=True)
-        raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
-def check_out(out: str | None, case: Path) -> None:
+def check_out(out: str | None, case: Path, option: str = "--out") -> None:
     """Refuse a file that cannot be written or must not be, before anything is computed."""
     if out is None:
         return
     path = Path(out)
     if not out.strip() or path.is_dir():
         given = "is empty" if not out.strip() else f"{out} is a folder"
-        raise typer.BadParameter(f"{given}; give the name of a file for the result.", param_hint="--out")
+        raise typer.BadParameter(f"{given}; give the name of a file for the result.", param_hint=option)
     if not path.absolute().parent.is_dir():
         raise typer.BadParameter(
-            f"{out}: no such file or folder: {path.parent}. Make the folder first.", param_hint="--out"
+            f"{out}: no such file or folder: {path.parent}. Make the folder first.", param_hint=option
         )
     if path.exists() and case.exists() and path.samefile(case):
-        raise typer.BadParameter("it is the case itself, which would be lost; name another file.", param_hint="--out")
+        raise typer.BadParameter("it is the case itself, which would be lost; name another file.", param_hint=option)
 
 
 def _plain(value: Any) -> Any:
