@@ -14,6 +14,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 ARGS ?=
+# One process of tests for each core, four at most: each takes about 1.5 GB. PARALLEL= runs them one after the other.
+PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal --benchmark-disable
 
 # Many small problems: threads inside a library cost more than they bring, and equal runs must be equal bytes.
 export OMP_NUM_THREADS ?= 1
@@ -27,10 +29,10 @@ demo: $(VENV)/.runtime
 	$(BIN)/commonwatt demo $(ARGS)
 
 test: lint
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-all: lint
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/pytest $(if $(filter benchmarks/%,$(ARGS)),,benchmarks) -o python_files='bench_*.py' --benchmark-sort=name $(ARGS)

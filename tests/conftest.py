@@ -10,6 +10,12 @@ voltage u of b1 solves  u² − (u0² + 2 (r P + x Q)) u + (r² + x²)(P² + Q²
 
 from __future__ import annotations
 
+import os
+
+# As the command line does, and before NumPy is there: many small products, which threads make slower.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 from pathlib import Path
 
 import numpy as np
