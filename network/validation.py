@@ -41,8 +41,6 @@ from network.validation_opendss import ThirdOpinion
 from network.validation_referee import SecondOpinion
 from network.validation_tally import Case, Tally
 from network.validation_tries import (
-    draw_moments,
-    draw_whole_days,
     refereed,
     try_corners,
     try_dispatch,
@@ -268,10 +266,7 @@ def validate(
     chosen = uses_of(crowd, len(kept)) if uses is None else names
     for k, name in enumerate(chosen):
         count = samples // len(chosen) + (k < samples % len(chosen))
-        drawn = (
-            draw_whole_days(rng, crowd, kept, count) if name == DAYS else draw_moments(rng, crowd, kept, name, count)
-        )
-        tallies.append(try_drawn(measure, box, kept, name, count, drawn, rng, random, tell))
+        tallies.append(try_drawn(measure, box, crowd, kept, name, count, rng, random, tell))
     if dispatch_injection_kw is not None:
         tallies.append(try_dispatch(measure, box, np.asarray(dispatch_injection_kw, dtype=np.float64)))
     if doubts is not None:

@@ -6,8 +6,8 @@ Every connection with an envelope injects p between
 
 and everybody else what is forecast.  Reactive power is as forecast, plus ``kvar_per_kw`` of what is injected (a fixed
 power factor), plus anything within ± ``free_kvar``.  A point of the box is a number u in [0, 1] for each, p = low + u (high − low),
-and where reactive power is free another one, w, for (2w − 1) free_kvar: so that corners have 2c' coordinates.  Draws have one for
-both, w = u or w = 1 − u in turn.
+and where reactive power is free another one, w, for (2w − 1) free_kvar, whatever u is: so that corners and draws have 2c'
+coordinates.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class Box:
     """Reactive injection for each kW of active injection of those with an envelope.  Shape (c',). [kvar/kW]"""
 
     free_kvar: Vector
-    """Free reactive power, positive where it goes with the active one.  Shape (c',). [kvar]"""
+    """Free reactive power, either way.  Shape (c',). [kvar]"""
 
     source_v_pu: Vector
     """Voltage of the source.  Shape (T,). [p.u.]"""
 
     @property
-    def ways(self) -> tuple[Box, ...]:
-        """The boxes to be drawn from: one, or both ways in which free reactive power can follow the active one."""
-        return (self, replace(self, free_kvar=-self.free_kvar)) if self.free_kvar.any() else (self,)
+    def coordinates(self) -> int:
+        """How many numbers say what one customer does: 2 where reactive power is free, else 1."""
+        return 2 if self.free_kvar.any() else 1
 
     def of_intervals(self, kept: Index) -> Box:
         """Return the box of some intervals."""
@@ -75,7 +75,7 @@ class Box:
     def injection(self, u: Vector, interval: Index) -> Complex:
         """Return the injections of all at points of the box: (c' or 2c', S), (S,) to (c, S). [kW + j kvar]
 
-        The last c' rows of 2c' are the free reactive power's own; without them it follows the active one.
+        The last c' rows of 2c' are the free reactive power's own.
         """
         n, low = len(self.active), self.low_kw[:, interval]
         u, w = (u, u) if len(u) == n else (u[:n], u[n:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,6 @@ from network.vertices import Vertices
 
 __all__ = [
     "Tell",
-    "draw_moments",
-    "draw_whole_days",
     "refereed",
     "try_corners",
     "try_dispatch",
@@ -74,17 +71,18 @@ def try_neighbours(measure: Measure, box: Box, tried: Tally, rng: np.random.Gene
     return [tally]
 
 
-def draw_moments(
-    rng: np.random.Generator, crowd: Crowd, kept: Index, name: str, count: int
+def _moments(
+    rng: np.random.Generator, crowd: Crowd, kept: Index, name: str, count: int, coordinates: int = 1
 ) -> Iterator[tuple[Vector, Index, int]]:
-    """Yield single moments: uses (c', S), their intervals, and 0."""
+    """Yield single moments: uses (c' or 2c', S), each coordinate drawn for itself, their intervals, and 0."""
     for begin in range(0, count, _AT_ONCE):
         points = min(_AT_ONCE, count - begin)
-        yield USES[name](rng, crowd, points), kept[rng.integers(0, len(kept), points)], 0
+        u = np.concatenate([USES[name](rng, crowd, points) for _ in range(coordinates)])
+        yield u, kept[rng.integers(0, len(kept), points)], 0
 
 
-def draw_whole_days(
-    rng: np.random.Generator, crowd: Crowd, kept: Index, count: int
+def _whole_days(
+    rng: np.random.Generator, crowd: Crowd, kept: Index, count: int, coordinates: int = 1
 ) -> Iterator[tuple[Vector, Index, int]]:
     """Yield whole days; the third number is how many intervals a day has."""
     steps = len(kept)
@@ -92,21 +90,25 @@ def draw_whole_days(
     at_once = max(_AT_ONCE // steps, 1)
     for begin in range(0, days, at_once):
         here = min(at_once, days - begin)
-        yield draw_days(rng, crowd, here, steps).reshape(crowd.n, -1), np.tile(kept, here), steps
+        u = np.concatenate([draw_days(rng, crowd, here, steps) for _ in range(coordinates)])
+        yield u.reshape(len(u), -1), np.tile(kept, here), steps
 
 
 def try_drawn(
-    measure: Measure, box: Box, kept: Index, name: str, count: int, drawn: Iterator[tuple[Vector, Index, int]],
+    measure: Measure, box: Box, crowd: Crowd, kept: Index, name: str, count: int,
     rng: np.random.Generator, random: list[tuple[Complex, Vector]], tell: Tell,
 ) -> Tally:  # fmt: skip
-    """Try what is drawn, and put one in a hundred aside for the referee."""
+    """Try what is drawn in one way of use, and put one in a hundred aside for the referee."""
     tally = Tally(name, "sampled", independent=name != DAYS)
     fewest = min(_FEWEST_REFEREED / max(count, 1), 1.0)
     if not len(kept):
         return tally
-    ways = cycle(box.ways)
+    if name == DAYS:
+        drawn = _whole_days(rng, crowd, kept, count, box.coordinates)
+    else:
+        drawn = _moments(rng, crowd, kept, name, count, box.coordinates)
     for u, interval, steps in drawn:
-        injection, source = next(ways).injection(u, interval), box.source_v_pu[interval]
+        injection, source = box.injection(u, interval), box.source_v_pu[interval]
         reading = measure.read(injection, source)
         tally.add(measure, reading, injection, source, interval)
         if steps:

@@ -165,6 +165,25 @@ def test_free_reactive_power_that_goes_its_own_way_is_found():
     assert (found.factor < 1).all() == (flow.v_pu.max() > 1.1 or flow.v_pu.min() < 0.9)
 
 
+@pytest.mark.parametrize("use", ["vertices", "beta", "phase_correlated"])
+def test_draws_find_a_violation_where_only_kvar_of_their_own_break_a_limit(use):
+    """A limit between the highest voltage of all 64 corners and that of those with kvar alike or opposite, by power-grid-model: draws pass it."""
+    model, zero = short_street(), np.zeros((3, 1))
+    every = np.array(list(product((-1.0, 1.0), repeat=6))).T
+    highest = check(
+        model.feeder, model.connection_bus, -5.0 * every[:3], -6.0 * every[3:], None, model.connection_phase
+    ).v_pu.max(axis=0)
+    tied = (every[:3] == every[3:]).all(axis=0) | (every[:3] == -every[3:]).all(axis=0)
+    between = (highest.max() + highest[tied].max()) / 2.0
+    found = validate(model, zero + 5.0, zero + 5.0, zero, zero, Limits(0.5, between, np.inf), samples=2000, uses=[use],
+                     free_kvar=np.full(3, 6.0))  # fmt: skip
+    drawn = next(tally for tally in found.tallies if tally.kind == "sampled")
+
+    assert highest.max() > highest[tied].max() + 1e-3
+    assert drawn.kind_broken[0] > 0
+    assert drawn.worst[0].excess <= highest.max() - between + 1e-8
+
+
 def test_free_reactive_power_is_tried_both_ways_with_other_data_and_faulty_messages_too():
     """±4 kvar: the worst voltage with 20 % more ohms, and at the rating without messages, is the worse of both, by power-grid-model."""
     model, limits = short_street(), Limits(0.9, 1.10, np.inf)
