@@ -29,7 +29,7 @@ estimate falls into it.  Voltages and loadings of a radial feeder are monotone a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -56,6 +56,7 @@ _INSIDE = 1e-7
 be worse than at both by a few 1e-8 (losses are not monotone)."""
 
 _AC_TOLERANCE_PU = 1e-10
+_SERIES = ("r1_ohm", "x1_ohm", "r0_ohm", "x0_ohm", "z_abc_ohm", "uk_percent", "pk_kw")
 _MOST_STEPS = 40
 _MOST_TERMS = 30
 _SLOPE_TOLERANCE = 1e-6
@@ -82,7 +83,7 @@ class Point:
 
 
 class Headroom:
-    """A feeder and its limits.
+    """A feeder and its limits: which there are, how tight, and how far operating points are beyond them.
 
     Parameters
     ----------
@@ -105,9 +106,13 @@ class Headroom:
         curve: VoltVar | None = None,
     ) -> None:
         self.model, self.curve = model, curve
+        self.bounds = (v_min_pu, v_max_pu, loading_max_percent)
+        """As given, for buses and branches."""
         ends = model.ends
         bus, branch = model.node_bus, model.wire_branch
-        highest, lowest, most = v_max_pu[bus], v_min_pu[bus], loading_max_percent[branch]
+        self.node_low, self.node_high, self.wire_most = v_min_pu[bus], v_max_pu[bus], loading_max_percent[branch]
+        """The same for nodes and wires."""
+        highest, lowest, most = self.node_high, self.node_low, self.wire_most
         self.above = np.flatnonzero((highest < np.inf) & model.node_there)
         self.below = np.flatnonzero((lowest > 0) & model.node_there)
         self.rated = np.flatnonzero((most < np.inf) & (ends.from_percent > 0) & ends.in_service & model.wire_there)
@@ -124,6 +129,34 @@ class Headroom:
         self.sort: Index = np.concatenate([phase[self.above], 3 + phase[self.below], 6 + self.rated]).astype(np.intp)
         """What each limit is of: high or low voltages of a phase, or a wire, whose limits are worst at uses of their own."""
 
+    def with_impedance(self, factor: float) -> Headroom:
+        """Return the same limits of the same feeder and connections, all series impedances multiplied."""
+        if factor == 1.0:
+            return self
+        model, branches = self.model, self.model.feeder.branches
+        longer = {name: getattr(branches, name) * factor for name in _SERIES}
+        feeder = replace(model.feeder, branches=replace(branches, **longer))
+        return type(self)(Model(feeder, model.connection_bus, model.connection_phase), *self.bounds, self.curve)
+
+    def settle(self, injection: Complex, source: Vector, start: Complex | None = None) -> tuple[Complex, Complex, Mask]:
+        """Return voltages and powers at the nodes with connections, and which columns have a solution.
+
+        Parameters
+        ----------
+        injection : shape (c, S)
+            Without what the curve adds. [kW + j kvar]
+        source : shape (S,)
+            Voltage of the source. [p.u.]
+        start : shape (l, S)
+            A guess of the voltages; not used with a curve.
+        """
+        power = self.model.gather(injection)
+        if self.curve is None:
+            load_v, solved, _ = self.model.fixed_point(power, source, _AC_TOLERANCE_PU, start)
+        else:
+            load_v, power, solved, _ = self.model.follow(power, source, _AC_TOLERANCE_PU, self.curve)
+        return load_v, power, solved
+
     def at(self, injection: Complex, source: Vector, start: Complex | None = None) -> Point:
         """Measure operating points by AC power flow.
 
@@ -137,11 +170,7 @@ class Headroom:
             A guess of the voltages at the buses with connections.
         """
         model, ends = self.model, self.model.ends
-        power = model.gather(injection)
-        if self.curve is None:
-            load_v, solved, _ = model.fixed_point(power, source, _AC_TOLERANCE_PU, start)
-        else:
-            load_v, power, solved, _ = model.follow(power, source, _AC_TOLERANCE_PU, self.curve)
+        load_v, power, solved = self.settle(injection, source, start)
         with np.errstate(all="ignore"):
             voltage = model.voltages(np.conj(power / load_v), source)
             squared = voltage.real**2 + voltage.imag**2
@@ -245,7 +274,7 @@ class Headroom:
         return (self.curve.q_at(v + step) - self.curve.q_at(v - step)) / (2 * step), part
 
     @cached_property
-    def _currents_of_z(self) -> tuple[Complex, Complex]:
+    def currents_of_z(self) -> tuple[Complex, Complex]:
         """What the currents into both ends of every wire answer to the currents injected.  Shape (M, l) each."""
         into_from, into_to = self.model.ends.currents(self.model.z)
         return into_from, into_to
@@ -273,7 +302,7 @@ class Headroom:
                      for current, percent, bus in zip(currents, (ends.from_percent, ends.to_percent),
                                                       (ends.from_bus, ends.to_bus), strict=True)]  # fmt: skip
             at_from = sizes[0] >= sizes[1]
-            per_current = [moved[wire].T for moved in self._currents_of_z]
+            per_current = [moved[wire].T for moved in self.currents_of_z]
             moved = np.where(at_from, *per_current)
             current = np.where(at_from, *currents)
             percent = np.where(at_from, ends.from_percent[wire], ends.to_percent[wire])

@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from network.acflow import Model
-from network.envelope import Limits
+from network.envelope_asked import Limits, bounds_of
 from network.headroom import Headroom, furthest
-from network.validation_measure import KINDS, Measure, bounds_of
+from network.validation_measure import KINDS, Measure, Reading
 from network.validation_tally import clopper_pearson
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
 Text = NDArray[np.str_]
+
+_Stopped = tuple[Vector, Text, Text, Index]
+"""What D placements carry, what stops them, of which kind that is, and when.  Shape (D,) each."""
 
 _AT_ONCE = 4096
 _CONFIDENCE = 0.95
@@ -194,61 +197,59 @@ def hosting(
         Is told what is done, how much, and of how much.
     """
     base = np.asarray(base_injection_kw, dtype=np.float64) + 1j * np.asarray(base_injection_kvar, dtype=np.float64)
-    size, share, who = _checked(model, base, size_kw, kind, profile, candidates, placements, alone_max_kw)
+    bounds, size, share, who = _checked(
+        model, limits, base, size_kw, kind, profile, candidates, placements, alone_max_kw
+    )
     source = model.source_voltage(source_v_pu, base.shape[1])
-    bounds = bounds_of(model, limits)
-    measure, headroom = Measure(model, *bounds), Headroom(model, *bounds)
+    headroom = Headroom(model, *bounds)
+    measure = Measure(headroom)
     added: Complex = np.asarray((1.0 if kind == "pv" else -1.0) * (1.0 + 1j * kvar_per_kw) * share, dtype=np.complex128)
     rng = np.random.default_rng(seed)
     order = np.array([rng.permutation(who) for _ in range(placements)], dtype=np.intp).reshape(placements, len(who))
-    blank = np.full(placements, "", dtype=object)
-
     reading = measure.read(base, source)
-    if reading.broken.any():
-        at = np.unravel_index(reading.beyond.argmax(), reading.beyond.shape)
-        place = int(reading.place[at])
-        name = measure.elements[place] if place >= 0 else "not_converged"
-        alone = np.where(np.isin(np.arange(model.n_connection), who), 0.0, np.nan)
-        named = np.full(placements, name, dtype=object)
-        return Hosting("infeasible", name, kind, np.zeros(placements), named.astype(np.str_), np.full(placements, KINDS[at[0]]),
-                       np.full(placements, at[1]), order, size, alone, np.where(np.isnan(alone), "", name), alone_max_kw)  # fmt: skip
-
     search = _Search(headroom, base, added, source)
-    capacity, element, what, when = (
-        np.empty(placements),
-        blank.copy(),
-        blank.copy(),
-        np.full(placements, -1, dtype=np.intp),
-    )
-    at_once = max(_AT_ONCE // max(base.shape[1], 1), 1)
-    for begin in range(0, placements, at_once):
-        part = slice(begin, min(begin + at_once, placements))
+    if reading.broken.any():
+        status, by, found = "infeasible", *_nowhere(measure, reading, placements)
+        alone_kw = np.where(np.isin(np.arange(model.n_connection), who), 0.0, np.nan)
+        alone: tuple[Vector, Text] = (alone_kw, np.where(np.isnan(alone_kw), "", by))
+    else:
+        status, by, found = "ok", "", _placed(measure, search, order, size, progress)
+        alone = search.alone(who, alone_max_kw)
+    return Hosting(status, by, kind, *found, order, size, *alone, alone_max_kw)
+
+
+def _nowhere(measure: Measure, reading: Reading, placements: int) -> tuple[str, _Stopped]:
+    """Return what is broken before anything is added, and placements that all carry nothing because of it."""
+    at = np.unravel_index(reading.beyond.argmax(), reading.beyond.shape)
+    place = int(reading.place[at])
+    name = measure.elements[place] if place >= 0 else "not_converged"
+    named = np.full(placements, name, dtype=object)
+    return name, (
+        np.zeros(placements), named.astype(np.str_), np.full(placements, KINDS[at[0]]), np.full(placements, at[1])
+    )  # fmt: skip
+
+
+def _placed(
+    measure: Measure, search: _Search, order: Index, size: Vector, progress: Callable[[str, int, int], None] | None
+) -> _Stopped:
+    """Fill each placement until something stops it."""
+    many = len(order)
+    capacity, when = np.empty(many), np.empty(many, dtype=np.intp)
+    element, what = np.empty(many, dtype=object), np.empty(many, dtype=object)
+    for begin in range(0, many, search.at_once):
+        part = slice(begin, min(begin + search.at_once, many))
         built, step = _first_broken(measure, search, order[part], size)
         capacity[part], element[part], what[part], when[part] = search.last_plant(built, order[part], step, size)
         if progress is not None:
-            progress("placements", part.stop, placements)
-    alone, by = search.alone(who, alone_max_kw)
-    return Hosting(
-        "ok",
-        "",
-        kind,
-        capacity,
-        element.astype(np.str_),
-        what.astype(np.str_),
-        when,
-        order,
-        size,
-        alone,
-        by,
-        alone_max_kw,
-    )
+            progress("placements", part.stop, many)
+    return capacity, element.astype(np.str_), what.astype(np.str_), when
 
 
 def _checked(
-    model: Model, base: Complex, size_kw: ArrayLike, kind: str, profile: ArrayLike | None, candidates: ArrayLike | None,
-    placements: int, alone_max_kw: float,
-) -> tuple[Vector, Vector, Index]:  # fmt: skip
-    """Return the sizes (c,), the profile (T,) and the candidates, or say everything that is wrong."""
+    model: Model, limits: Limits, base: Complex, size_kw: ArrayLike, kind: str, profile: ArrayLike | None,
+    candidates: ArrayLike | None, placements: int, alone_max_kw: float,
+) -> tuple[tuple[Vector, Vector, Vector], Vector, Vector, Index]:  # fmt: skip
+    """Return the bounds, the sizes (c,), the profile (T,) and the candidates, or say everything that is wrong."""
     c, wrong = model.n_connection, []
     if base.ndim != 2 or base.shape[0] != c or not base.shape[1] or not np.isfinite(base).all():
         wrong.append(
@@ -271,9 +272,10 @@ def _checked(
         wrong.append(f"placements is {placements}; expected zero or more.")
     if not 0 < alone_max_kw < np.inf:
         wrong.append(f"alone_max_kw is {alone_max_kw:g}; expected a positive number.")
-    if wrong:
+    bounds = bounds_of(model, limits, wrong)
+    if wrong or bounds is None:
         raise HostingError("the hosting capacity cannot be computed: " + " ".join(wrong))
-    return np.broadcast_to(size, (c,)).astype(np.float64), share, np.flatnonzero(chosen)
+    return bounds, np.broadcast_to(size, (c,)).astype(np.float64), share, np.flatnonzero(chosen)
 
 
 def _first_broken(measure: Measure, search: _Search, order: Index, size: Vector) -> tuple[Vector, Index]:
@@ -301,6 +303,8 @@ class _Search:
 
     def __init__(self, headroom: Headroom, base: Complex, added: Complex, source: Vector) -> None:
         self._headroom, self._base, self._added, self._source = headroom, base, added, source
+        self.at_once = max(_AT_ONCE // max(len(source), 1), 1)
+        """Placements whose operating points fit into memory together."""
         sizes = (len(headroom.above), len(headroom.below), len(headroom.rated))
         self._kinds = np.array([*np.repeat(KINDS, sizes), "not_converged", ""])
         self._names = np.array([*headroom.elements, "not_converged", ""])
@@ -331,9 +335,8 @@ class _Search:
         """Return what each customer could add alone, and what stops it.  Shape (c,)."""
         c = len(self._base)
         found, names = np.full(c, np.nan), np.full(c, "", dtype=object)
-        at_once = max(_AT_ONCE // max(len(self._source), 1), 1)
-        for begin in range(0, len(who), at_once):
-            some = who[begin : begin + at_once]
+        for begin in range(0, len(who), self.at_once):
+            some = who[begin : begin + self.at_once]
             more, row, _ = self._further(np.zeros((c, len(some))), some, np.full(len(some), most_kw))
             found[some], names[some] = more, self._names[row]
         return found, names.astype(np.str_)

@@ -29,24 +29,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from network.acflow import Model
-from network.envelope import Limits
+from network.envelope_asked import Limits, bounds_of
 from network.equity import Equity, equity
+from network.headroom import Headroom
 from network.reactive import VoltVar
 from network.validation_box import Box, ValidationError, box_of
 from network.validation_data import Doubts, doubtful
 from network.validation_draws import DAYS, USES, Crowd, uses_of
-from network.validation_measure import EXCESSES, KINDS, Measure, bounds_of
+from network.validation_measure import EXCESSES, KINDS, Measure
 from network.validation_messages import Messages, misled
 from network.validation_opendss import ThirdOpinion
 from network.validation_referee import SecondOpinion
 from network.validation_tally import Case, Tally
-from network.validation_tries import (
-    refereed,
-    try_corners,
-    try_dispatch,
-    try_drawn,
-    try_neighbours,
-)
+from network.validation_tries import Trial, refereed, try_corners, try_dispatch, try_drawn, try_neighbours
 from network.validation_unbalance import worst_unbalance
 from network.validation_value import conservatism, largest_factor
 from network.vertices import Vertices, areas, vertices
@@ -57,7 +52,6 @@ if TYPE_CHECKING:
 __all__ = ["Validation", "ValidationError", "validate"]
 
 Vector = NDArray[np.float64]
-Complex = NDArray[np.complex128]
 Index = NDArray[np.intp]
 
 
@@ -85,6 +79,9 @@ class Validation:
 
     patterns: Vertices
     """The corners that were tried."""
+
+    bounds: tuple[Vector, Vector, Vector]
+    """Lowest and highest voltage of every bus, highest loading of every branch; 0 and inf: none. [p.u.], [p.u.], [%]"""
 
     factor: Vector
     """By how much each interval's envelope could be multiplied: 1 is AC-exact, below 1 unsafe.  Shape (T,)."""
@@ -245,50 +242,56 @@ def validate(
     progress
         Is told what is being tried, how much of it is done, and of how much.
     """
-    tell = progress or (lambda _name, _done, _of: None)
     box = box_of(
         model, import_limit_kw, export_limit_kw, firm_charge_kw, base_injection_kw, base_injection_kvar, source_v_pu, kvar_per_kw,
         free_kvar,
     )  # fmt: skip
-    names = _checked(box, samples, uses, promised, dispatch_injection_kw, model)
-    low, high, most = bounds_of(model, limits)
-    measure = Measure(model, low, high, most, curve)
-    crowd = _crowd(model, box.active)
+    bounds = _checked(model, box, limits, samples, uses, promised, dispatch_injection_kw)
     kept = np.arange(box.intervals) if promised is None else np.flatnonzero(np.asarray(promised, dtype=bool))
-    rng = np.random.default_rng(seed)
-    random: list[tuple[Complex, Vector]] = []
+    measure, watched = Measure(Headroom(model, *bounds, curve)), (bounds[1] < np.inf) | (bounds[0] > 0)
+    corners = vertices(model, box.active, watched, bounds[2], box.reach_kva, box.kvar_per_kw, box.free_kvar)
+    tell = progress or (lambda _name, _done, _of: None)
+    trial = Trial(measure, box, kept, corners, np.random.default_rng(seed), tell)
+    tallies = _promised(trial, samples, uses, dispatch_injection_kw)
+    tallies += [] if doubts is None else doubtful(trial, doubts)
+    tallies += [] if messages is None else misled(trial, messages)
+    caps = (_cap(import_cap_kw, box), _cap(export_cap_kw, box))
+    return _judged(trial, tallies, caps, unbalance_max_percent, interval_h, opendss=opendss)
 
-    corners = vertices(
-        model, box.active, (high < np.inf) | (low > 0), most, box.reach_kva, box.kvar_per_kw, box.free_kvar
-    )
-    tallies = [try_corners(measure, box, kept, corners, tell)]
-    tallies += try_neighbours(measure, box, tallies[0], rng)
-    chosen = uses_of(crowd, len(kept)) if uses is None else names
+
+def _promised(
+    trial: Trial, samples: int, uses: Sequence[str] | None, dispatch_injection_kw: ArrayLike | None
+) -> list[Tally]:
+    """Try what envelopes promise: corners, what is beside them, draws, and what really happened."""
+    crowd = _crowd(trial.measure.model, trial.box.active)
+    tallies = [try_corners(trial)]
+    tallies += try_neighbours(trial, tallies[0])
+    chosen = uses_of(crowd, len(trial.kept)) if uses is None else tuple(uses)
     for k, name in enumerate(chosen):
-        count = samples // len(chosen) + (k < samples % len(chosen))
-        tallies.append(try_drawn(measure, box, crowd, kept, name, count, rng, random, tell))
+        tallies.append(try_drawn(trial, crowd, name, samples // len(chosen) + (k < samples % len(chosen))))
     if dispatch_injection_kw is not None:
-        tallies.append(try_dispatch(measure, box, np.asarray(dispatch_injection_kw, dtype=np.float64)))
-    if doubts is not None:
-        tallies += doubtful(model, limits, box, kept, corners, doubts, curve)
-    if messages is not None:
-        tallies += misled(measure, box, kept, corners, messages, rng)
-    unbalance, where, beyond_unbalance = worst_unbalance(
-        measure, box, kept, corners, high < np.inf, unbalance_max_percent
-    )
+        tallies.append(try_dispatch(trial, np.asarray(dispatch_injection_kw, dtype=np.float64)))
+    return tallies
 
-    worst = tuple(
-        sorted((case for tally in tallies for case in tally.worst if case is not None), key=lambda case: -case.beyond)
-    )
-    certificate, worst_refereed, third = refereed(model, limits, measure, worst, random, tell, opendss=opendss)
+
+def _judged(
+    trial: Trial, tallies: list[Tally], caps: tuple[Vector | None, Vector | None], unbalance_max_percent: float,
+    interval_h: float, *, opendss: bool,
+) -> Validation:  # fmt: skip
+    """Have the worst calculated again, and say what it all comes to; caps of import and export, shape (c',)."""
+    measure, box, kept, corners = trial.measure, trial.box, trial.kept, trial.corners
+    unbalance, where, beyond_unbalance = worst_unbalance(trial, unbalance_max_percent)
+    cases = (case for tally in tallies for case in tally.worst if case is not None)
+    worst = tuple(sorted(cases, key=lambda case: -case.beyond))
+    certificate, worst_refereed, third = refereed(trial, worst, opendss=opendss)
     confirmed = certificate.agrees and (third is None or third.agrees)
     broken = any(tally.counts and tally.broken for tally in tallies) or beyond_unbalance
-    cap = (_cap(import_cap_kw, box), _cap(export_cap_kw, box))
     factor = np.full(box.intervals, np.nan)
     if len(kept) and len(box.active):
-        both = None if cap[0] is None or cap[1] is None else (cap[0], cap[1])
+        both = None if caps[0] is None or caps[1] is None else (caps[0], caps[1])
         factor[kept] = largest_factor(measure, box.of_intervals(kept), corners, both)
     case = tallies[0].worst_case
+    imports, exports = -box.low_kw[:, kept], np.maximum(box.high_kw[:, kept], 0.0)
     return Validation(
         status="unsafe" if broken else "safe" if confirmed else "unconfirmed",
         tallies=tuple(tallies),
@@ -297,12 +300,13 @@ def validate(
         worst_refereed=worst_refereed,
         opendss=third,
         patterns=corners,
+        bounds=measure.headroom.bounds,
         factor=factor,
-        conservatism_export=conservatism(np.maximum(box.high_kw[:, kept], 0.0), factor[kept], cap[1]),
-        conservatism_import=conservatism(-box.low_kw[:, kept], factor[kept], cap[0]),
+        conservatism_export=conservatism(exports, factor[kept], caps[1]),
+        conservatism_import=conservatism(imports, factor[kept], caps[0]),
         headroom=np.inf if case is None else -case.beyond,
-        equity_export=equity(_mean(np.maximum(box.high_kw[:, kept], 0.0)), cap[1]),
-        equity_import=equity(_mean(-box.low_kw[:, kept]), cap[0]),
+        equity_export=equity(_mean(exports), caps[1]),
+        equity_import=equity(_mean(imports), caps[0]),
         unbalance_percent=unbalance,
         unbalance_bus=where,
         left_out=np.setdiff1d(np.arange(box.intervals), kept),
@@ -311,29 +315,30 @@ def validate(
 
 
 def _checked(
+    model: Model,
     box: Box,
+    limits: Limits,
     samples: int,
     uses: Sequence[str] | None,
     promised: ArrayLike | None,
     dispatch: ArrayLike | None,
-    model: Model,
-) -> tuple[str, ...]:
-    """Return the ways of use that are asked for, or say what is wrong."""
+) -> tuple[Vector, Vector, Vector]:
+    """Return the bounds of all buses and branches, or say everything that is wrong."""
     wrong = [] if samples >= 0 else [f"samples is {samples}; expected zero or more."]
-    names = tuple(uses or ())
     known = (*USES, DAYS)
-    wrong += [f"there is no way of use {name!r}. There are {', '.join(known)}." for name in names if name not in known]
+    wrong += [
+        f"there is no way of use {name!r}. There are {', '.join(known)}." for name in uses or () if name not in known
+    ]
     if promised is not None and np.asarray(promised).shape != (box.intervals,):
         wrong.append(f"promised has shape {np.asarray(promised).shape}; expected ({box.intervals},).")
     if dispatch is not None:
-        table = np.asarray(dispatch, dtype=np.float64)
-        if table.shape != (model.n_connection, box.intervals):
-            wrong.append(
-                f"dispatch_injection_kw has shape {table.shape}; expected {(model.n_connection, box.intervals)}."
-            )
-    if wrong:
+        given, expected = np.asarray(dispatch, dtype=np.float64).shape, (model.n_connection, box.intervals)
+        if given != expected:
+            wrong.append(f"dispatch_injection_kw has shape {given}; expected {expected}.")
+    bounds = bounds_of(model, limits, wrong)
+    if wrong or bounds is None:
         raise ValidationError("the envelope cannot be validated: " + " ".join(wrong))
-    return names
+    return bounds
 
 
 def _crowd(model: Model, active: Index) -> Crowd:

@@ -11,20 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 
-import numpy as np
-from numpy.typing import NDArray
-
-from network.acflow import Model
-from network.envelope import Limits
-from network.reactive import VoltVar
-from network.validation_box import Box
-from network.validation_measure import Measure, bounds_of
 from network.validation_tally import Tally
-from network.vertices import Vertices
+from network.validation_tries import Trial
 
-__all__ = ["Doubts", "doubtful", "with_impedance"]
-
-Index = NDArray[np.intp]
+__all__ = ["Doubts", "doubtful"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +34,9 @@ class Doubts:
     """Whether the envelopes were computed for these doubts, so that what breaks counts."""
 
 
-def doubtful(
-    model: Model, limits: Limits, box: Box, kept: Index, corners: Vertices, doubts: Doubts, curve: VoltVar | None = None
-) -> list[Tally]:
-    """Try every corner of the intervals ``kept`` with other data."""
+def doubtful(trial: Trial, doubts: Doubts) -> list[Tally]:
+    """Try every corner with other data."""
+    box = trial.box
     ways = {
         "loads": (doubts.load_percent / 100.0, 0.0, 0.0),
         "impedances": (0.0, doubts.impedance_percent / 100.0, 0.0),
@@ -62,38 +51,24 @@ def doubtful(
     if len(meant) > 1:
         meant["all together"] = (ways["loads"][0], ways["impedances"][1], ways["source voltage"][2])
         names["all together"] = "all of these together"
-    measures: dict[float, Measure] = {}
+    measures = {
+        1.0 + ohms: trial.measure.with_impedance(1.0 + ohms) for _, part, _ in meant.values() for ohms in (-part, part)
+    }
     tallies = []
     for name, way in meant.items():
         tally = Tally(names[name], "data", counts=doubts.promised)
         for load, ohms, volts in product(*((-one, one) if one else (0.0,) for one in way)):
-            factor = 1.0 + ohms
-            if factor not in measures:
-                other = with_impedance(model, factor)
-                measures[factor] = Measure(other, *bounds_of(other, limits), curve)
             changed = replace(box, fixed=box.fixed * (1.0 + load), source_v_pu=box.source_v_pu + volts)
             words = f"loads {100 * load:+g} %, impedances {100 * ohms:+g} %, source {volts:+g} pu: "
-            _try(measures[factor], changed, kept, corners, tally, words, factor)
+            there = replace(trial, measure=measures[1.0 + ohms], box=changed)
+            _try(there, tally, words, 1.0 + ohms)
         tallies.append(tally)
     return tallies
 
 
-def _try(
-    measure: Measure, box: Box, kept: Index, corners: Vertices, tally: Tally, words: str, impedance: float
-) -> None:
-    for u, interval, corner in corners.columns(kept):
+def _try(trial: Trial, tally: Tally, words: str, impedance: float) -> None:
+    measure, box, corners = trial.measure, trial.box, trial.corners
+    for u, interval, corner in corners.columns(trial.kept):
         injection, source = box.injection(u, interval), box.source_v_pu[interval]
         said = [words + corners.names[k] for k in corner]
         tally.add(measure, measure.read(injection, source), injection, source, interval, said, impedance)
-
-
-def with_impedance(model: Model, factor: float) -> Model:
-    """Return the same feeder and connections, all series impedances multiplied."""
-    if factor == 1.0:
-        return model
-    branches = model.feeder.branches
-    longer = {
-        name: getattr(branches, name) * factor for name in ("r1_ohm", "x1_ohm", "r0_ohm", "x0_ohm", "uk_percent", "pk_kw", "z_abc_ohm")
-    }  # fmt: skip
-    feeder = replace(model.feeder, branches=replace(branches, **longer))
-    return Model(feeder, model.connection_bus, model.connection_phase)

@@ -1,14 +1,15 @@
 """Every limit of a feeder at very many operating points, in bounded memory.
 
-Voltages and branch currents are linear in the currents that customers inject (:mod:`network.ladder`), so all that is
-limited is one matrix product per batch::
+The limits are those of a :class:`~network.headroom.Headroom`, which follows few points closely; here millions are read and only
+the worst place of each is kept.  Voltages and branch currents are linear in the currents that customers inject
+(:mod:`network.ladder`), so all that is limited is one matrix product per batch::
 
     y = M I + m v_source,   I = conj(S / V)   from the AC power flow at the customers' nodes              (1)
 
 with a row of M for every limited voltage, and one for each end of every rated wire.  Rows that are the same number (the
 buses behind the last customer, the pieces of a cable without capacitance) stand once in M, with the tightest bound of
 all of them: nothing is skipped, and on the European LV feeder a quarter of the rows is left.  How far a limit is passed is
-measured relative to itself, as in :mod:`network.headroom`::
+measured relative to itself (of voltages, not of their squares, which :mod:`network.headroom` compares)::
 
     over-voltage |V|/v_max − 1,   under-voltage 1 − |V|/v_min,   overload loading/loading_max − 1         (2)
 
@@ -22,11 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from network.acflow import Model
-from network.envelope import Limits
-from network.reactive import VoltVar
+from network.headroom import Headroom
 
-__all__ = ["EXCESSES", "KINDS", "TOLERANCE", "Measure", "Reading", "bounds_of"]
+__all__ = ["EXCESSES", "KINDS", "TOLERANCE", "Measure", "Reading"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -42,7 +41,6 @@ EXCESSES = (("over_voltage", "pu"), ("under_voltage", "pu"), ("overload", "perce
 TOLERANCE = 1e-9
 """A limit is broken where (2) is above this: ten times the tolerance of the power flow."""
 
-_AC_TOLERANCE_PU = 1e-10
 _SAME = 1e-12
 _ENTRIES = 1 << 18  # complex numbers of a batch: four megabytes stay near the processor
 
@@ -74,35 +72,14 @@ class Reading:
 
 
 class Measure:
-    """A feeder and its limits, made ready for millions of operating points.
+    """A feeder and its limits, made ready for millions of operating points."""
 
-    Parameters
-    ----------
-    model
-        The feeder with its connections.
-    v_min_pu, v_max_pu : shape (n_bus,)
-        Bounds of the voltages; 0 and inf where there is none. [p.u.]
-    loading_max_percent : shape (n_branch,)
-        Bound of the loadings; inf where there is none. [%]
-    curve
-        Reactive power that follows the voltage, on top of what is injected; None: none.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        v_min_pu: Vector,
-        v_max_pu: Vector,
-        loading_max_percent: Vector,
-        curve: VoltVar | None = None,
-    ) -> None:
-        self.model, self.curve = model, curve
-        bus, branch, ends = model.node_bus, model.wire_branch, model.ends
-        highest, lowest, most = v_max_pu[bus], v_min_pu[bus], loading_max_percent[branch]
-        watched = np.flatnonzero(((highest < np.inf) | (lowest > 0)) & model.node_there)
-        rated = np.flatnonzero((most < np.inf) & (ends.from_percent > 0) & ends.in_service & model.wire_there)
-
-        z = model.z
+    def __init__(self, headroom: Headroom) -> None:
+        self.headroom = headroom
+        self.model = model = headroom.model
+        bus, branch, ends, z = model.node_bus, model.wire_branch, model.ends, model.z
+        highest, lowest, most = headroom.node_high, headroom.node_low, headroom.wire_most
+        watched, rated = np.union1d(headroom.above, headroom.below), headroom.rated
         rows, free = z[watched], model.w[watched]
         group, first = _same(rows, free)
         self._v, self._v_free = np.ascontiguousarray(rows[first]), free[first]
@@ -110,9 +87,12 @@ class Measure:
         self._lowest, low_at = _tightest(lowest[watched], group, len(first), np.maximum)
 
         scale = 1.0 / most[rated]
-        into = [np.vstack([one[rated], other[rated]]) for one, other in zip(*_currents(model, z), strict=True)]
         percent = np.concatenate([ends.from_percent[rated] * scale, ends.to_percent[rated] * scale])
-        flows, flows_free = into[0] * percent[:, None], into[1][:, 0] * percent
+        of_ones, of_nobody = (
+            np.vstack([end[rated] for end in into])
+            for into in (headroom.currents_of_z, ends.currents(model.w[:, None]))
+        )  # for 1 pu injected at each node, and for nothing
+        flows, flows_free = of_ones * percent[:, None], of_nobody[:, 0] * percent
         is_trafo = np.tile(~ends.is_line[rated], 2)
         at = np.concatenate([ends.from_bus[rated], ends.to_bus[rated]])
         lines, trafos = np.flatnonzero(~is_trafo), np.flatnonzero(is_trafo)
@@ -185,28 +165,24 @@ class Measure:
 
     def settled(self, injection: Complex, source: Vector) -> Complex:
         """Return the injections with what the curves add: (c, S) to (c, S); as given where there is no solution. [kW + j kvar]"""
-        if self.curve is None:
+        curve = self.headroom.curve
+        if curve is None:
             return injection
-        load_v, _, solved = self.settle(injection, source)
+        load_v, _, solved = self.headroom.settle(injection, source)
         v_pu = np.zeros((self.model.n_connection, len(source)))
         mine = (self.model.incidence > 0).T
         v_pu[:] = mine @ np.abs(load_v) / mine.sum(axis=1, keepdims=True)
-        return np.asarray(injection + 1j * np.where(solved, self.curve.q_at(np.nan_to_num(v_pu, nan=1.0)), 0.0))
+        return np.asarray(injection + 1j * np.where(solved, curve.q_at(np.nan_to_num(v_pu, nan=1.0)), 0.0))
 
-    def settle(self, injection: Complex, source: Vector) -> tuple[Complex, Complex, Mask]:
-        """Return voltages and powers at the nodes with connections, and which columns have a solution."""
-        power = self.model.gather(injection)
-        if self.curve is None:
-            load_v, solved, _ = self.model.fixed_point(power, source, _AC_TOLERANCE_PU)
-        else:
-            load_v, power, solved, _ = self.model.follow(power, source, _AC_TOLERANCE_PU, self.curve)
-        return load_v, power, solved
+    def with_impedance(self, factor: float) -> Measure:
+        """Return the same of a feeder whose series impedances are all multiplied."""
+        return self if factor == 1.0 else Measure(self.headroom.with_impedance(factor))
 
     def _read(
         self, injection: Complex, source: Vector, beyond: Vector, place: Index, high: Vector, low: Vector, solved: Mask
     ) -> None:
         """Fill in the columns of one batch."""
-        load_v, power, solved[:] = self.settle(injection, source)
+        load_v, power, solved[:] = self.headroom.settle(injection, source)
         columns, n = np.arange(len(source)), len(self._v)
         with np.errstate(all="ignore"):
             current = np.conj(power / load_v)
@@ -233,26 +209,11 @@ class Measure:
         high[~solved] = low[~solved] = np.nan
 
 
-def bounds_of(model: Model, limits: Limits) -> tuple[Vector, Vector, Vector]:
-    """Return the lowest and highest voltage of every bus and the highest loading of every branch; 0 and inf: none."""
-    n, m = model.feeder.n_bus, model.feeder.n_branch
-    watched = np.ones(n, dtype=bool) if limits.monitored is None else np.asarray(limits.monitored, dtype=bool)
-    low, high = (np.broadcast_to(np.asarray(one, dtype=np.float64), n) for one in (limits.v_min_pu, limits.v_max_pu))
-    most = np.broadcast_to(np.asarray(limits.loading_max_percent, dtype=np.float64), m)
-    return np.where(watched, low, 0.0), np.where(watched, high, np.inf), most
-
-
 def _size(matrix: Complex, free: Complex, current: Complex, source: Vector) -> Vector:
     """Return |y| of (1).  Shape (k, S)."""
     y = matrix @ current
     y += free[:, None] * source
     return np.asarray(np.abs(y))
-
-
-def _currents(model: Model, z: Complex) -> tuple[tuple[Complex, Complex], tuple[Complex, Complex]]:
-    """Return the currents into both ends of every wire: for 1 pu at each node, and without any."""
-    one, other = model.ends.currents(z), model.ends.currents(model.w[:, None])
-    return (one[0], other[0]), (one[1], other[1])
 
 
 def _same(rows: Complex, free: Complex) -> tuple[Index, Index]:

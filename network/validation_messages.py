@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from network.message_faults import FAULTS, Published, acted_on
 from network.validation_box import Box
-from network.validation_measure import Measure
 from network.validation_tally import Tally
-from network.vertices import Vertices
+from network.validation_tries import Trial
 
 __all__ = ["Messages", "misled"]
 
 Vector = NDArray[np.float64]
-Index = NDArray[np.intp]
 
 _MOST_TRIES = 4096  # of one fault: draws × intervals × corners; what is more is drawn
 
@@ -66,10 +64,9 @@ _SAYS = {
 }
 
 
-def misled(
-    measure: Measure, box: Box, kept: Index, corners: Vertices, messages: Messages, rng: np.random.Generator
-) -> list[Tally]:
+def misled(trial: Trial, messages: Messages) -> list[Tally]:
     """Try the corners inside what customers keep when messages go wrong, one tally for each fault."""
+    measure, box, kept, corners, rng = trial.measure, trial.box, trial.kept, trial.corners, trial.rng
     if not len(box.active) or not len(kept):
         return []
     n, shape = len(box.active), box.low_kw.shape

@@ -55,7 +55,6 @@ class SecondOpinion:
 
 
 def second_opinion(
-    model: Model,
     measure: Measure,
     injection: Complex,
     source: Vector,
@@ -65,7 +64,7 @@ def second_opinion(
 
     Parameters
     ----------
-    model, measure
+    measure
         The feeder and its limits.
     injection : shape (c, K)
         [kW + j kvar]
@@ -74,7 +73,7 @@ def second_opinion(
     progress
         Is told "referee", how many points are done, and of how many.
     """
-    points = injection.shape[1]
+    model, points = measure.model, injection.shape[1]
     beyond = np.full((3, points), -np.inf)
     voltage, loading, disagreeing = [0.0], [0.0], 0
     for begin in range(0, points, _AT_ONCE):

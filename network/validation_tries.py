@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from network.acflow import Model
-from network.envelope import Limits
 from network.validation_box import Box
-from network.validation_data import with_impedance
 from network.validation_draws import DAYS, USES, Crowd, draw_days
-from network.validation_measure import KINDS, Measure, bounds_of
+from network.validation_measure import KINDS, Measure
 from network.validation_opendss import MOST, ThirdOpinion, all_of, spread, third_opinion
 from network.validation_referee import SecondOpinion, second_opinion, together
 from network.validation_search import flip_search
 from network.validation_tally import Case, Tally
 from network.vertices import Vertices
 
-__all__ = [
-    "Tell",
-    "refereed",
-    "try_corners",
-    "try_dispatch",
-    "try_drawn",
-    "try_neighbours",
-]
+__all__ = ["Tell", "Trial", "refereed", "try_corners", "try_dispatch", "try_drawn", "try_neighbours"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -39,8 +30,29 @@ _REFEREED = 0.01
 _FEWEST_REFEREED = 20
 
 
-def try_corners(measure: Measure, box: Box, kept: Index, corners: Vertices, tell: Tell) -> Tally:
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """What is tried, and by what: the same for every way."""
+
+    measure: Measure
+    """The feeder and its limits."""
+
+    box: Box
+    """All uses."""
+
+    kept: Index
+    """The intervals about which something is promised.  Shape (k,)."""
+
+    corners: Vertices
+    rng: np.random.Generator
+    tell: Tell
+    random: list[tuple[Complex, Vector]] = field(default_factory=list)
+    """What was drawn and put aside for the referee: injections and voltages of the source."""
+
+
+def try_corners(trial: Trial) -> Tally:
     """Try every corner in every interval; as courses, each of them held all the time."""
+    measure, box, kept, corners = trial.measure, trial.box, trial.kept, trial.corners
     tally = Tally("corners", "vertices")
     many = corners.signs.shape[1]
     broken, over = np.zeros((many, len(kept)), dtype=bool), np.zeros((4, many))
@@ -51,14 +63,14 @@ def try_corners(measure: Measure, box: Box, kept: Index, corners: Vertices, tell
         broken[number, np.searchsorted(kept, interval)] = reading.broken
         for row, excess in zip(over, measure.excess(reading), strict=True):
             np.add.at(row, number, excess)
-        tell("corners", tally.tried, len(kept) * many)
+        trial.tell("corners", tally.tried, len(kept) * many)
     tally.add_courses(broken, over)
     return tally
 
 
-def try_neighbours(measure: Measure, box: Box, tried: Tally, rng: np.random.Generator) -> list[Tally]:
-    """Search around the worst corner of each kind."""
-    tally = Tally("beside the worst corners", "search")
+def try_neighbours(trial: Trial, tried: Tally) -> list[Tally]:
+    """Search around the worst corner of each kind, where somebody has an envelope."""
+    box, tally = trial.box, Tally("beside the worst corners", "search")
     if not len(box.active):
         return []
     for kind, case in enumerate(tried.worst):
@@ -67,7 +79,7 @@ def try_neighbours(measure: Measure, box: Box, tried: Tally, rng: np.random.Gene
             u = (case.injection.real[box.active] > middle).astype(np.float64)
             if box.free_kvar.any():
                 u = np.concatenate([u, box.use_of_kvar(case.injection, case.interval)])
-            flip_search(measure, box, u, case.interval, kind, rng, tally)
+            flip_search(trial.measure, box, u, case.interval, kind, trial.rng, tally)
     return [tally]
 
 
@@ -94,11 +106,9 @@ def _whole_days(
         yield u.reshape(len(u), -1), np.tile(kept, here), steps
 
 
-def try_drawn(
-    measure: Measure, box: Box, crowd: Crowd, kept: Index, name: str, count: int,
-    rng: np.random.Generator, random: list[tuple[Complex, Vector]], tell: Tell,
-) -> Tally:  # fmt: skip
+def try_drawn(trial: Trial, crowd: Crowd, name: str, count: int) -> Tally:
     """Try what is drawn in one way of use, and put one in a hundred aside for the referee."""
+    measure, box, kept, rng = trial.measure, trial.box, trial.kept, trial.rng
     tally = Tally(name, "sampled", independent=name != DAYS)
     fewest = min(_FEWEST_REFEREED / max(count, 1), 1.0)
     if not len(kept):
@@ -115,13 +125,14 @@ def try_drawn(
             over = measure.excess(reading).reshape(4, -1, steps).sum(axis=2)
             tally.add_courses(reading.broken.reshape(-1, steps), over)
         some = rng.random(len(interval)) < max(_REFEREED, fewest)
-        random.append((injection[:, some], source[some]))
-        tell(name, tally.tried, count)
+        trial.random.append((injection[:, some], source[some]))
+        trial.tell(name, tally.tried, count)
     return tally
 
 
-def try_dispatch(measure: Measure, box: Box, dispatch: Vector) -> Tally:
+def try_dispatch(trial: Trial, dispatch: Vector) -> Tally:
     """Try what really happened.  An unknown meter is a violation."""
+    measure, box = trial.measure, trial.box
     tally = Tally("actual dispatch", "dispatch")
     interval = np.arange(box.intervals)
     injection = box.of_meters(dispatch)
@@ -135,9 +146,8 @@ def try_dispatch(measure: Measure, box: Box, dispatch: Vector) -> Tally:
 
 
 def refereed(
-    model: Model, limits: Limits, measure: Measure, worst: tuple[Case, ...], random: list[tuple[Complex, Vector]],
-    tell: Tell, *, opendss: bool = False,
-) -> tuple[SecondOpinion, Vector, ThirdOpinion | None]:  # fmt: skip
+    trial: Trial, worst: tuple[Case, ...], *, opendss: bool = False
+) -> tuple[SecondOpinion, Vector, ThirdOpinion | None]:
     """Have the worst cases and the random part calculated again; how far each of the worst cases goes, by the referee."""
     by_worst = np.full(len(worst), np.inf)
     opinions: list[SecondOpinion] = []
@@ -147,22 +157,17 @@ def refereed(
     left = max(MOST - len(known), 0)
     for ohms in dict.fromkeys([1.0, *(worst[k].impedance for k in known)]):
         mine = [k for k in known if worst[k].impedance == ohms]
-        drawn = random if ohms == 1.0 else []
-        injection = np.hstack(
-            [
-                np.empty((model.n_connection, 0)),
-                *(worst[k].injection[:, None] for k in mine),
-                *(one for one, _ in drawn),
-            ]
-        ).astype(np.complex128)
+        drawn = trial.random if ohms == 1.0 else []
+        measure = trial.measure.with_impedance(ohms)
+        nothing = np.empty((measure.model.n_connection, 0))
+        cases = [worst[k].injection[:, None] for k in mine]
+        injection = np.hstack([nothing, *cases, *(one for one, _ in drawn)]).astype(np.complex128)
         source = np.concatenate([[worst[k].source_v_pu for k in mine], *(voltage for _, voltage in drawn)])
-        other = with_impedance(model, ohms)
-        asked = measure if ohms == 1.0 else Measure(other, *bounds_of(other, limits), measure.curve)
-        settled = asked.settled(injection, source)
-        opinion = second_opinion(other, asked, settled, source, tell)
+        settled = measure.settled(injection, source)
+        opinion = second_opinion(measure, settled, source, trial.tell)
         opinions.append(opinion)
         if opendss:
             few = spread(len(mine), len(source), len(set(mine) & set(known[:MOST])) + left * (ohms == 1.0))
-            others.append(third_opinion(other, settled[:, few], source[few]))
+            others.append(third_opinion(measure.model, settled[:, few], source[few]))
         by_worst[mine] = [opinion.beyond[KINDS.index(worst[k].kind), at] for at, k in enumerate(mine)]
     return together(opinions), by_worst, all_of(others) if opendss else None

@@ -9,16 +9,10 @@ box while the positive sequence hardly moves.  Only buses with three phases have
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from network.validation_box import Box
-from network.validation_measure import Measure
-from network.vertices import Vertices
+from network.validation_tries import Trial
 
 __all__ = ["worst_unbalance"]
-
-Index = NDArray[np.intp]
-Mask = NDArray[np.bool_]
 
 _TOLERANCE_PERCENT = 1e-6
 _AT_ONCE = 512
@@ -27,25 +21,24 @@ _POSITIVE = np.array([1.0, _TURN, _TURN**2])
 _NEGATIVE = _POSITIVE.conj()
 
 
-def worst_unbalance(
-    measure: Measure, box: Box, kept: Index, corners: Vertices, watched: Mask, most_percent: float
-) -> tuple[float, str, bool]:
+def worst_unbalance(trial: Trial, most_percent: float) -> tuple[float, str, bool]:
     """Return the largest factor (1) of the watched buses at any corner, its bus, and whether it is above what is allowed.
 
     A corner without a solution is above.  NaN and "" in a balanced model.
     """
-    model = measure.model
+    headroom, box = trial.measure.headroom, trial.box
+    model = headroom.model
     if not model.three_phase or most_percent == np.inf:
         return np.nan, "", False
-    buses = np.flatnonzero(watched & model.feeder.conductors.all(axis=1))
+    buses = np.flatnonzero((headroom.bounds[1] < np.inf) & model.feeder.conductors.all(axis=1))
     worst, where, lost = 0.0, "", False
     if not buses.size:
         return np.nan, "", False
-    for uses, intervals, _ in corners.columns(kept):
+    for uses, intervals, _ in trial.corners.columns(trial.kept):
         for begin in range(0, len(intervals), _AT_ONCE):
             part = slice(begin, begin + _AT_ONCE)
             source = box.source_v_pu[intervals[part]]
-            load_v, power, solved = measure.settle(box.injection(uses[:, part], intervals[part]), source)
+            load_v, power, solved = headroom.settle(box.injection(uses[:, part], intervals[part]), source)
             lost |= not solved.all()
             voltage = model.voltages(np.conj(power / load_v), source)[:, solved].reshape(model.feeder.n_bus, 3, -1)[
                 buses

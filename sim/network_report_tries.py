@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from network.validation_measure import bounds_of
 from network.validation_tally import EDGES, Tally
 from sim import network_figures as draw
 from sim.network_page import Picture, Section, TableOf
@@ -50,7 +49,7 @@ def where(result: NetworkValidation) -> Section:
     given, model = result.given, result.given.model
     flow = model.solve(case.injection.real[:, None], case.injection.imag[:, None], case.source_v_pu)
     feeder, nodes = model.feeder, model.nodes
-    lowest, highest, _ = bounds_of(model, given.limits)
+    lowest, highest, _ = result.found.bounds
     seen = np.flatnonzero((lowest[nodes.element] > 0) | (highest[nodes.element] < np.inf))
     v, bus = flow.v_pu[seen, 0], nodes.element[seen]
     distance = feeder.distance_m[bus]
@@ -131,7 +130,7 @@ def ways(result: NetworkValidation) -> list[Section]:
     ]
     if not drawn:
         return []
-    lowest, highest, _ = bounds_of(result.given.model, result.given.limits)
+    lowest, highest, _ = result.found.bounds
     limits = (float(lowest.max(initial=0.0)), float(highest.min(initial=np.inf)))
     counts = {one.name: (one.low_count, one.high_count) for one in drawn}
     worst = max(drawn, key=lambda one: one.probability)

@@ -162,10 +162,19 @@ def test_the_curve_counts_placements():
 
 
 def test_what_makes_no_sense_is_told_at_once():
-    """A size of nothing, a profile above one, nobody, another kind: all in one message."""
+    """A limit that is no number, a size of nothing, a profile above one, nobody, another kind: all in one message."""
     with pytest.raises(HostingError) as told:
-        hosting(one_line(), NOTHING, NOTHING, FREE, 0.0, profile=[2.0], candidates=[False, False], kind="heat")
-    for part in ("size_kw", "profile", "candidates", "kind is 'heat'"):
+        hosting(
+            one_line(),
+            NOTHING,
+            NOTHING,
+            Limits(0.9, np.nan),
+            0.0,
+            profile=[2.0],
+            candidates=[False, False],
+            kind="heat",
+        )
+    for part in ("0.9 and nan pu", "size_kw", "profile", "candidates", "kind is 'heat'"):
         assert part in str(told.value)
 
 

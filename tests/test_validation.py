@@ -13,15 +13,17 @@ from scipy.stats import binom
 from network import validation_referee
 from network.acflow import Model
 from network.envelope import Limits, compute
+from network.envelope_asked import bounds_of
 from network.feeder import Feeder, Line, Transformer
+from network.headroom import Headroom
 from network.linear import linear
 from network.message_faults import FAULTS, Published, acted_on
 from network.referee import check
 from network.validation import ValidationError, validate
 from network.validation_box import box_of
-from network.validation_data import Doubts, with_impedance
+from network.validation_data import Doubts
 from network.validation_draws import USES, Crowd, draw_days
-from network.validation_measure import Measure, bounds_of
+from network.validation_measure import Measure
 from network.validation_messages import Messages
 from network.validation_tally import clopper_pearson, longest_runs
 from network.vertices import areas, vertices
@@ -50,7 +52,7 @@ LIMITS = Limits(0.95, 1.05, 100.0)
 
 
 def measure_of(model, limits=LIMITS):
-    return Measure(model, *bounds_of(model, limits))
+    return Measure(Headroom(model, *bounds_of(model, limits, [])))
 
 
 @SETTINGS
@@ -84,10 +86,8 @@ def test_equal_rows_keep_the_tightest_limit_and_its_name():
     ends = {"s": 400.0, "m": 400.0, "e": 400.0}
     feeder = Feeder.build("three", ends, [Line("L", "s", "m", 0.1, 0.0), Line("M", "m", "e", 0.1, 0.0)], source_bus="s")
     model = Model(feeder, [1])
-    reading = Measure(model, np.zeros(3), np.array([np.inf, 1.2, 1.0]), np.full(2, np.inf)).read(
-        np.array([[20.0 + 0j]]), np.ones(1)
-    )
-    measure = Measure(model, np.zeros(3), np.array([np.inf, 1.2, 1.0]), np.full(2, np.inf))
+    measure = Measure(Headroom(model, np.zeros(3), np.array([np.inf, 1.2, 1.0]), np.full(2, np.inf)))
+    reading = measure.read(np.array([[20.0 + 0j]]), np.ones(1))
 
     assert measure.elements[int(reading.place[0, 0])] == "e"
     assert reading.beyond[0, 0] == pytest.approx((1 + (1 + 4 * 0.1 * 20e3 / 400**2) ** 0.5) / 2 - 1, abs=1e-9)
@@ -393,6 +393,10 @@ def test_limits_that_are_no_limits_are_refused_all_at_once():
         validate(model, good, good, NOTHING, NOTHING, LIMITS, firm_charge_kw=good * 2)
     with pytest.raises(ValidationError, match="no way of use 'dance'"):
         validate(model, good, good, NOTHING, NOTHING, LIMITS, uses=["dance"])
+    with pytest.raises(ValidationError, match=r"the voltage of bus .* between 0\.95 and nan pu") as told:
+        validate(model, good, good, NOTHING, NOTHING, Limits(0.95, np.nan, -5.0), samples=-1)
+    assert "limited to -5 %" in str(told.value)
+    assert "samples is -1" in str(told.value)
     with pytest.raises(ValidationError, match=r"export_limit_kw has shape \(2, 2\)"):
         validate(model, good, good[:2], NOTHING, NOTHING, LIMITS)
 
@@ -430,7 +434,7 @@ def test_data_that_is_otherwise_is_told_but_breaks_no_promise():
 def test_longer_cables_are_longer_for_the_referee_too():
     """Impedances times 1.25 are a line of 1.25 times the ohms, by the two-bus quadratic."""
     feeder = Feeder.build("one", {"s": 400.0, "e": 400.0}, [Line("L", "s", "e", 0.1, 0.0)], source_bus="s")
-    longer = with_impedance(Model(feeder, [1]), 1.25)
+    longer = measure_of(Model(feeder, [1])).with_impedance(1.25).model
 
     v = longer.solve([[-20.0]], [[0.0]]).v_pu[1, 0]
     assert v == pytest.approx((1 + (1 - 4 * 0.125 * 20e3 / 400**2) ** 0.5) / 2, abs=1e-10)

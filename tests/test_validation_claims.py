@@ -11,15 +11,17 @@ import pytest
 from network.acflow import Model
 from network.compliance import compliance
 from network.envelope import Limits, compute
+from network.envelope_asked import bounds_of
 from network.feeder import Feeder, Line
+from network.headroom import Headroom
 from network.linear import rows
 from network.reactive import VoltVar
 from network.referee import check
 from network.sources import read
 from network.validation import validate
 from network.validation_box import box_of
-from network.validation_data import Doubts, with_impedance
-from network.validation_measure import Measure, bounds_of
+from network.validation_data import Doubts
+from network.validation_measure import Measure
 from network.validation_messages import Messages
 
 CAP_EXPORT, CAP_IMPORT = np.full(55, 10.0), np.full(55, 14.0)
@@ -122,7 +124,7 @@ def test_a_volt_var_curve_is_followed_and_the_referee_gets_what_it_adds():
     model, limits = short_street(), Limits(0.95, 1.05, 100.0)
     curve = VoltVar.build(3, {k: ([0.95, 0.99, 1.01, 1.05], [3.0, 0.0, 0.0, -3.0]) for k in range(3)})
     p = np.array([[9.0, -6.0], [7.0, 5.0], [-3.0, -8.0]])
-    measure = Measure(model, *bounds_of(model, limits), curve)
+    measure = Measure(Headroom(model, *bounds_of(model, limits, []), curve))
     reading, flow = measure.read(p + 0j, np.ones(2)), model.solve(p, p * 0.0, curve=curve)
     settled = measure.settled(p + 0j, np.ones(2))
     theirs = check(model.feeder, model.connection_bus, -settled.real, -settled.imag, None, model.connection_phase)
@@ -202,7 +204,7 @@ def test_free_reactive_power_is_tried_both_ways_with_other_data_and_faulty_messa
         )  # fmt: skip
 
     for name, other, p in (
-        ("impedances ±20 %", with_impedance(model, 1.2), export),
+        ("impedances ±20 %", Headroom(model, *bounds_of(model, limits, [])).with_impedance(1.2).model, export),
         ("messages lost, no default", model, rating[:, None]),
     ):
         assert by_name[name].worst[0].excess + 1.10 >= highest(other, p) - 1e-9, name
