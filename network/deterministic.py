@@ -1,6 +1,6 @@
 """Envelopes at their two vertices: everybody exports its limit, everybody imports its limit.
 
-Both sides of all intervals go through one search by AC power flow (:func:`network.headroom.furthest`), a bounded number of
+Both sides of all intervals go through one search by AC power flow (:func:`network.furthest.furthest`), a bounded number of
 columns at once.  Of rules with ``goes_on`` those who do not strain the limit that is met go on: progressive filling, a search
 for each limit met.
 """
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from network.envelope_case import Case
-from network.headroom import Headroom, Reach, furthest
+from network.furthest import Reach, furthest
+from network.headroom import Headroom
 from network.robust_path import Boxes
 from network.rules import Sharing
 

@@ -7,7 +7,7 @@ gets its plant of ``size_kw`` until some limit of the feeder is met, in some int
 
 and the placement's capacity is the smallest a at which a limit is met, by AC power flow.  After every plant all limits are
 looked at (what one phase adds may lower another, so nothing is presumed to rise); within the plant at which one broke the
-last safe size comes from :func:`network.headroom.furthest`.  Over many placements [1]_
+last safe size comes from :func:`network.furthest.furthest`.  Over many placements [1]_
 
     firm     the smallest: whoever builds, the feeder carries it      median      maximum
 
@@ -33,7 +33,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from network.acflow import Model
 from network.envelope_asked import Limits, bounds_of
-from network.headroom import Headroom, furthest
+from network.furthest import furthest
+from network.headroom import Headroom
 from network.validation_measure import KINDS, Measure, Reading
 from network.validation_tally import clopper_pearson
 

@@ -1,7 +1,7 @@
 """Paths of envelopes that must be safe for many uses at once: how far each goes, by AC power flow.
 
 A rule moves all limits along a path (:mod:`network.rules`).  For every use that can be worst (:mod:`network.robust`) the
-path is followed by AC power flow until the first limit is met (:func:`network.headroom.furthest`); the envelope is where the
+path is followed by AC power flow until the first limit is met (:func:`network.furthest.furthest`); the envelope is where the
 first of them stops.  At the boxes found, further uses may be worst: they are looked for, checked, and if need be followed,
 until there is none.  So every row of the network is corrected by the AC power flow at its own worst use.
 
@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from network.envelope_case import Case, Uses
-from network.headroom import TOLERANCE, furthest
+from network.furthest import furthest
+from network.headroom import TOLERANCE
 from network.robust import Prediction, Rows
 
 __all__ = ["Boxes", "Found", "follow", "shrink"]
@@ -44,7 +45,7 @@ class Found:
     share: Vector
     safe: Mask
     row: Index
-    """As of :class:`network.headroom.Reach`."""
+    """As of :class:`network.furthest.Reach`."""
     per_export: Vector
     """How a kW of each export limit moves the limit that is met; zeros where none is.  Shape (c, S)."""
     per_import: Vector
