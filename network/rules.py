@@ -55,6 +55,9 @@ class Rule:
     optimum: bool = False
     """Whether it is the second kind: no path."""
 
+    weighs: bool = True
+    """Whether a weight makes a limit grow faster; a queue knows its order alone."""
+
 
 def _proportional(share: Vector, cap: Vector, floor: Vector) -> Vector:
     return np.asarray(np.maximum(floor, share * cap))
@@ -75,7 +78,7 @@ RULES: dict[str, Rule] = {
     "proportional": Rule(_proportional),
     "equal": Rule(_equal),
     "max_min": Rule(_equal, goes_on=True),
-    "last_in_first_out": Rule(_queue, goes_on=True),
+    "last_in_first_out": Rule(_queue, goes_on=True, weighs=False),
     "max_total": Rule(optimum=True),
     "proportional_fairness": Rule(optimum=True),
     "alpha_fair": Rule(optimum=True),
@@ -103,7 +106,7 @@ class Sharing:
     def limit_kw(self, share: Vector, cap: Vector, floor: Vector) -> Vector:
         """Return the limits at a share of the path: (S,), (c, S), (c, S) to (c, S). [kW]"""
         weight, order = self.weight, self.order
-        if not weight.size or (weight == weight[0]).all():
+        if not self.rule.weighs or not weight.size or (weight == weight[0]).all():
             speeds: Vector = share
         else:
             speeds = np.minimum(share * (weight / weight[weight > 0].min())[order, None], 1.0)
