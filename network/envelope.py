@@ -8,7 +8,8 @@ Passive connections stay at their forecast.  What "any use" means is the mode (:
 the industry's practice [1]_, or the whole box; how the limits are shared is the rule (:mod:`network.rules`), from the
 floors to the caps.  Every limit of the network is corrected by the AC power flow at its own worst use
 (:mod:`network.deterministic`, :mod:`network.robust_path`, :mod:`network.allocation`): the envelope is the AC-exact one of
-its rule, not that of a linear model.
+its rule, not that of a linear model.  To compare with there are two other methods: linear DistFlow without correction
+(:mod:`network.headroom_linear`), and the cone programme (:mod:`network.envelope_cone`).
 
 Envelope lifting: a connection with a firm charge f (a shared storage that must take f, whatever the others do) injects
 −f where the others export, and that is what makes room for their export; its own export limit is 0, and its import limit
@@ -38,13 +39,18 @@ from network.allocation import optimum
 from network.assumed import MODES, Reactive, Uncertainty
 from network.deterministic import two_vertices
 from network.envelope_asked import (
+    METHODS,
     EnvelopeError,
     Limits,
+    base_of,
     bounds_of,
-    checked_table,
+    method_mistakes,
     mode_mistakes,
     sentences,
     sharing_of,
+    table_mistakes,
+    tables_of,
+    unknown_words,
 )
 from network.envelope_case import Case, worlds
 from network.robust import rows_at_most
@@ -54,12 +60,22 @@ from network.rules import RULES, Rule
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MODES", "RULES", "Envelope", "EnvelopeError", "Limits", "Reactive", "Rule", "Uncertainty", "compute"]
+    from network.envelope_cone import Cone
+
+__all__ = [
+    "METHODS",
+    "MODES",
+    "RULES",
+    "Envelope",
+    "EnvelopeError",
+    "Limits",
+    "Reactive",
+    "Rule",
+    "Uncertainty",
+    "compute",
+]
 
 Vector = NDArray[np.float64]
-Complex = NDArray[np.complex128]
-Mask = NDArray[np.bool_]
-Index = NDArray[np.intp]
 Text = NDArray[np.str_]
 
 _COLUMNS_AT_ONCE = 1024  # bounds the memory of a year of envelopes
@@ -68,6 +84,10 @@ _ENTRIES_AT_ONCE = 4_000_000  # of linear rows and intervals, likewise
 
 def _blank() -> Text:
     return np.array([], dtype=np.str_)
+
+
+def _no_numbers() -> Vector:
+    return np.array([])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,11 +114,11 @@ class Envelope:
     """Likewise for exports.  Shape (T,)."""
 
     status: Text
-    """"ok" or "infeasible".  Shape (T,)."""
+    """"ok", "infeasible", or "refused" where the cone programme's answer is no power flow.  Shape (T,)."""
 
     infeasible_by: Text
     """Id of the bus or branch beyond its limit already at the floors, "not_converged" where the power flow has no
-    solution there, "" where all is well.  Shape (T,)."""
+    solution there, "" where all is well; where refused, the branch with the largest gap.  Shape (T,)."""
 
     share_import: Vector
     """α of the rule: how far the import limits went from floors to caps, all together.  Shape (T,)."""
@@ -113,10 +133,19 @@ class Envelope:
     """Likewise for exports.  Shape (T,)."""
 
     infeasible_kind: Text = field(default_factory=_blank)
-    """Likewise of ``infeasible_by``.  Shape (T,)."""
+    """Likewise of ``infeasible_by``; "inexact" where refused.  Shape (T,)."""
 
     reactive: str = "as forecast"
     """What was assumed of the reactive power, in words."""
+
+    method: str = "corrected"
+    """A name in :data:`METHODS`; only "corrected" is made to hold by AC power flow."""
+
+    gap_import: Vector = field(default_factory=_no_numbers)
+    """How far the cone programme of the import side is from a power flow (:mod:`network.conic`); NaN without one.  Shape (T,)."""
+
+    gap_export: Vector = field(default_factory=_no_numbers)
+    """Likewise.  Shape (T,)."""
 
     def to_frame(self, ids: Sequence[str] | None = None, times: ArrayLike | None = None) -> pd.DataFrame:
         """Return a table with a row for each interval and connection that has an envelope.
@@ -159,6 +188,7 @@ def compute(
     *,
     rule: str = "proportional",
     mode: str = "deterministic",
+    method: str = "corrected",
     firm_charge_kw: ArrayLike | None = None,
     export_floor_kw: ArrayLike | None = None,
     import_floor_kw: ArrayLike | None = None,
@@ -190,6 +220,9 @@ def compute(
         A name in :data:`RULES`.
     mode
         A name in :data:`MODES`.
+    method
+        A name in :data:`METHODS`: "linear" leaves the AC correction out, "cone" asks :mod:`network.conic`, which knows the
+        mode "deterministic" and the rule "max_total" of balanced feeders; both are there to compare with.
     firm_charge_kw : shape (c, T)
         What a connection must draw at least, the network counting on it; None: nothing. [kW]
     export_floor_kw, import_floor_kw : shape (c,) or (c, T)
@@ -211,110 +244,78 @@ def compute(
     alpha
         Of "alpha_fair".
     """
-    wrong = [
-        f"there is no {what} {given!r}. There are {', '.join(repr(name) for name in known)}."
-        for what, given, known in (("rule", rule, tuple(RULES)), ("mode", mode, MODES))
-        if given not in known
-    ]
+    wrong = unknown_words(rule, mode, method)
     bounds = bounds_of(model, limits, wrong)
     reactive, doubt = reactive or Reactive(), uncertainty or Uncertainty()
-    base = np.asarray(base_injection_kw, dtype=np.float64) + 1j * np.asarray(base_injection_kvar, dtype=np.float64)
-    shape = (model.n_connection, base.shape[1] if base.ndim == 2 else 0)
-    if base.shape != shape or not np.isfinite(base).all():
-        wrong.append(
-            f"the base injections have shape {base.shape}; expected finite numbers, one row for each of the "
-            f"{model.n_connection} connections and one column for each interval, active and reactive alike."
-        )
-        raise EnvelopeError(sentences(wrong))
-    acting: Mask = np.asarray(active, dtype=bool)
-    if acting.shape != shape[:1]:
-        wrong.append(f"active has shape {acting.shape}; expected {shape[:1]}.")
-        raise EnvelopeError(sentences(wrong))
-
-    def table(name: str, given: ArrayLike | None) -> Vector:
-        return checked_table(name, given, shape, acting, wrong)
-
-    wrong += reactive.mistakes(shape[0]) + doubt.mistakes(shape)
+    base, acting = base_of(model, base_injection_kw, base_injection_kvar, active, wrong)
+    wrong += reactive.mistakes(len(base)) + doubt.mistakes(base.shape)
     wrong += mode_mistakes(mode, pinned_import_kw, budget, uncertainty)
-    firm = table("firm_charge_kw", firm_charge_kw)
-    export_cap, import_cap = table("export_cap_kw", export_cap_kw), table("import_cap_kw", import_cap_kw)
-    export_floor, import_floor = table("export_floor_kw", export_floor_kw), table("import_floor_kw", import_floor_kw)
-    if mode == "robust_pinned" and pinned_import_kw is not None:
-        given = np.asarray(pinned_import_kw, dtype=np.float64)
-        pinned = np.minimum(
-            table("pinned_import_kw", np.full(shape[0], given) if given.ndim == 0 else given), import_cap
-        )
-        import_cap = import_floor = np.maximum(pinned, firm)
-    sharing = sharing_of(rule, shape[0], weight, order, alpha, wrong)
-    if firm_charge_kw is not None and np.any(
-        np.broadcast_to(np.asarray(firm_charge_kw).T, shape[::-1]).T[~acting] != 0
-    ):
-        wrong.append(
-            "a passive connection has a firm charge. Make it active, or put the charge into its base injection."
-        )
-    for name, floor, cap in (
-        ("export floor", export_floor, export_cap),
-        ("import floor", import_floor, import_cap),
-        ("firm charge", firm, import_cap),
-    ):
-        for i, t in np.argwhere(floor > cap)[:1]:
-            wrong.append(
-                f"connection {i} has a {name} of {floor[i, t]:g} kW above its cap of {cap[i, t]:g} kW in interval {t}. "
-                f"Raise the cap."
-            )
+    tables = tables_of(
+        base.shape,
+        acting,
+        firm_charge_kw,
+        (export_cap_kw, import_cap_kw),
+        (export_floor_kw, import_floor_kw),
+        pinned_import_kw if mode == "robust_pinned" else None,
+        wrong,
+    )
+    sharing = sharing_of(rule, len(base), weight, order, alpha, wrong)
+    wrong += table_mistakes(tables, acting, firm_charge_kw)
+    wrong += method_mistakes(method, mode, rule, reactive, doubt, tables, weight, three_phase=model.three_phase)
     if wrong or bounds is None or sharing is None:
         raise EnvelopeError(sentences(wrong))
-    tan = (
-        np.zeros(shape[0])
-        if reactive.tan_phi is None
-        else np.broadcast_to(np.asarray(reactive.tan_phi, float), shape[:1])
+    case = Case.of(
+        worlds(model, bounds, reactive, doubt, linear=method == "linear"),
+        sharing,
+        mode,
+        budget or 0,
+        model.source_voltage(source_v_pu, base.shape[1]),
+        acting,
+        base,
+        tables,
+        reactive,
+        doubt,
     )
-    follows = reactive.tan_phi is not None or (
-        reactive.curve is not None and not np.any(np.asarray(reactive.free_kvar))
-    )
-    passive_kw = np.where(acting[:, None], 0.0, base.real)
-    obliged = firm > 0
-    case = Case(
-        worlds=worlds(model, bounds, reactive, doubt),
-        sharing=sharing,
-        mode=mode,
-        budget=budget or 0,
-        source=model.source_voltage(source_v_pu, shape[1]),
-        acting=acting,
-        fixed=np.where(acting[:, None], 0.0 if follows else 1j * base.imag, base),
-        export_cap=np.where(obliged, 0.0, export_cap),
-        import_cap=import_cap,
-        export_floor=np.where(obliged, 0.0, export_floor),
-        import_floor=np.maximum(import_floor, firm),
-        firm=firm,
-        tan_phi=np.where(acting, tan, 0.0),
-        free_kvar=np.where(acting, np.broadcast_to(np.asarray(reactive.free_kvar, float), shape[:1]), 0.0),
-        spread_kw=np.where(acting[:, None], 0.0, doubt.spread_kw(base.real)),
-        load_tan=np.divide(base.imag, passive_kw, out=np.zeros(shape), where=passive_kw != 0),
-        uncertainty=doubt,
-    )
-    boxes = _boxes(case)
+    if method == "cone":
+        from network.envelope_cone import boxes_of_cone  # loads scipy.sparse: only where it is needed
+
+        boxes, cone = boxes_of_cone(case, limits)
+    else:
+        boxes, cone = _boxes(case), None
+    return _told(case, boxes, rule, method, reactive, cone)
+
+
+def _told(case: Case, boxes: Boxes, rule: str, method: str, reactive: Reactive, cone: Cone | None) -> Envelope:
+    """Return limits, and what they are met by, in names."""
     headroom = case.headroom
-    beyond = np.where(acting, 0.0, np.inf)[:, None]
+    beyond = np.where(case.acting, 0.0, np.inf)[:, None]
     infeasible = ~boxes.safe
     by_row = np.where(infeasible, np.where(boxes.row_export == -1, boxes.row_import, boxes.row_export), -1)
     names, kinds = _words(headroom.elements), _words(headroom.kinds)
+    status, by = np.where(infeasible, "infeasible", "ok"), names[by_row]
+    no_gap = np.full(len(case.source), np.nan)
+    if cone is not None:
+        status = np.where(cone.refused, "refused", status)
+        by = np.where(cone.refused, cone.worst, by)
     return Envelope(
         import_limit_kw=boxes.import_kw + beyond,
         export_limit_kw=boxes.export_kw + beyond,
-        firm_charge_kw=firm,
-        mode=mode,
+        firm_charge_kw=case.firm,
+        mode=case.mode,
         rule=rule,
         binding_import=names[boxes.row_import],
         binding_export=names[boxes.row_export],
-        status=np.where(infeasible, "infeasible", "ok"),
-        infeasible_by=names[by_row],
+        status=status,
+        infeasible_by=by,
         share_import=boxes.share_import,
         share_export=boxes.share_export,
         binding_import_kind=kinds[boxes.row_import],
         binding_export_kind=kinds[boxes.row_export],
-        infeasible_kind=kinds[by_row],
+        infeasible_kind=np.where(status == "refused", "inexact", kinds[by_row]),
         reactive=reactive.words,
+        method=method,
+        gap_import=no_gap if cone is None else cone.gap_import,
+        gap_export=no_gap if cone is None else cone.gap_export,
     )
 
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from network.acflow import Model
 from network.assumed import Reactive, Uncertainty
-from network.feeder import Feeder
+from network.envelope_asked import Tables
 from network.headroom import Headroom, Point
+from network.headroom_linear import LinearHeadroom
 from network.rules import Sharing
 
 __all__ = ["Case", "Uses", "World", "worlds"]
@@ -106,6 +107,58 @@ class Case:
     """Their reactive power for each kW.  Shape (c, T)."""
     uncertainty: Uncertainty
 
+    @classmethod
+    def of(
+        cls,
+        in_worlds: tuple[World, ...],
+        sharing: Sharing,
+        mode: str,
+        budget: int,
+        source: Vector,
+        acting: Mask,
+        base: Complex,
+        tables: Tables,
+        reactive: Reactive,
+        uncertainty: Uncertainty,
+    ) -> Case:
+        """Return the case of what was asked: who must draw exports nothing, and active connections keep no active base load.
+
+        Parameters
+        ----------
+        in_worlds, sharing, mode, budget, source, acting
+            As the fields.
+        base : shape (c, T)
+            Forecast of every connection. [kW + j kvar]
+        tables, reactive, uncertainty
+            What is granted, and what is assumed.
+        """
+        c = len(acting)
+        tan = np.zeros(c) if reactive.tan_phi is None else np.broadcast_to(np.asarray(reactive.tan_phi, float), (c,))
+        follows = reactive.tan_phi is not None or (
+            reactive.curve is not None and not np.any(np.asarray(reactive.free_kvar))
+        )
+        passive_kw = np.where(acting[:, None], 0.0, base.real)
+        obliged = tables.firm > 0
+        return cls(
+            worlds=in_worlds,
+            sharing=sharing,
+            mode=mode,
+            budget=budget,
+            source=source,
+            acting=acting,
+            fixed=np.where(acting[:, None], 0.0 if follows else 1j * base.imag, base),
+            export_cap=np.where(obliged, 0.0, tables.export_cap),
+            import_cap=tables.import_cap,
+            export_floor=np.where(obliged, 0.0, tables.export_floor),
+            import_floor=np.maximum(tables.import_floor, tables.firm),
+            firm=tables.firm,
+            tan_phi=np.where(acting, tan, 0.0),
+            free_kvar=np.where(acting, np.broadcast_to(np.asarray(reactive.free_kvar, float), (c,)), 0.0),
+            spread_kw=np.where(acting[:, None], 0.0, uncertainty.spread_kw(base.real)),
+            load_tan=np.divide(base.imag, passive_kw, out=np.zeros(base.shape), where=passive_kw != 0),
+            uncertainty=uncertainty,
+        )
+
     @property
     def plain(self) -> bool:
         """Whether one world, and no extra, is all there is."""
@@ -182,6 +235,8 @@ def worlds(
     bounds: tuple[Vector, Vector, Vector],
     reactive: Reactive,
     uncertainty: Uncertainty,
+    *,
+    linear: bool = False,
 ) -> tuple[World, ...]:
     """Return the feeder with its limits, in every way it may be; first the feeder as told where it is the only one.
 
@@ -193,25 +248,13 @@ def worlds(
         Lowest and highest voltage of every bus, highest loading of every branch. [p.u.], [p.u.], [%]
     reactive, uncertainty
         What is assumed.
+    linear
+        Measured by linear DistFlow instead of the AC power flow.
     """
     factors = [1.0] if not uncertainty.impedance_percent else [
         1.0 + sign * uncertainty.impedance_percent / 100.0 for sign in (1, -1)
     ]  # fmt: skip
     sources = [0.0] if not uncertainty.source_v_pu else [uncertainty.source_v_pu, -uncertainty.source_v_pu]
-    found = []
-    for factor in factors:
-        other = (
-            model
-            if factor == 1.0
-            else Model(_scaled(model.feeder, factor), model.connection_bus, model.connection_phase)
-        )
-        headroom = Headroom(other, *bounds, reactive.curve)
-        found += [World(headroom, add) for add in sources]
-    return tuple(found)
-
-
-def _scaled(feeder: Feeder, factor: float) -> Feeder:
-    """Return the feeder with all series impedances of lines and transformers scaled."""
-    branches = feeder.branches
-    names = ("r1_ohm", "x1_ohm", "r0_ohm", "x0_ohm", "z_abc_ohm", "uk_percent", "pk_kw")
-    return replace(feeder, branches=replace(branches, **{name: getattr(branches, name) * factor for name in names}))
+    told = LinearHeadroom(model, *bounds) if linear else Headroom(model, *bounds, reactive.curve)
+    headrooms = [told.with_impedance(factor) for factor in factors]
+    return tuple(World(headroom, add) for headroom in headrooms for add in sources)
