@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 __all__ = ["best_of_few_rows"]
 
 Vector = NDArray[np.float64]
+Whole = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 _AGREES = 1e-9
 _SMALL = 1e-11
@@ -85,84 +87,51 @@ def _best(rows: Vector, bound: Vector, weight: Vector, most: Vector) -> tuple[in
 
 @njit(cache=True)
 def _dual_simplex(g: Vector, h: Vector, weight: Vector, most: Vector) -> tuple[int, Vector, Vector]:
+    """Return how it ended, x, and the multipliers of the rows.
+
+    The columns are the n of x and a slack for each row, ``price`` their reduced costs of min −w·x, ``upper`` those at their
+    upper bound, ``value`` what the basic ones are.
+    """
     k, n = g.shape
     both = n + k
     table = np.zeros((k, both))
     table[:, :n] = g
     width = np.full(both, np.inf)
     width[:n] = most
-    price = np.zeros(both)  # reduced costs of min −w·x
+    price = np.zeros(both)
     price[:n] = -weight
-    basis = np.empty(k, dtype=np.int64)
+    basis = np.arange(n, both)
     basic = np.zeros(both, dtype=np.bool_)
+    basic[n:] = True
     upper = np.zeros(both, dtype=np.bool_)
     value = h.copy()
     for i in range(k):
         table[i, n + i] = 1.0
-        basis[i] = n + i
-        basic[n + i] = True
     for j in range(n):
         if price[j] < 0.0:
             upper[j] = True
             for i in range(k):
                 value[i] -= g[i, j] * most[j]
     ended = _LEFT
-    ratio, who = np.empty(both), np.empty(both, dtype=np.int64)
     for _ in range(20 * (k + 2)):
-        out, worst, above = -1, 1e-10, False
-        for i in range(k):
-            if -value[i] > worst:
-                out, worst, above = i, -value[i], False
-            if value[i] - width[basis[i]] > worst:
-                out, worst, above = i, value[i] - width[basis[i]], True
+        out, worst, above = _leaving(value, width, basis)
         if out < 0:
             ended = _DONE
             break
-        found = 0
-        for j in range(both):
-            if basic[j]:
-                continue
-            step = -table[out, j] if above else table[out, j]
-            # a column at its lower bound helps where it makes the row rise, one at its upper bound where it makes it fall
-            if (step < -_SMALL and not upper[j]) or (step > _SMALL and upper[j]):
-                ratio[found] = abs(price[j]) / abs(step)
-                who[found] = j
-                found += 1
-        if not found:
+        enter = _entering(table, value, width, price, basic, upper, out, worst, above)
+        if enter < 0:
             ended = _NONE
             break
-        order = np.argsort(ratio[:found])
-        need, enter = worst, -1
-        for place in range(found):
-            j = who[order[place]]
-            enter = j
-            need -= abs(table[out, j]) * width[j]
-            if need < 0.0 or place == found - 1:
-                break
-            move = -width[j] if upper[j] else width[j]  # to its other bound
-            for i in range(k):
-                value[i] -= table[i, j] * move
-            upper[j] = not upper[j]
-        leave, pivot = basis[out], table[out, enter]
+        leave = basis[out]
         target = width[leave] if above else 0.0
-        moved = (value[out] - target) / pivot
+        moved = (value[out] - target) / table[out, enter]
         for i in range(k):
             value[i] -= table[i, enter] * moved
         value[out] = (width[enter] if upper[enter] else 0.0) + moved
         basic[enter], basic[leave] = True, False
         upper[leave] = above
         basis[out] = enter
-        for j in range(both):
-            table[out, j] /= pivot
-        for i in range(k):
-            part = table[i, enter]
-            if i != out and part != 0.0:
-                for j in range(both):
-                    table[i, j] -= part * table[out, j]
-        part = price[enter]
-        if part != 0.0:
-            for j in range(both):
-                price[j] -= part * table[out, j]
+        _pivot(table, price, out, enter)
     x = np.zeros(n)
     for j in range(n):
         if upper[j] and not basic[j]:
@@ -171,3 +140,64 @@ def _dual_simplex(g: Vector, h: Vector, weight: Vector, most: Vector) -> tuple[i
         if basis[i] < n:
             x[basis[i]] = value[i]
     return ended, x, price[n:].copy()
+
+
+@njit(cache=True)
+def _leaving(value: Vector, width: Vector, basis: Whole) -> tuple[int, float, bool]:
+    """Return the row whose basic column is furthest outside of its bounds (−1: none), how far, and whether it is above."""
+    out, worst, above = -1, 1e-10, False
+    for i in range(len(value)):
+        if -value[i] > worst:
+            out, worst, above = i, -value[i], False
+        if value[i] - width[basis[i]] > worst:
+            out, worst, above = i, value[i] - width[basis[i]], True
+    return out, worst, above
+
+
+@njit(cache=True)
+def _entering(
+    table: Vector, value: Vector, width: Vector, price: Vector, basic: Mask, upper: Mask, out: int, need: float, above: bool
+) -> int:  # fmt: skip
+    """Return the column that enters (−1: none can), after moving all that are cheaper to their other bound: the long step."""
+    k, both = table.shape
+    ratio, who, found = np.empty(both), np.empty(both, dtype=np.int64), 0
+    for j in range(both):
+        if basic[j]:
+            continue
+        step = -table[out, j] if above else table[out, j]
+        # a column at its lower bound helps where it makes the row rise, one at its upper bound where it makes it fall
+        if (step < -_SMALL and not upper[j]) or (step > _SMALL and upper[j]):
+            ratio[found] = abs(price[j]) / abs(step)
+            who[found] = j
+            found += 1
+    order = np.argsort(ratio[:found])
+    enter = -1
+    for place in range(found):
+        j = who[order[place]]
+        enter = j
+        need -= abs(table[out, j]) * width[j]
+        if need < 0.0 or place == found - 1:
+            break
+        move = -width[j] if upper[j] else width[j]
+        for i in range(k):
+            value[i] -= table[i, j] * move
+        upper[j] = not upper[j]
+    return enter
+
+
+@njit(cache=True)
+def _pivot(table: Vector, price: Vector, out: int, enter: int) -> None:
+    """Make the entering column a unit vector, in the tableau and in the reduced costs."""
+    k, both = table.shape
+    pivot = table[out, enter]
+    for j in range(both):
+        table[out, j] /= pivot
+    for i in range(k):
+        part = table[i, enter]
+        if i != out and part != 0.0:
+            for j in range(both):
+                table[i, j] -= part * table[out, j]
+    part = price[enter]
+    if part != 0.0:
+        for j in range(both):
+            price[j] -= part * table[out, j]

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from network.acflow import Model
-from network.linear import linear
+from network.linear import Linear, linear
 
 __all__ = ["Vertices", "areas", "vertices"]
 
@@ -102,65 +102,102 @@ def vertices(
     free_kvar : shape (c',)
         Free reactive power; None: none. [kvar]
     """
-    found: dict[bytes, str] = {}
     n = len(active)
     if not n:
         return Vertices(np.empty((0, 1), dtype=np.int8), ("nobody has an envelope",), 0, 0)
+    found = _Corners(
+        np.zeros(n) if kvar_per_kw is None else kvar_per_kw,
+        np.zeros(n) if free_kvar is None else (free_kvar != 0).astype(np.float64),
+    )
+    _by_name(model, active, found)
+    rows = linear(model)
+    of_voltages = _worst_for_voltages(model, rows, active, watched, found)
+    of_flows = _worst_for_flows(model, rows, active, most_percent, reach_kva, found)
+    return Vertices(found.signs, tuple(found.names.values()), of_voltages, of_flows)
 
-    turn = 1.0 + 1j * (np.zeros(n) if kvar_per_kw is None else kvar_per_kw)
-    free = np.zeros(n) if free_kvar is None else (free_kvar != 0).astype(np.float64)
 
-    def keep(signs: Signs, name: str) -> None:
-        found.setdefault(np.ascontiguousarray(signs, dtype=np.int8).tobytes(), name)
+class _Corners:
+    """Corners without repetition, each with the first name it was found by."""
 
-    def add(signs: Signs, name: str) -> None:
-        if free.any():
-            keep(np.concatenate([signs, signs]), f"{name}, kW and kvar alike")
-            keep(np.concatenate([signs, -signs]), f"{name}, kvar the other way")
+    def __init__(self, kvar_per_kw: Vector, free: Vector) -> None:
+        self._kvar_per_kw, self._free = kvar_per_kw, free
+        self.names: dict[bytes, str] = {}
+
+    @property
+    def signs(self) -> Signs:
+        """Shape (c' or 2c', W)."""
+        return np.ascontiguousarray(
+            np.array([np.frombuffer(key, dtype=np.int8) for key in self.names], dtype=np.int8).T
+        )
+
+    def keep(self, signs: Signs, name: str) -> None:
+        """Add a corner."""
+        self.names.setdefault(np.ascontiguousarray(signs, dtype=np.int8).tobytes(), name)
+
+    def add(self, signs: Signs, name: str) -> None:
+        """Add a corner in kW; where reactive power is free, with kvar that go the same way, and the other."""
+        if self._free.any():
+            self.keep(np.concatenate([signs, signs]), f"{name}, kW and kvar alike")
+            self.keep(np.concatenate([signs, -signs]), f"{name}, kvar the other way")
         else:
-            keep(signs, name)
+            self.keep(signs, name)
 
-    def coordinates(per_kw: Vector, per_kvar: Vector) -> Vector:
+    def coordinates(self, per_kw: Vector, per_kvar: Vector) -> Vector:
         """Return rows for each coordinate: what the active power does with its power factor, what free kvar does."""
-        rows = per_kw * turn.real + per_kvar * turn.imag
-        return np.hstack([rows, per_kvar * free]) if free.any() else rows
+        rows = per_kw + per_kvar * self._kvar_per_kw
+        return np.hstack([rows, per_kvar * self._free]) if self._free.any() else rows
 
-    add(np.ones(n, dtype=np.int8), "all export")
-    add(-np.ones(n, dtype=np.int8), "all import")
+
+def _by_name(model: Model, active: Index, found: _Corners) -> None:
+    """Add what people would try: all alike, phases opposed, branches of the feeder opposed."""
+    n = len(active)
+    found.add(np.ones(n, dtype=np.int8), "all export")
+    found.add(-np.ones(n, dtype=np.int8), "all import")
     for mask, name in _opposed_phases([model.connection_phase[k] for k in active]):
-        add(np.where(mask, 1, -1).astype(np.int8), name)
+        found.add(np.where(mask, 1, -1).astype(np.int8), name)
     where = areas(model)[active]
     for area in np.unique(where):
         if (where != area).any():
             name = model.feeder.buses.ids[area]
-            add(np.where(where == area, 1, -1).astype(np.int8), f"what hangs on {name} exports, the others import")
-            add(np.where(where == area, -1, 1).astype(np.int8), f"what hangs on {name} imports, the others export")
+            found.add(
+                np.where(where == area, 1, -1).astype(np.int8), f"what hangs on {name} exports, the others import"
+            )
+            found.add(
+                np.where(where == area, -1, 1).astype(np.int8), f"what hangs on {name} imports, the others export"
+            )
 
-    linear_rows = linear(model)
+
+def _worst_for_voltages(model: Model, rows: Linear, active: Index, watched: Mask, found: _Corners) -> int:
+    """Add the corners that are worst for a voltage, and return how many patterns there are."""
     node = watched[model.node_bus] & model.node_there
-    largest = np.abs(linear_rows.flow_free_kva) + np.abs(linear_rows.flow_per_kva) @ reach_kva
+    a, b = rows.squared_v_per_kw[node][:, active], rows.squared_v_per_kvar[node][:, active]
+    patterns, element = _patterns(found.coordinates(a, b), _NOTHING_VOLTAGE)
+    for pattern, k in zip(patterns, element, strict=True):
+        name = model.feeder.buses.ids[model.node_bus[node][k]]
+        for signs in _filled(pattern):
+            found.keep(signs, f"worst for over-voltage at {name}")
+            found.keep(-signs, f"worst for under-voltage at {name}")
+    return len(patterns)
+
+
+def _worst_for_flows(
+    model: Model, rows: Linear, active: Index, most_percent: Vector, reach_kva: Vector, found: _Corners
+) -> int:
+    """Add the corners that are worst for a loading that could come near its limit, and return how many patterns there are."""
+    largest = np.abs(rows.flow_free_kva) + np.abs(rows.flow_per_kva) @ reach_kva
     with np.errstate(invalid="ignore"):
-        near = largest >= _NEAR * most_percent[model.wire_branch] / 100.0 * linear_rows.rated_kva
-    wire = near & model.wire_there & (linear_rows.rated_kva < np.inf)
-    bus, branch = model.feeder.buses.ids, model.feeder.branches.ids
-    a, b = linear_rows.squared_v_per_kw[node][:, active], linear_rows.squared_v_per_kvar[node][:, active]
-    of_voltage, element = _patterns(coordinates(a, b), _NOTHING_VOLTAGE)
-    for pattern, k in zip(of_voltage, element, strict=True):
-        name = bus[model.node_bus[node][k]]
-        for signs in _filled(pattern):
-            keep(signs, f"worst for over-voltage at {name}")
-            keep(-signs, f"worst for under-voltage at {name}")
+        near = largest >= _NEAR * most_percent[model.wire_branch] / 100.0 * rows.rated_kva
+    wire = near & model.wire_there & (rows.rated_kva < np.inf)
+    flow = rows.flow_per_kva[wire][:, active]
     angle = np.exp(-2j * np.pi * np.arange(_ANGLES) / _ANGLES)
-    flow = linear_rows.flow_per_kva[wire][:, active]
-    turned = (angle[:, None, None] * flow).reshape(-1, n)
-    of_flow, element = _patterns(coordinates(turned.real, -turned.imag), _NOTHING_FLOW)
-    for pattern, k in zip(of_flow, element, strict=True):
-        name = branch[model.wire_branch[wire][k % max(len(flow), 1)]]
+    turned = (angle[:, None, None] * flow).reshape(-1, len(active))
+    patterns, element = _patterns(found.coordinates(turned.real, -turned.imag), _NOTHING_FLOW)
+    for pattern, k in zip(patterns, element, strict=True):
+        name = model.feeder.branches.ids[model.wire_branch[wire][k % max(len(flow), 1)]]
         for signs in _filled(pattern):
-            keep(signs, f"worst for the loading of {name}")
-            keep(-signs, f"worst for the loading of {name}")
-    signs = np.array([np.frombuffer(key, dtype=np.int8) for key in found], dtype=np.int8).T
-    return Vertices(np.ascontiguousarray(signs), tuple(found.values()), len(of_voltage), len(of_flow))
+            found.keep(signs, f"worst for the loading of {name}")
+            found.keep(-signs, f"worst for the loading of {name}")
+    return len(patterns)
 
 
 def areas(model: Model) -> Index:
