@@ -96,35 +96,87 @@ def publish(
     """
     n, steps = load_kw.shape
     base_p, base_q = solar_kw * ~active[:, None] - load_kw, -load_kvar
-    firm = np.zeros(steps) if promised_kw is None else promised_kw
-    export_right, import_right = (
+    rights = tuple(
         np.minimum(right, cap) * active
         for right, cap in ((policy.export_right_kw, export_cap_kw), (policy.import_right_kw, import_cap_kw))
     )
-    if box is not None:
-        base_p, base_q = _row(base_p), _row(base_q)
-        active = np.append(active, True)
-        import_cap_kw = np.append(import_cap_kw, box.charge_kw)
-    granted = np.ones(steps, dtype=bool)
-    may_discharge = np.ones(steps, dtype=bool)
+    if box is None:
+        day = _Day(
+            model, base_p, base_q, active, export_cap_kw, import_cap_kw, rights, limits, policy, box, source_v_pu
+        )
+    else:
+        day = _Day(
+            model, _row(base_p), _row(base_q), np.append(active, True), export_cap_kw,
+            np.append(import_cap_kw, box.charge_kw), rights, limits, policy, box, source_v_pu,
+        )  # fmt: skip
+    firm = np.zeros(steps) if promised_kw is None else promised_kw
+    granted = may_discharge = np.ones(steps, dtype=bool)
+    published = day.envelope(granted, may_discharge, firm)
+    if box is None:
+        return Publication(published, firm)
+    if (published.status != "ok").any():
+        # a storage that the feeder cannot take in full shares with the homes
+        granted = published.status == "ok"
+        published = day.envelope(granted, may_discharge, firm)
+    wanted = np.where(day.active[:n, None], np.maximum(solar_kw - load_kw, 0.0), 0.0)
+    lost = np.maximum(wanted - published.export_limit_kw[:n], 0.0).sum(axis=0)
+    if (lost > LOST_KW).any():
+        may_discharge = lost <= LOST_KW
+        if lifting and promised_kw is None:
+            firm = np.minimum(promise(box, lost, dt_h, level_kwh), published.import_limit_kw[-1])
+        published = day.envelope(granted, may_discharge, firm)
+        firm = np.minimum(firm, published.import_limit_kw[-1])
+    return Publication(published, firm)
 
-    def envelope() -> Envelope:
-        export_cap = np.repeat(export_cap_kw[:, None], steps, axis=1)
-        export_floor, import_floor, firm_charge = (np.zeros_like(base_p) for _ in range(3))
-        export_floor[:n], import_floor[:n] = export_right[:, None], import_right[:, None]
-        if box is not None:
-            discharge = box.discharge_kw * may_discharge
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Day:
+    """What the envelopes of some intervals are computed from; ``c`` connections: ``n`` homes, then the shared storage if there is one."""
+
+    model: Model
+    base_kw: Matrix
+    """Injection that nobody controls, shape (c, T). [kW]"""
+    base_kvar: Matrix
+    active: NDArray[np.bool_]
+    """Shape (c,)."""
+    export_cap_kw: Vector
+    """Of the homes, shape (n,). [kW]"""
+    import_cap_kw: Vector
+    """Shape (c,). [kW]"""
+    rights_kw: tuple[Vector, ...]
+    """Export and import that homes may do in any case, shape (n,) each. [kW]"""
+    limits: Limits
+    policy: Policy
+    box: Box | None
+    source_v_pu: Vector | None
+
+    def envelope(self, granted: NDArray[np.bool_], may_discharge: NDArray[np.bool_], firm_kw: Vector) -> Envelope:
+        """Compute the envelopes.
+
+        Parameters
+        ----------
+        granted, may_discharge : shape (T,)
+            Whether the storage gets its full power before the homes share the rest, and whether it may discharge at all.
+        firm_kw : shape (T,)
+            Charge of the storage that is counted on. [kW]
+        """
+        policy, n = self.policy, self.export_cap_kw.size
+        export_cap = np.repeat(self.export_cap_kw[:, None], self.base_kw.shape[1], axis=1)
+        export_floor, import_floor, firm_charge = (np.zeros_like(self.base_kw) for _ in range(3))
+        export_floor[:n], import_floor[:n] = (right[:, None] for right in self.rights_kw)
+        if self.box is not None:
+            discharge = self.box.discharge_kw * may_discharge
             export_cap = np.vstack([export_cap, discharge])
-            export_floor[-1], import_floor[-1] = discharge * granted, box.charge_kw * granted
-            firm_charge[-1] = firm
+            export_floor[-1], import_floor[-1] = discharge * granted, self.box.charge_kw * granted
+            firm_charge[-1] = firm_kw
         return compute(
-            model,
-            base_p,
-            base_q,
-            active,
+            self.model,
+            self.base_kw,
+            self.base_kvar,
+            self.active,
             export_cap,
-            import_cap_kw,
-            limits,
+            self.import_cap_kw,
+            self.limits,
             rule=policy.rule,
             mode=policy.mode,
             pinned_import_kw=import_floor if policy.mode == "robust_pinned" else None,
@@ -132,28 +184,11 @@ def publish(
             reactive=policy.reactive,
             uncertainty=policy.uncertainty,
             alpha=policy.alpha,
-            firm_charge_kw=firm_charge if firm.any() else None,
+            firm_charge_kw=firm_charge if firm_kw.any() else None,
             export_floor_kw=export_floor,
             import_floor_kw=import_floor,
-            source_v_pu=source_v_pu,
+            source_v_pu=self.source_v_pu,
         )
-
-    published = envelope()
-    if box is None:
-        return Publication(published, firm)
-    if (published.status != "ok").any():
-        # a storage that the feeder cannot take in full shares with the homes
-        granted = published.status == "ok"
-        published = envelope()
-    wanted = np.where(active[:n, None], np.maximum(solar_kw - load_kw, 0.0), 0.0)
-    lost = np.maximum(wanted - published.export_limit_kw[:n], 0.0).sum(axis=0)
-    if (lost > LOST_KW).any():
-        may_discharge = lost <= LOST_KW
-        if lifting and promised_kw is None:
-            firm = np.minimum(promise(box, lost, dt_h, level_kwh), published.import_limit_kw[-1])
-        published = envelope()
-        firm = np.minimum(firm, published.import_limit_kw[-1])
-    return Publication(published, firm)
 
 
 def _row(a: Matrix) -> Matrix:

@@ -115,46 +115,10 @@ def _arrays(
     from power_grid_model import initialize_array
 
     n, m = len(buses), len(branches)
+    three_phase = bool(pairs) or any(phase != "abc" for phase in phases)
     nodes = initialize_array("input", "node", n)
     nodes["id"], nodes["u_rated"] = range(n), [row[1] for row in buses]
-    three_phase = bool(pairs) or any(phase != "abc" for phase in phases)
-    lines = [(n + k, b) for k, b in enumerate(branches) if b["kind"] == "line" and b["branch_id"] not in pairs]
-    told = [(n + k, b) for k, b in enumerate(branches) if b["branch_id"] in pairs]
-    trafos = [(n + k, b) for k, b in enumerate(branches) if b["kind"] == "transformer"]
-    if len(lines) + len(told) + len(trafos) < m:
-        odd = next(b for b in branches if b["kind"] not in {"line", "transformer"})
-        raise Wrong(f"table branches: branch_id {odd['branch_id']}: kind {odd['kind']} is neither line nor transformer")
-    line = initialize_array("input", "line", len(lines))
-    asym_line = initialize_array("input", "asym_line", len(told))
-    trafo = initialize_array("input", "transformer", len(trafos))
-    for array, rows in ((line, lines), (asym_line, told), (trafo, trafos)):
-        array["id"] = [k for k, _ in rows]
-        array["from_node"], array["to_node"] = (
-            [node[b["from_bus"]] for _, b in rows],
-            [node[b["to_bus"]] for _, b in rows],
-        )
-        array["from_status"] = array["to_status"] = [b["in_service"] for _, b in rows]
-    for name, column, factor in (
-        ("r1", "r1_ohm", 1.0),
-        ("x1", "x1_ohm", 1.0),
-        ("c1", "c1_nf", 1e-9),
-        ("i_n", "rating_a", 1.0),
-    ):
-        line[name] = [b[column] * factor for _, b in lines]
-    line["i_n"] = np.where(np.isnan(line["i_n"]), np.inf, line["i_n"])  # no rating is known
-    line["tan1"] = 0.0
-    if three_phase:
-        line["r0"], line["x0"], line["tan0"] = [b["r0_ohm"] for _, b in lines], [b["x0_ohm"] for _, b in lines], 0.0
-        line["c0"] = [(b["c1_nf"] if np.isnan(b["c0_nf"]) else b["c0_nf"]) * 1e-9 for _, b in lines]
-    for k, (_, b) in enumerate(told):
-        _matrix(asym_line, k, b, pairs[b["branch_id"]])
-    for name, column, factor in (
-        ("u1", "v_from_v", 1.0), ("u2", "v_to_v", 1.0), ("sn", "sn_kva", 1e3), ("uk", "uk_percent", 1e-2), ("pk", "pk_kw", 1e3),
-        ("i0", "i0_percent", 1e-2), ("p0", "p0_kw", 1e3), ("clock", "clock", 1),
-    ):  # fmt: skip
-        trafo[name] = [b[column] * factor for _, b in trafos]
-    for k, (_, b) in enumerate(trafos):
-        _tap(trafo, k, b)
+    line, asym_line, trafo = _branches(n, branches, pairs, node, three_phase)
     sources = initialize_array("input", "source", 1)
     sources["id"], sources["node"], sources["status"] = n + m, node[source[0]], 1
     sources["u_ref"], sources["sk"], sources["rx_ratio"] = source[3], source[4], source[5]
@@ -188,6 +152,56 @@ def _arrays(
         source_id=n + m,
         source_bus=str(source[0]),
     )
+
+
+def _branches(
+    first: int,
+    branches: list[dict[str, Any]],
+    pairs: dict[str, dict[str, tuple[float, float, float]]],
+    node: dict[str, int],
+    three_phase: bool,
+) -> tuple[Any, Any, Any]:
+    """Fill the arrays of lines, of lines told conductor by conductor, and of transformers; ids count from ``first``."""
+    from power_grid_model import initialize_array
+
+    lines = [(first + k, b) for k, b in enumerate(branches) if b["kind"] == "line" and b["branch_id"] not in pairs]
+    told = [(first + k, b) for k, b in enumerate(branches) if b["branch_id"] in pairs]
+    trafos = [(first + k, b) for k, b in enumerate(branches) if b["kind"] == "transformer"]
+    if len(lines) + len(told) + len(trafos) < len(branches):
+        odd = next(b for b in branches if b["kind"] not in {"line", "transformer"})
+        raise Wrong(f"table branches: branch_id {odd['branch_id']}: kind {odd['kind']} is neither line nor transformer")
+    line = initialize_array("input", "line", len(lines))
+    asym_line = initialize_array("input", "asym_line", len(told))
+    trafo = initialize_array("input", "transformer", len(trafos))
+    for array, rows in ((line, lines), (asym_line, told), (trafo, trafos)):
+        array["id"] = [k for k, _ in rows]
+        array["from_node"], array["to_node"] = (
+            [node[b["from_bus"]] for _, b in rows],
+            [node[b["to_bus"]] for _, b in rows],
+        )
+        array["from_status"] = array["to_status"] = [b["in_service"] for _, b in rows]
+    for name, column, factor in (
+        ("r1", "r1_ohm", 1.0),
+        ("x1", "x1_ohm", 1.0),
+        ("c1", "c1_nf", 1e-9),
+        ("i_n", "rating_a", 1.0),
+    ):
+        line[name] = [b[column] * factor for _, b in lines]
+    line["i_n"] = np.where(np.isnan(line["i_n"]), np.inf, line["i_n"])  # no rating is known
+    line["tan1"] = 0.0
+    if three_phase:
+        line["r0"], line["x0"], line["tan0"] = [b["r0_ohm"] for _, b in lines], [b["x0_ohm"] for _, b in lines], 0.0
+        line["c0"] = [(b["c1_nf"] if np.isnan(b["c0_nf"]) else b["c0_nf"]) * 1e-9 for _, b in lines]
+    for k, (_, b) in enumerate(told):
+        _matrix(asym_line, k, b, pairs[b["branch_id"]])
+    for name, column, factor in (
+        ("u1", "v_from_v", 1.0), ("u2", "v_to_v", 1.0), ("sn", "sn_kva", 1e3), ("uk", "uk_percent", 1e-2), ("pk", "pk_kw", 1e3),
+        ("i0", "i0_percent", 1e-2), ("p0", "p0_kw", 1e3), ("clock", "clock", 1),
+    ):  # fmt: skip
+        trafo[name] = [b[column] * factor for _, b in trafos]
+    for k, (_, b) in enumerate(trafos):
+        _tap(trafo, k, b)
+    return line, asym_line, trafo
 
 
 def _matrix(array: Any, k: int, branch: dict[str, Any], told: dict[str, tuple[float, float, float]]) -> None:
