@@ -16,11 +16,9 @@ from __future__ import annotations
 
 from sim.certify_days import days, period_sql
 from sim.certify_evidence import Evidence, Law, Wrong, moment
+from sim.schema import DAY_AHEAD_TIGHTER
 
 __all__ = ["clearings"]
-
-DAY_AHEAD_TIGHTER = 0.1
-"""Tolerance of day-ahead clearings, relative to the scenario's."""
 
 ROUNDING = 1e-9
 """Of (1), relative to the cost or to one unit of money."""

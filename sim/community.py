@@ -32,6 +32,7 @@ from sim.outlook import Outlook
 from sim.play import Play, Rules
 from sim.pricing import Pricing
 from sim.profile_store import Profiles
+from sim.schema import DAY_AHEAD_TIGHTER
 from sim.series import Series
 from storage.rights import Book, Terms
 from storage.tenancy import Accounts
@@ -40,10 +41,6 @@ __all__ = ["Community"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-
-
-DAY_AHEAD_TIGHTER = 0.1
-"""Tolerance of the day-ahead clearing, relative to that of the hourly ones."""
 
 
 class Community:

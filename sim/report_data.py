@@ -32,6 +32,7 @@ from sim.report_money import (
     storage_account,
 )
 from sim.report_tables import Clock, RunTables, find_key
+from sim.schema import DAY_AHEAD_TIGHTER
 from sim.sentences import CENT, Outcome
 
 __all__ = ["WORLD_NAMES", "Check", "Clearings", "Grid", "Story", "collect", "tolerances"]
@@ -40,9 +41,6 @@ Vector = NDArray[np.float64]
 
 WORLD_NAMES = {"run": "With sharing", "reference": "Reference", "unmanaged": "Without envelopes"}
 """The worlds that have a grid, in the order of their buttons."""
-
-DAY_AHEAD_TIGHTER = 0.1
-"""Tolerance of a day-ahead clearing, relative to the scenario's (docs/results.md)."""
 
 LARGEST_LEDGER = 5_000_000
 """Up to so many postings every transaction is checked; beyond it the sums of the whole books."""

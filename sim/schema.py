@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["SECTIONS", "TABLES", "Column", "Table", "arrow_schema", "arrow_type", "tables_of"]
+__all__ = ["DAY_AHEAD_TIGHTER", "SECTIONS", "TABLES", "Column", "Table", "arrow_schema", "arrow_type", "tables_of"]
 
 Kind = Literal["string", "time", "float64", "int64", "bool"]
 Numbers = Literal["finite", "nan", "inf"]
@@ -85,6 +85,9 @@ def _count(name: str, unit: str, description: str, sign: str = POSITIVE) -> Colu
 def _flag(name: str, description: str) -> Column:
     return Column(name, "bool", "", description)
 
+
+DAY_AHEAD_TIGHTER = 0.1
+"""Tolerance of a day-ahead clearing, relative to the scenario's, which is that of the hourly ones."""
 
 STAGES = "day_ahead (the gate), intraday (the last re-planning before delivery), settled (after delivery)"
 
@@ -322,7 +325,7 @@ _TABLES = (
         _number("cost_eur", "eur", "true cost of the plan", "cost +", "nan"),
         _number("bound_eur", "eur", "no plan costs less than this", "cost +", "nan"),
         _number("gap", "1", "(cost − bound) / max(1 eur, |cost|)", POSITIVE, "nan"),
-        _number("max_agent_kkt", "eur/kWh", "largest optimality residual of one agent", POSITIVE, "nan"),
+        _number("max_agent_kkt", "eur", "no agent could save more than this by deviating alone at the prices", POSITIVE, "nan"),
     )),
     Table("iterations", "a clearing and iteration checked", ("clearing_id", "iteration"), (
         _id("clearing_id", "the clearing"),

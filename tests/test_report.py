@@ -615,7 +615,7 @@ def test_clearings_that_did_not_converge(made):
 
 def test_every_clearing_is_held_to_the_tolerance_of_its_stage(made, tmp_path):
     """Day ahead a clearing ends at a tenth of the scenario's tolerance: the chart has its line there, the checks compare with it."""
-    from sim.community import DAY_AHEAD_TIGHTER
+    from sim.schema import DAY_AHEAD_TIGHTER
 
     found = made("own-tolerance")
     assert found.data()["live"]["tolerance"] == {"day_ahead": 1e-3 * DAY_AHEAD_TIGHTER, "intraday": 1e-3}
