@@ -61,45 +61,75 @@ def optimum(case: Case, sign: int) -> Boxes:
     """
     search = Search(case, sign)
     path = follow(_by(case, "proportional"), sign, search.prediction.rows)
-    cap = np.vstack([case.export_cap * (sign >= 0), case.import_cap * (sign <= 0)])
-    floor = np.vstack([case.export_floor * (sign >= 0), case.import_floor * (sign <= 0)])
-    weight = np.tile(np.where(case.acting, case.sharing.weight, 0.0), 2)
-    best = np.vstack([path.export_kw * (sign >= 0), path.import_kw * (sign <= 0)])
-    can: Mask = cap > floor
-    worth, c = _worth(case, best, weight, can), len(case.acting)
+    climb = _Climb(search, path)
     if case.sharing.name == "max_total":  # a second start, far from the first
-        queue = follow(_by(case, "last_in_first_out"), sign, search.prediction.rows)
-        other = np.vstack([queue.export_kw * (sign >= 0), queue.import_kw * (sign <= 0)])
-        gain = _worth(case, other, weight, can)
-        better = queue.safe & (gain > worth)
-        best[:, better], worth[better] = other[:, better], gain[better]
-    linear = LinearRows(case, search.prediction.rows, sign)
-    trials = _Trials(case, linear, weight, cap, floor)
-    radius, failed = np.full(len(case.source), np.inf), np.zeros(len(case.source), dtype=np.intp)
-    going = path.safe.copy()
-    own, error = measure(search, best, going, linear)
+        climb.begin_better(follow(_by(case, "last_in_first_out"), sign, search.prediction.rows))
+    climb.look()
     for _ in range(_ROUNDS_OF_FEW if case.mode == "budget" else _ROUNDS):
-        x, here, told = best.copy(), error, list(own)
-        left = going.copy()
+        x, told, error = climb.allowed()
+        if not climb.going.any():
+            break
+        climb.judge(x, told, error)
+    c, best = len(case.acting), climb.best
+    last = Boxes(best[:c], best[c:], path.share_export, path.share_import, path.row_export.copy(), path.row_import.copy(),
+                 path.safe)  # fmt: skip
+    return _named(search, shrink(search, last, turn=True), climb.cap, climb.linear)
+
+
+class _Climb:
+    """The best envelopes so far of all intervals, x of shape (2c, T), and what is known of the limits around them."""
+
+    def __init__(self, search: Search, path: Boxes) -> None:
+        case = self._case = search.case
+        self._search, self._path = search, path
+        self._export, self._import = search.sign >= 0, search.sign <= 0
+        self.cap: Vector = np.vstack([case.export_cap * self._export, case.import_cap * self._import])
+        self._floor: Vector = np.vstack([case.export_floor * self._export, case.import_floor * self._import])
+        self._weight: Vector = np.tile(np.where(case.acting, case.sharing.weight, 0.0), 2)
+        self._can: Mask = self.cap > self._floor
+        self.best = self._start(path)
+        self._worth = self._worth_of(self.best)
+        self.linear = LinearRows(case, search.prediction.rows, search.sign)
+        self._trials = _Trials(case, self.linear, self._weight, self.cap, self._floor)
+        steps = len(case.source)
+        self._radius, self._failed = np.full(steps, np.inf), np.zeros(steps, dtype=np.intp)
+        self.going: Mask = path.safe.copy()
+        """Intervals in which something better may yet be found."""
+
+    def _start(self, boxes: Boxes) -> Vector:
+        return np.asarray(np.vstack([boxes.export_kw * self._export, boxes.import_kw * self._import]))
+
+    def _worth_of(self, x: Vector) -> Vector:
+        return _worth(self._case, x, self._weight, self._can)
+
+    def begin_better(self, boxes: Boxes) -> None:
+        """Begin at these where they are better."""
+        other = self._start(boxes)
+        gain = self._worth_of(other)
+        better = boxes.safe & (gain > self._worth)
+        self.best[:, better], self._worth[better] = other[:, better], gain[better]
+
+    def look(self) -> None:
+        """Find the tangents, and what the linear rows lack, at the best."""
+        self._own, self._error = measure(self._search, self.best, self.going, self.linear)
+
+    def allowed(self) -> tuple[Vector, list[Tangents], Vector]:
+        """Return the best x that the rows allow, corrected by its own AC power flows, and the rows that were learnt."""
+        search, c = self._search, len(self._case.acting)
+        x, here, told = self.best.copy(), self._error, list(self._own)
+        left = self.going.copy()
         for step in range(_CORRECTIONS):
-            for t in np.flatnonzero(left):
-                low, high = (
-                    np.maximum(floor[:, t], best[:, t] - radius[t]),
-                    np.minimum(cap[:, t], best[:, t] + radius[t]),
-                )
-                trial = trials.best(told[t], here[:, t], int(t), high, low)
-                x[:, t] = best[:, t] if trial is None else trial
-                going[t] &= trial is not None
-            hopeful = _worth(case, x, weight, can) - worth > _SETTLED * np.abs(worth)
+            self._step(x, told, here, left)
+            hopeful = self._worth_of(x) - self._worth > _SETTLED * np.abs(self._worth)
             if not step:  # the limits as they are at the best allow nothing better: it is an optimum
-                going &= hopeful
-            left &= going & hopeful
+                self.going &= hopeful
+            left &= self.going & hopeful
             for _ in range(_CORNER_ROUNDS):
                 more = search.prediction.more(search.uses, x[:c], x[c:], left)
                 search.uses = search.uses.join(more)
                 if not len(more):
                     break
-            found, at_x = measure(search, x, left, linear)
+            found, at_x = measure(search, x, left, self.linear)
             here = np.where(left, np.maximum(here, at_x) if step else at_x, here)
             for t in np.flatnonzero(left):
                 told[t] = told[t].join(found[t])
@@ -109,33 +139,35 @@ def optimum(case: Case, sign: int) -> Boxes:
             left &= over > _CLOSE
             if not left.any():
                 break
-        if not going.any():
-            break
+        return x, told, here
+
+    def _step(self, x: Vector, told: list[Tangents], error: Vector, left: Mask) -> None:
+        """Put the optimum of the rows near the best into x; an interval whose rows allow nothing is done."""
+        for t in np.flatnonzero(left):
+            low = np.maximum(self._floor[:, t], self.best[:, t] - self._radius[t])
+            high = np.minimum(self.cap[:, t], self.best[:, t] + self._radius[t])
+            trial = self._trials.best(told[t], error[:, t], int(t), high, low)
+            x[:, t] = self.best[:, t] if trial is None else trial
+            self.going[t] &= trial is not None
+
+    def judge(self, x: Vector, told: list[Tangents], error: Vector) -> None:
+        """Scale x until it is safe; where it is better it is the best, else the next step is shorter."""
+        search, path, c, going = self._search, self._path, len(self._case.acting), self.going
         scaled = shrink(search, Boxes(x[:c], x[c:], path.share_export.copy(), path.share_import.copy(),
                                       path.row_export, path.row_import, going.copy()))  # fmt: skip
         x = np.vstack([scaled.export_kw, scaled.import_kw])
-        gain = _worth(case, x, weight, can)
-        better = going & scaled.safe & (gain > worth)
-        little = gain - worth <= _SETTLED * np.abs(worth)
-        found, error = measure(search, x, going & better, linear)
-        error = np.where(better, error, here)
+        gain = self._worth_of(x)
+        better = going & scaled.safe & (gain > self._worth)
+        little = gain - self._worth <= _SETTLED * np.abs(self._worth)
+        found, at_x = measure(search, x, going & better, self.linear)
+        self._error = np.where(better, at_x, error)
         for t in np.flatnonzero(going):
-            own[t] = found[t].with_those_that_hold(told[t], x[:, t]) if better[t] else told[t]
-            size = np.abs(x[:, t] - best[:, t]).max(initial=0.0)
-            radius[t] = 2.0 * radius[t] if better[t] else max(size, 1e-6 * cap[:, t].max(initial=0.0)) / 4.0
-        failed = np.where(better & ~little, 0, failed + np.where(better, 3, 1))
-        best[:, better], worth[better] = x[:, better], gain[better]
-        going &= failed < _MOST_FAILURES
-    last = Boxes(
-        best[:c],
-        best[c:],
-        path.share_export,
-        path.share_import,
-        path.row_export.copy(),
-        path.row_import.copy(),
-        path.safe,
-    )
-    return _named(search, shrink(search, last, turn=True), cap, linear)
+            self._own[t] = found[t].with_those_that_hold(told[t], x[:, t]) if better[t] else told[t]
+            size = max(np.abs(x[:, t] - self.best[:, t]).max(initial=0.0), 1e-6 * self.cap[:, t].max(initial=0.0))
+            self._radius[t] = 2.0 * self._radius[t] if better[t] else size / 4.0
+        self._failed = np.where(better & ~little, 0, self._failed + np.where(better, 3, 1))
+        self.best[:, better], self._worth[better] = x[:, better], gain[better]
+        self.going &= self._failed < _MOST_FAILURES
 
 
 def _by(case: Case, rule: str) -> Case:
