@@ -11,7 +11,8 @@ directions.  What a customer keeps at a moment t follows from what it holds by t
 A control that a better one overlaps is superseded from the moment on at which the better one takes effect, for the rest of its
 time, and does not come back when the better one ends or is cancelled [1]_.  A control that arrives after its start takes effect when it arrives; one that
 is cancelled before its start supersedes nothing.  So a gap, a lost message, a late one before it arrives, and one for somebody
-else all end in the default, never in "no limit".
+else all end in the default, never in "no limit".  Mailboxes of the simulation, files and the faults of a validation
+(:mod:`network.message_faults`) all ask here.
 
 Controls have no randomised starts: an envelope that binds at a random moment is none.
 

@@ -1,6 +1,6 @@
 """Envelopes and messages that go wrong: the corners again, inside the limits that some customers then keep.
 
-The faults and what customers do are in :mod:`network.message_faults`.  A part of the customers, drawn again and again, is
+The faults are :mod:`network.message_faults`, what customers keep of them :mod:`network.messages`.  A part of the customers, drawn again and again, is
 affected, then all of them; those who are not affected keep their envelope.  What breaks here breaks no promise: the envelope was
 not kept.  It says which fault a network can live with, and what a default control should be.
 """
@@ -54,55 +54,61 @@ class Messages:
 
 
 _SAYS = {
-    "gap": "a gap between two controls",
+    "gap": "a gap between two controls, no default",
     "lost": "messages lost, no default",
     "fallback": "messages lost, default control",
-    "late": "controls one interval late",
-    "overlap": "two controls overlap, the looser one kept",
-    "superseded": "an earlier issue kept",
-    "wrong_owner": "somebody else's envelope kept",
+    "late": "messages late, default until then",
+    "overlap": "controls overlap, the next interval's kept",
+    "superseded": "new issue lost, the earlier one kept",
+    "wrong_owner": "controls of somebody else",
 }
 
 
 def misled(trial: Trial, messages: Messages) -> list[Tally]:
     """Try the corners inside what customers keep when messages go wrong, one tally for each fault."""
-    measure, box, kept, corners, rng = trial.measure, trial.box, trial.kept, trial.corners, trial.rng
-    if not len(box.active) or not len(kept):
+    box, n = trial.box, len(trial.box.active)
+    if not n or not len(trial.kept):
         return []
-    n, shape = len(box.active), box.low_kw.shape
-    imports = _published(
-        -box.low_kw, messages.import_rating_kw, messages.import_default_kw, messages.earlier_import_kw, box
-    )
-    exports = _published(np.maximum(box.high_kw, 0.0), messages.export_rating_kw, messages.export_default_kw,
-                         messages.earlier_export_kw, box)  # fmt: skip
-    firm = box.high_kw < 0  # an obligation is kept: it is no limit
-    tallies = []
+    published, tallies = _published(messages, box), []
     for fault in FAULTS:
-        if fault in ("late", "overlap") and shape[1] < 2:
+        if fault == "overlap" and box.intervals < 2:
             continue
         tally = Tally(_SAYS[fault], "message", counts=False)
         for draw in range(messages.draws + 1):
             affected = np.zeros(n, dtype=bool)
             many = n if draw == messages.draws else max(round(messages.share * n), 1)
-            affected[rng.choice(n, many, replace=False)] = True
-            gap = int(kept[rng.integers(len(kept))])
-            low = -acted_on(fault, imports, affected, gap)
-            high = np.where(firm, box.high_kw, acted_on(fault, exports, affected, gap))
-            changed = replace(box, low_kw=np.minimum(low, high), high_kw=high)
-            where = kept if fault != "gap" else np.array([gap])
-            total = len(where) * corners.signs.shape[1]
-            flat = np.arange(total) if total <= _MOST_TRIES else np.sort(rng.choice(total, _MOST_TRIES, replace=False))
-            corner, interval = flat % corners.signs.shape[1], where[flat // corners.signs.shape[1]]
-            injection, source = changed.injection(corners.uses[:, corner], interval), box.source_v_pu[interval]
-            words = [f"{_SAYS[fault]} by {many} of {n}: {corners.names[k]}" for k in corner]
-            tally.add(measure, measure.read(injection, source), injection, source, interval, words)
+            affected[trial.rng.choice(n, many, replace=False)] = True
+            at = int(trial.kept[trial.rng.integers(len(trial.kept))])
+            imports, exports = acted_on(fault, published, affected, at)
+            high = np.where(box.high_kw < 0, box.high_kw, exports)  # an obligation is kept: it is no limit
+            changed = replace(box, low_kw=np.minimum(-imports, high), high_kw=high)
+            where = {"gap": np.array([at]), "late": trial.kept[trial.kept <= at]}.get(fault, trial.kept)
+            _try(replace(trial, box=changed, kept=where), tally, f"{_SAYS[fault]} by {many} of {n}")
         tallies.append(tally)
     return tallies
 
 
-def _published(limit: Vector, rating: Vector, default: float, earlier: Vector | None, box: Box) -> Published:
-    most = np.broadcast_to(np.asarray(rating, dtype=np.float64)[box.active, None], limit.shape)
+def _try(trial: Trial, tally: Tally, words: str) -> None:
+    """Try the corners of the intervals, some of them where there are too many."""
+    box, corners = trial.box, trial.corners
+    total = len(trial.kept) * corners.signs.shape[1]
+    flat = np.arange(total) if total <= _MOST_TRIES else np.sort(trial.rng.choice(total, _MOST_TRIES, replace=False))
+    corner, interval = flat % corners.signs.shape[1], trial.kept[flat // corners.signs.shape[1]]
+    injection, source = box.injection(corners.uses[:, corner], interval), box.source_v_pu[interval]
+    said = [f"{words}: {corners.names[k]}" for k in corner]
+    tally.add(trial.measure, trial.measure.read(injection, source), injection, source, interval, said)
+
+
+def _published(messages: Messages, box: Box) -> Published:
+    """Return the envelopes, and what devices do without: their rating is at least what they were ever allowed."""
+    limits = (-box.low_kw, np.maximum(box.high_kw, 0.0))
+    told = (messages.import_rating_kw, messages.export_rating_kw)
+    own = [np.broadcast_to(np.asarray(most, dtype=np.float64), len(box.fixed))[box.active] for most in told]
+    imports, exports = (np.maximum(most, limit.max(axis=1)) for most, limit in zip(own, limits, strict=True))
+    earlier = messages.earlier_import_kw, messages.earlier_export_kw
     return Published(
-        limit, np.maximum(most, limit), np.minimum(np.full(limit.shape, default), most),
-        None if earlier is None else np.asarray(earlier, dtype=np.float64)[box.active],
-    )  # fmt: skip
+        limits,
+        (imports, exports),
+        (np.minimum(messages.import_default_kw, own[0]), np.minimum(messages.export_default_kw, own[1])),
+        None if earlier[0] is None or earlier[1] is None else (earlier[0][box.active], earlier[1][box.active]),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -441,23 +442,38 @@ def test_longer_cables_are_longer_for_the_referee_too():
 
 
 def test_what_customers_keep_when_messages_go_wrong():
-    """Each fault by hand, for two customers in three intervals, the first affected."""
+    """Each fault by hand, for two customers in three intervals, the first affected; imports are ten times the exports."""
     limit = np.array([[1.0, 5.0, 2.0], [3.0, 4.0, 6.0]])
-    given_ = Published(limit, np.full((2, 3), 9.0), np.full((2, 3), 1.5))
+    rating, default = np.full(2, 9.0), np.full(2, 1.5)
+    given_ = Published((10 * limit, limit), (10 * rating, rating), (10 * default, default))
     first = np.array([True, False])
-    kept = {fault: acted_on(fault, given_, first, 1)[0].tolist() for fault in FAULTS}
+    kept = {fault: acted_on(fault, given_, first, 1) for fault in FAULTS}
 
-    assert kept == {
+    assert {fault: exports[0].tolist() for fault, (_, exports) in kept.items()} == {
         "gap": [1.0, 9.0, 2.0],
         "lost": [9.0, 9.0, 9.0],
         "fallback": [1.5, 1.5, 1.5],
-        "late": [1.0, 1.0, 5.0],
-        "overlap": [5.0, 5.0, 2.0],
+        "late": [1.5, 1.5, 2.0],
+        "overlap": [5.0, 2.0, 2.0],
         "superseded": [5.0, 5.0, 5.0],
         "wrong_owner": [3.0, 4.0, 6.0],
     }
-    for fault in FAULTS:
-        assert acted_on(fault, given_, first, 1)[1].tolist() == limit[1].tolist()
+    for imports, exports in kept.values():
+        np.testing.assert_allclose(imports, 10 * exports)
+        assert exports[1].tolist() == limit[1].tolist()
+    earlier = replace(given_, earlier_kw=(10 * limit[:, ::-1], limit[:, ::-1]))
+    assert acted_on("superseded", earlier, first)[1][0].tolist() == [2.0, 5.0, 1.0]
+
+
+def test_what_a_device_keeps_is_rounded_down_to_what_a_message_can_say():
+    """1.2349 kW are 1234 W, 40.007 kW are 40.00: through a message nobody is allowed more than was computed."""
+    limit = np.array([[1.2349, 40.007], [7.0, 7.0]])
+    most = np.full(2, 50.0)
+    imports, exports = acted_on(
+        "wrong_owner", Published((limit, limit), (most, most), (most, most)), np.array([False, True])
+    )
+
+    assert imports.tolist() == exports.tolist() == [[1.2349, 40.007], [1.234, 40.0]]
 
 
 def test_a_small_default_is_safe_and_no_default_is_not():
