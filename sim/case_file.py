@@ -18,6 +18,7 @@ from sim.case import KINDS, CurvesCase, ProsumersCase
 from sim.case_arrays import curves_of, problem_of
 from sim.case_series import frame_of
 from sim.case_understood import contradictions
+from sim.scenario_document import changes
 from sim.scenario_file import Document, ScenarioError, Source, assign, read
 from sim.scenario_mistakes import in_order, placed, told
 
@@ -46,9 +47,7 @@ def load(path: str | Path, sets: Sequence[str] = (), seed: int | None = None) ->
         Instead of the file's.
     """
     source = read(path, CASE)
-    assignments = [(f"--set {one}", one) for one in sets]
-    assignments += [("--seed", f"seed={seed}")] if seed is not None else []
-    assign(source, assignments)
+    assign(source, changes(sets, seed=("seed", seed)))
     model, mistakes = _kind(source)
     frame = frame_of(source.data, source.folder)
     try:

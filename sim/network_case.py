@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr
 
 from sim.network_case_envelopes import EnvelopesSpec
 from sim.network_case_hosting import HostingSpec
 from sim.network_case_validation import ValidationSpec
 from sim.scenario_base import Count, FeederKw, FileName, Id, Spec, Switch
-from sim.scenario_file import Document, Loc, ScenarioError, Source, assign, read
-from sim.scenario_mistakes import in_order, told, with_units
+from sim.scenario_document import Written, changes, understood
+from sim.scenario_file import Document, Loc, Source, read
+from sim.scenario_mistakes import with_units
 from sim.scenario_sections import GridSpec, ProfilesSpec, TimeSpec
 
 __all__ = [
@@ -146,7 +147,7 @@ class NetworkTimeSpec(TimeSpec):
     """How many; null: all of the days where "days" is given, as many as a base load's table has lines, else one."""
 
 
-class NetworkCase(Spec):
+class NetworkCase(Written):
     """A feeder, its customers and its operating points."""
 
     name: Id = "case"
@@ -176,28 +177,9 @@ class NetworkCase(Spec):
 
     __hash__ = None  # type: ignore[assignment]  # Python's way to say that it cannot be hashed
 
-    def file(self, name: str) -> Path:
-        """Return the path of a file that the case names."""
-        return self._source.folder / name
-
-    @property
-    def folder(self) -> Path:
-        """The folder in which the case's files are looked for."""
-        return self._source.folder
-
-    def place(self, *loc: str | int) -> str:
-        """Return ``file:line:column`` of a value, for a message."""
-        return self._source.place(loc)
-
-    def read_from(self, source: Source) -> Self:
-        """Return the same case, knowing where it was read from."""
-        copy = self.model_copy()
-        copy._source = source  # noqa: SLF001 - its own
-        return copy
-
 
 def load(feeder: str | Path, sets: Sequence[str] = (), seed: int | None = None) -> NetworkCase:
-    """Read a case, or make one of a source; raises :class:`ScenarioError` with every mistake and its place.
+    """Read a case, or make one of a source; raises :class:`sim.scenario_file.ScenarioError` with every mistake and its place.
 
     Parameters
     ----------
@@ -215,16 +197,7 @@ def load(feeder: str | Path, sets: Sequence[str] = (), seed: int | None = None) 
         name = Path(text).name if Path(text).exists() else text.rpartition(":")[2]
         data = {"name": name.strip() or "case", "grid": {"source": text}}
         source = Source(text, Path(), data=data, where={(): text}, document=NETWORK_CASE)
-    assignments = [(f"--set {one}", one) for one in sets]
-    assignments += [("--seed", f"seed={seed}")] if seed is not None else []
-    assign(source, assignments)
-    try:
-        case = NetworkCase.model_validate(source.data)
-    except ValidationError as error:
-        raise ScenarioError(in_order([*source.mistakes, *told(error, NetworkCase, source)])) from None
-    if source.mistakes:
-        raise ScenarioError(source.mistakes)
-    return case.read_from(source)
+    return understood(NetworkCase, source, changes(sets, seed=("seed", seed)))
 
 
 def json_schema() -> dict[str, Any]:

@@ -92,6 +92,8 @@ class EnvelopesSpec(Spec):
         "alpha_fair",
     ] = "proportional"
     """How limits share what the network carries."""
+    method: Literal["corrected", "linear", "cone"] = "corrected"
+    """How limits are measured. corrected: by AC power flow, they hold; to compare with: linear: by linear DistFlow alone, imports do not hold; cone: by the second-order cone programme, of mode deterministic and rule max_total, which is refused where it is no power flow: exports."""
     pinned_import_kw: FeederKw = 1.5
     """Import limit of everybody, of robust_pinned."""
     budget: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 5
@@ -110,7 +112,7 @@ class EnvelopesSpec(Spec):
     """Customers with something of their own."""
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
-        """Refuse a name twice."""
+        """Refuse a name twice, and what does not go together."""
         first: dict[str, int] = {}
         for k, one in enumerate(self.each):
             if one.id in first:
@@ -122,3 +124,44 @@ class EnvelopesSpec(Spec):
                 ("uncertainty", "shape"),
                 f"is {shape}; the mode chance is about gaussian loads, robust about the others",
             )
+        yield from self._pinned()
+        yield from self._method()
+
+    def _pinned(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse a right to import above the import that everybody is pinned at."""
+        if self.mode != "robust_pinned":
+            return
+        floors: list[tuple[Loc, float | None, float]] = [(("import_floor_kw",), self.import_floor_kw, 0.0)]
+        floors += [
+            (("each", k, "import_floor_kw"), one.import_floor_kw, one.firm_charge_kw) for k, one in enumerate(self.each)
+        ]
+        for loc, floor, firm in floors:
+            if floor is not None and floor > max(self.pinned_import_kw, firm):
+                pinned = f"the mode robust_pinned pins imports at {self.pinned_import_kw:g} kW"
+                yield loc, f"is {floor:g} kW, and {pinned}; pin more, or grant less"
+
+    def _method(self) -> Iterator[tuple[Loc, str]]:
+        """Refuse what the methods to compare with cannot do."""
+        if self.method == "linear" and self.reactive.kind == "volt_var":
+            yield (
+                ("reactive", "kind"),
+                'is volt_var, which linear DistFlow has no rows for; take another, or "method: corrected"',
+            )
+        if self.method != "cone":
+            return
+        doubt = self.uncertainty
+        told: list[tuple[Loc, object, object]] = [
+            (("mode",), self.mode, "deterministic"),
+            (("rule",), self.rule, "max_total"),
+            (("reactive", "kind"), self.reactive.kind, "forecast"),
+            *(((key,), getattr(self, key), 0) for key in ("export_floor_kw", "import_floor_kw")),
+            *((("uncertainty", key), getattr(doubt, key), 0)
+              for key in ("load_percent", "load_kw", "impedance_percent", "source_v_pu")),
+            *((("each", k, key), getattr(one, key) or 0, 0) for k, one in enumerate(self.each)
+              for key in ("export_floor_kw", "import_floor_kw", "firm_charge_kw")),
+            *((("each", k, "weight"), one.weight, 1) for k, one in enumerate(self.each)),
+        ]  # fmt: skip
+        for loc, given, needed in told:
+            if given != needed:
+                shown = f"{given:g}" if isinstance(given, float) else given
+                yield loc, f'is {shown}; the method cone knows {needed} alone; write that, or "method: corrected"'

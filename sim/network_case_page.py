@@ -34,6 +34,8 @@ base_load: {{from: nameplate, factor: 0.5}}
 - Units stand in the names; times stand in quotes; files are looked for beside the case.
 - An unknown key is a mistake, never ignored. All mistakes are told at once, as `file:line:column: what is wrong`; exit code 2.
 - `--set grid.v_max_pu=1.05` (or `--set customers.each.store.import_cap_kw=20`) changes a value without touching the file. Values are YAML.
+- `envelopes.method` is there to compare with: `linear` is not corrected by AC power flow, and `cone` is refused for exports ([methods](mathematics/envelopes.md#which-method)). What a
+  method cannot do is refused when the case is read; `commonwatt network envelopes` ends with 3 where no interval has an envelope.
 - `commonwatt network flow` ends with 1 where a limit is broken, where an operating point does not converge, and where `--referee` disagrees.
 
 ## Customers from a table

@@ -6,9 +6,10 @@ injections here: what is drawn is negative.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ __all__ = ["Prepared", "prepared"]
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
+T = TypeVar("T")
 
 LOW_VOLTAGE_V = 1000.0
 EXPORT_CAP_KW = {"low": 10.0, "high": 500.0}
@@ -94,13 +96,17 @@ class Prepared:
 
 
 def prepared(case: NetworkCase) -> Prepared:
-    """Read what a case names and return its arrays; raises :class:`ScenarioError` with every mistake and its place."""
-    grid = grid_of(case)
-    missing = _missing_files(case)
-    if missing:
-        raise ScenarioError(missing)
-    told, mistakes = _customers(case, grid)
-    if mistakes:
+    """Read what a case names and return its arrays; raises :class:`ScenarioError` with every mistake and its place.
+
+    What can be read is checked whatever else cannot: the grid, the customers' table, the customers against the grid, the
+    intervals.  Only a base load waits until it is known whose it is.
+    """
+    mistakes: list[str] = []
+    grid = _tried(partial(grid_of, case), mistakes)
+    mistakes += _missing_files(case)
+    told = _customers(case, grid, mistakes)
+    times = _tried(partial(_times, case), mistakes)
+    if mistakes or grid is None or times is None:
         raise ScenarioError(mistakes)
     ids = tuple(one.id for one in told)
     feeder, connections = grid.feeder, grid.connections
@@ -113,7 +119,6 @@ def prepared(case: NetworkCase) -> Prepared:
     except (FlowError, FeederError) as error:
         raise ScenarioError([f"{case.place('customers')}: customers: {error}"]) from error
 
-    times = _times(case)
     drawn, reactive = _base_load(case, connections, told, row, times)
     low = feeder.buses.v_nominal_v[model.connection_bus] < LOW_VOLTAGE_V
     caps = [
@@ -143,6 +148,15 @@ def prepared(case: NetworkCase) -> Prepared:
     )
 
 
+def _tried(read: Callable[[], T], mistakes: list[str]) -> T | None:
+    """Return what is read, or None, and note why."""
+    try:
+        return read()
+    except ScenarioError as error:
+        mistakes += error.mistakes
+    return None
+
+
 def _missing_files(case: NetworkCase) -> list[str]:
     """Return a sentence for each table that is named and not there."""
     named = (
@@ -161,20 +175,26 @@ def _first(*values: float | None) -> float:
     return next(value for value in values if value is not None)
 
 
-def _customers(case: NetworkCase, grid: Grid) -> tuple[list[CustomerSpec], list[str]]:
-    """Return one entry for each customer, and the mistakes in who they are."""
+def _customers(case: NetworkCase, grid: Grid | None, mistakes: list[str]) -> list[CustomerSpec]:
+    """Return one entry for each customer, and note the mistakes in who they are; without a grid, those that are mistakes on any."""
     spec = case.customers
     listed: list[tuple[str, CustomerSpec]] = []
-    if spec.file is not None:
-        listed += customers_of_table(case.file(spec.file), spec.file, case.place("customers", "file"))
+    whole = True
+    if spec.file is not None and (whole := case.file(spec.file).is_file()):
+        listed, wrong = customers_of_table(case.file(spec.file), spec.file)
+        mistakes += wrong
+        whole = not wrong
     listed += [(case.place("customers", "each", k), one) for k, one in enumerate(spec.each)]
-    of_grid = grid.connections.id
-    by_id: dict[str, CustomerSpec] = {name: CustomerSpec(id=name) for name in of_grid} if spec.from_ == "grid" else {}
-    mistakes, buses, told_at_place = [], set(grid.feeder.buses.ids), dict[str, str]()
+    told_at_place = dict[str, str]()
     for place, one in listed:
         if one.id in told_at_place:
             mistakes.append(f'{place}: "{one.id}" is told at {told_at_place[one.id]} already.')
         told_at_place.setdefault(one.id, place)
+    if grid is None:
+        return []
+    of_grid, buses = grid.connections.id, set(grid.feeder.buses.ids)
+    by_id: dict[str, CustomerSpec] = {name: CustomerSpec(id=name) for name in of_grid} if spec.from_ == "grid" else {}
+    for place, one in listed:
         if one.bus and one.bus not in buses:
             mistakes.append(f'{place}: there is no bus "{one.bus}"; {nearest(one.bus, grid.feeder.buses.ids)}')
         if not one.bus and one.id not in of_grid:
@@ -182,14 +202,14 @@ def _customers(case: NetworkCase, grid: Grid) -> tuple[list[CustomerSpec], list[
             mistakes.append(f'{place}: "{one.id}" is no connection of the grid and has no bus: {advice}')
         by_id[one.id] = one
     for k, name in enumerate(spec.passive):
-        if name not in by_id:
+        if name not in by_id and whole:  # or it may be one of those that could not be read
             place = case.place("customers", "passive", k)
             mistakes.append(f'{place}: customers.passive.{k}: "{name}" is no customer; {nearest(name, list(by_id))}')
-    if not by_id and not mistakes:
+    if not by_id and whole and not mistakes:
         mistakes.append(
             f"{case.place('customers')}: the feeder has no connections; tell customers with a bus under customers.each."
         )
-    return list(by_id.values()), mistakes
+    return list(by_id.values())
 
 
 def _times(case: NetworkCase) -> NDArray[np.datetime64]:
@@ -200,7 +220,7 @@ def _times(case: NetworkCase) -> NDArray[np.datetime64]:
         count = 1
         if "days" in case.time.model_fields_set:
             count = len(days)
-        elif base.from_ == "table" and base.file is not None:
+        elif base.from_ == "table" and base.file is not None and case.file(base.file).is_file():
             count = rows_of_table(case.file(base.file), base.file, case.place("base_load", "file"))
     return np.asarray(days[0] + np.arange(count) * np.timedelta64(case.time.interval_minutes * 60, "s"))
 

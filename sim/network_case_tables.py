@@ -35,8 +35,8 @@ CUSTOMERS = (
 MOST_TOLD = 10
 
 
-def customers_of_table(path: Path, name: str, place: str) -> list[tuple[str, CustomerSpec]]:
-    """Return the customers of a CSV table, each with the place of its line.
+def customers_of_table(path: Path, name: str) -> tuple[list[tuple[str, CustomerSpec]], list[str]]:
+    """Return the customers of a CSV table that is there, each with the place of its line, and what is wrong with the others.
 
     Parameters
     ----------
@@ -44,11 +44,7 @@ def customers_of_table(path: Path, name: str, place: str) -> list[tuple[str, Cus
         The file.
     name
         As the case calls it.
-    place
-        Where the case names it.
     """
-    if not path.is_file():
-        raise ScenarioError([f"{place}: customers.file: {name} is not there; it is looked for at {path}."])
     rows, mistakes = read_table(path, CUSTOMERS)
     found: list[tuple[str, CustomerSpec]] = []
     for row in rows:
@@ -59,9 +55,7 @@ def customers_of_table(path: Path, name: str, place: str) -> list[tuple[str, Cus
             found.append((f"{where}:id", CustomerSpec.model_validate(data)))
         except ValidationError as error:
             mistakes += told(error, CustomerSpec, source, with_keys=False)
-    if mistakes:
-        raise ScenarioError(mistakes)
-    return found
+    return found, mistakes
 
 
 def rows_of_table(path: Path, name: str, place: str) -> int:
@@ -74,8 +68,12 @@ def powers_of_table(path: Path, name: str, place: str, ids: Sequence[str], steps
 
     Parameters
     ----------
-    path, name, place
-        As in :func:`customers_of_table`.
+    path
+        The file.
+    name
+        As the case calls it.
+    place
+        Where the case names it.
     ids
         Names of the columns.
     steps

@@ -5,6 +5,7 @@ A thin shell over :func:`network.envelope.compute`: the case's section ``envelop
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from network.assumed import Reactive, Uncertainty
 from network.envelope import Envelope, EnvelopeError, compute
 from network.equity import Equity, equity
 from network.reactive import VoltVar
-from sim.network_case_envelopes import DoubtSpec
+from sim.network_case_envelopes import DoubtSpec, EnvelopesSpec
 from sim.network_case_prepared import Prepared
 from sim.scenario_file import ScenarioError
 from sim.scenario_mistakes import nearest
@@ -45,8 +46,10 @@ class NetworkEnvelopes:
 
     @property
     def status(self) -> str:
-        """How it went: "ok", "partly_infeasible", or "infeasible" in every interval."""
-        return "ok" if self.feasible.all() else "partly_infeasible" if self.feasible.any() else "infeasible"
+        """How it went: "ok", "partly_infeasible", or in every interval "infeasible", "refused" where the cone programme's answer is none."""
+        if self.feasible.all() or self.feasible.any():
+            return "ok" if self.feasible.all() else "partly_infeasible"
+        return "refused" if (self.envelope.status == "refused").any() else "infeasible"
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each interval and customer with an envelope, with the columns of a run's table ``envelopes`` first."""
@@ -85,11 +88,14 @@ class NetworkEnvelopes:
                 "gini": _numbers(even.gini),
                 "at_floor": even.at_floor.tolist(),
             }
+            if one.method == "cone":
+                sides[side]["cone_gap"] = _numbers(getattr(one, f"gap_{side}"))
         return {
             "case": ready.case.name,
             "status": self.status,
             "mode": one.mode,
             "rule": one.rule,
+            "method": one.method,
             "reactive": one.reactive,
             "times": [f"{moment}Z" for moment in ready.times.astype("datetime64[m]").astype(str)],
             "infeasible": [
@@ -124,46 +130,10 @@ def envelopes(ready: Prepared, *, two_corners: bool = False) -> NetworkEnvelopes
     two_corners
         As today's practice would: deterministic and sure of the data, everything else as the case says.
     """
-    case, c = ready.case, len(ready.ids)
-    spec = case.envelopes
+    spec = ready.case.envelopes
     if two_corners:
         spec = spec.model_copy(update={"mode": "deterministic", "uncertainty": DoubtSpec()})
-    at = {name: k for k, name in enumerate(ready.ids)}
-    mistakes = [
-        f'{case.place("envelopes", "each", k, "id")}: envelopes.each.{k}.id: "{one.id}" is no customer; '
-        f"{nearest(one.id, ready.ids)}"
-        for k, one in enumerate(spec.each)
-        if one.id not in at
-    ]
-    mistakes += [
-        f'{case.place("envelopes", "each", k, "id")}: envelopes.each.{k}.id: "{one.id}" has no envelope; '
-        f"remove it here, or from those who are passive"
-        for k, one in enumerate(spec.each)
-        if one.id in at and not ready.active[at[one.id]]
-    ]
-    for k, one in enumerate(spec.each):
-        row = at.get(one.id)
-        if row is None:
-            continue
-        for key, cap in (("export_floor_kw", ready.export_cap_kw), ("import_floor_kw", ready.import_cap_kw),
-                         ("firm_charge_kw", ready.import_cap_kw)):  # fmt: skip
-            asked = getattr(one, key) or 0.0
-            if asked > cap[row]:
-                side = "export_cap_kw" if key.startswith("export") else "import_cap_kw"
-                mistakes.append(
-                    f'{case.place("envelopes", "each", k, key)}: envelopes.each.{k}.{key}: "{one.id}" is to have {asked:g} kW, above its cap of {cap[row]:g} kW; '
-                    f"raise its {side} under customers, or ask for less"
-                )
-    if mistakes:
-        raise ScenarioError(mistakes)
-    export_floor = np.minimum(np.full(c, spec.export_floor_kw), ready.export_cap_kw)
-    import_floor = np.minimum(np.full(c, spec.import_floor_kw), ready.import_cap_kw)
-    weight, firm = np.ones(c), np.zeros(c)
-    for one in spec.each:
-        k = at[one.id]
-        weight[k], firm[k] = one.weight, one.firm_charge_kw
-        export_floor[k] = export_floor[k] if one.export_floor_kw is None else one.export_floor_kw
-        import_floor[k] = import_floor[k] if one.import_floor_kw is None else one.import_floor_kw
+    own = _own(ready, spec)
     doubt = spec.uncertainty
     shape = doubt.shape or ("gaussian" if spec.mode == "chance" else "box")
     try:
@@ -177,26 +147,82 @@ def envelopes(ready: Prepared, *, two_corners: bool = False) -> NetworkEnvelopes
             ready.limits,
             rule=spec.rule,
             mode=spec.mode,
-            firm_charge_kw=np.repeat(firm[:, None], len(ready.times), axis=1) if firm.any() else None,
-            export_floor_kw=export_floor,
-            import_floor_kw=import_floor,
+            method=spec.method,
+            firm_charge_kw=np.repeat(own.firm_kw[:, None], len(ready.times), axis=1) if own.firm_kw.any() else None,
+            export_floor_kw=own.export_floor_kw,
+            import_floor_kw=own.import_floor_kw,
             source_v_pu=ready.source_v_pu,
             pinned_import_kw=spec.pinned_import_kw if spec.mode == "robust_pinned" else None,
             budget=spec.budget if spec.mode == "budget" else None,
             reactive=reactive_of(ready),
             uncertainty=Uncertainty(**{**doubt.model_dump(), "shape": shape}),
-            weight=weight,
+            weight=own.weight,
             order=ready.connection_order,
             alpha=spec.alpha,
         )
     except EnvelopeError as error:
-        raise ScenarioError([f"{case.place('envelopes')}: envelopes: {error}"]) from error
+        raise ScenarioError([f"{ready.case.place('envelopes')}: envelopes: {error}"]) from error
+    may_export = ready.active & (own.firm_kw == 0)
     return NetworkEnvelopes(
         ready,
         found,
-        equity(found.export_limit_kw, np.where(ready.active & (firm == 0), ready.export_cap_kw, 0.0), export_floor),
-        equity(found.import_limit_kw, np.where(ready.active, ready.import_cap_kw, 0.0), import_floor),
+        equity(found.export_limit_kw, np.where(may_export, ready.export_cap_kw, 0.0), own.export_floor_kw),
+        equity(found.import_limit_kw, np.where(ready.active, ready.import_cap_kw, 0.0), own.import_floor_kw),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Own:
+    """What each customer is granted, must draw, and counts.  Shape (c,) each."""
+
+    export_floor_kw: Vector
+    import_floor_kw: Vector
+    firm_kw: Vector
+    weight: Vector
+
+
+def _own(ready: Prepared, spec: EnvelopesSpec) -> _Own:
+    """Return what single customers have of their own; raises with the name and place of everybody who cannot have it."""
+    mistakes = list(_not_to_be_had(ready, spec))
+    if mistakes:
+        raise ScenarioError(mistakes)
+    c, at = len(ready.ids), {name: k for k, name in enumerate(ready.ids)}
+    export_floor = np.minimum(np.full(c, spec.export_floor_kw), ready.export_cap_kw)
+    import_floor = np.minimum(np.full(c, spec.import_floor_kw), ready.import_cap_kw)
+    weight, firm = np.ones(c), np.zeros(c)
+    for one in spec.each:
+        k = at[one.id]
+        weight[k], firm[k] = one.weight, one.firm_charge_kw
+        export_floor[k] = export_floor[k] if one.export_floor_kw is None else one.export_floor_kw
+        import_floor[k] = import_floor[k] if one.import_floor_kw is None else one.import_floor_kw
+    return _Own(export_floor, import_floor, firm, weight)
+
+
+def _not_to_be_had(ready: Prepared, spec: EnvelopesSpec) -> Iterator[str]:
+    """Yield a sentence for each who is no customer, has no envelope, or is promised more than its cap."""
+    case, at = ready.case, {name: k for k, name in enumerate(ready.ids)}
+    for k, one in enumerate(spec.each):
+        if one.id not in at:
+            place = case.place("envelopes", "each", k, "id")
+            yield f'{place}: envelopes.each.{k}.id: "{one.id}" is no customer; {nearest(one.id, ready.ids)}'
+    for k, one in enumerate(spec.each):
+        if one.id in at and not ready.active[at[one.id]]:
+            place = case.place("envelopes", "each", k, "id")
+            yield (
+                f'{place}: envelopes.each.{k}.id: "{one.id}" has no envelope; remove it here, or from those who are passive'
+            )
+    for k, one in enumerate(spec.each):
+        if one.id not in at:
+            continue
+        for key, cap in (("export_floor_kw", ready.export_cap_kw), ("import_floor_kw", ready.import_cap_kw),
+                         ("firm_charge_kw", ready.import_cap_kw)):  # fmt: skip
+            asked, most = getattr(one, key) or 0.0, cap[at[one.id]]
+            if asked > most:
+                side = "export_cap_kw" if key.startswith("export") else "import_cap_kw"
+                yield (
+                    f'{case.place("envelopes", "each", k, key)}: envelopes.each.{k}.{key}: "{one.id}" is to have '
+                    f"{asked:g} kW, above its cap of {most:g} kW; raise its {side} under customers, or ask for less"
+                )
 
 
 def reactive_of(ready: Prepared) -> Reactive:

@@ -211,6 +211,8 @@ def case_words(case: Case) -> str:
 def verdict(result: NetworkValidation) -> str:
     """Return the verdict as one sentence."""
     found = result.found
+    if len(found.left_out) and len(found.left_out) == len(result.given.times):
+        return "no interval has an envelope, and nothing is promised"
     promised = [tally for tally in found.tallies if tally.counts]
     tried = sum(tally.tried for tally in promised)
     case = found.worst_case

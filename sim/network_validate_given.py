@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Given", "of_case", "of_run"]
 
+METHOD_WORDS = {
+    "corrected": "",
+    "linear": ", by linear DistFlow, not corrected by AC",
+    "cone": ", by the cone programme",
+}
+"""What is said of a method where envelopes are named."""
+
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Text = NDArray[np.str_]
@@ -76,6 +83,8 @@ class Given:
     """Free reactive power.  Shape (c,). [kvar]"""
     curve: VoltVar | None = None
     """Reactive power that follows the voltage."""
+    refused: Mask | None = None
+    """Intervals whose envelope the cone programme refuses.  Shape (T,)."""
 
 
 def of_case(ready: Prepared) -> Given:
@@ -88,7 +97,11 @@ def of_case(ready: Prepared) -> Given:
     if found is not None:
         imports, exports, firm = found.import_limit_kw, found.export_limit_kw, found.firm_charge_kw
         promised, by = np.asarray(found.status == "ok"), found.infeasible_by
-        origin, mode, rule = f"computed: {found.mode}, {found.rule.replace('_', ' ')}", found.mode, found.rule
+        origin, mode, rule = (
+            f"computed: {found.mode}, {found.rule.replace('_', ' ')}{METHOD_WORDS[found.method]}",
+            found.mode,
+            found.rule,
+        )
     else:
         assert spec.file is not None
         imports, exports, firm = _of_table(ready, case.file(spec.file), spec.file, case.place("validation", "file"))
@@ -124,6 +137,7 @@ def of_case(ready: Prepared) -> Given:
         kvar_per_kw=None if power.tan_phi is None else np.full(c, float(np.asarray(power.tan_phi))),
         free_kvar=np.full(c, float(np.asarray(power.free_kvar))),
         curve=power.curve,
+        refused=None if found is None else np.asarray(found.status == "refused"),
     )
 
 

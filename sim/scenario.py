@@ -15,13 +15,14 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from sim.scenario_base import Id, Spec, clock
-from sim.scenario_file import Loc, ScenarioError, Source, assign, read
-from sim.scenario_mistakes import in_order, nearest, told, with_units
+from sim.scenario_base import Id, clock
+from sim.scenario_document import Written, changes, understood
+from sim.scenario_file import Loc, ScenarioError, read
+from sim.scenario_mistakes import nearest, with_units
 from sim.scenario_money import EMISSION_UNIT, PRICE_UNIT, SeriesSpec, TariffSpec, default_series
 from sim.scenario_people import AggregatorSpec, PeopleSpec
 from sim.scenario_sections import (
@@ -45,7 +46,7 @@ RESERVED = ("retailer", "dso", "state", "community")
 """Names of accounts that are no home's, aggregator's or storage's."""
 
 
-class Scenario(Spec):
+class Scenario(Written):
     """One run: a feeder, its people, a market, and how long to look at them."""
 
     name: Id = "scenario"
@@ -83,8 +84,6 @@ class Scenario(Spec):
     report: ReportSpec = ReportSpec()
     """How the report is written."""
 
-    _source: Source = PrivateAttr(default_factory=lambda: Source("scenario", Path()))
-
     @model_validator(mode="before")
     @classmethod
     def _usual_series(cls, data: Any) -> Any:
@@ -97,25 +96,6 @@ class Scenario(Spec):
         return isinstance(other, Scenario) and self.model_dump() == other.model_dump()
 
     __hash__ = None  # type: ignore[assignment]  # Python's way to say that it cannot be hashed
-
-    def file(self, name: str) -> Path:
-        """Return the path of a file that the scenario names."""
-        return self._source.folder / name
-
-    @property
-    def folder(self) -> Path:
-        """The folder in which the scenario's files are looked for."""
-        return self._source.folder
-
-    def place(self, *loc: str | int) -> str:
-        """Return ``file:line:column`` of a value, for a message."""
-        return self._source.place(loc)
-
-    def read_from(self, source: Source) -> Self:
-        """Return the same scenario, knowing where it was read from."""
-        copy = self.model_copy()
-        copy._source = source  # noqa: SLF001 - its own
-        return copy
 
     def mistakes(self) -> Iterator[tuple[Loc, str]]:
         """Check what concerns more than one part."""
@@ -238,18 +218,7 @@ def load(path: str | Path, sets: Sequence[str] = (), seed: int | None = None, da
     seed, days
         Instead of the file's ``seed`` and ``time.days``.
     """
-    source = read(path)
-    assignments = [(f"--set {one}", one) for one in sets]
-    assignments += [("--seed", f"seed={seed}")] if seed is not None else []
-    assignments += [("--days", f"time.days={days}")] if days is not None else []
-    assign(source, assignments)
-    try:
-        scenario = Scenario.model_validate(source.data)
-    except ValidationError as error:
-        raise ScenarioError(in_order([*source.mistakes, *told(error, Scenario, source)])) from None
-    if source.mistakes:
-        raise ScenarioError(source.mistakes)
-    return scenario.read_from(source)
+    return understood(Scenario, read(path), changes(sets, seed=("seed", seed), days=("time.days", days)))
 
 
 def dump(scenario: Scenario) -> str:

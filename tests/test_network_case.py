@@ -317,6 +317,20 @@ def test_missing_tables_are_told_together(case):
         "customers.file", "base_load.file", "base_load.reactive_file"]  # fmt: skip
 
 
+def test_mistakes_of_the_table_and_of_the_grid_are_told_together(case):
+    """A wrong word in one line of the table, a bus that the grid lacks in another; without a grid, its absence beside the table's mistakes."""
+    table = {"who": "id,phase,bus\nmiller,d,\nshop,a,nowhere\nfarmer,a,\nfarmer,b,\n"}
+    mistakes = [
+        "who.csv:2:phase: expected a or b or c or abc, given 'd'.",
+        'who.csv:5:id: "farmer" is told at who.csv:4:id already.',
+        'who.csv:3:id: there is no bus "nowhere"; known are grid, busbar, mill, church, farm.',
+    ]
+    assert _mistakes(lambda: prepared(case("customers: {file: who.csv, passive: [miller]}\n", **table))) == mistakes
+    no_grid, *others = _mistakes(lambda: prepared(case("customers: {file: who.csv}\n", "grid.source=nowhere", **table)))
+    assert no_grid.startswith("nowhere' does not exist.")
+    assert others == mistakes[:2]
+
+
 def test_a_decimal_comma_in_a_table_is_no_other_number(case):
     """1,5 under one name is not 1: the line is told."""
     read = case(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,77 @@ def test_mistakes_have_a_place(call, key):
     assert (code, out) == (2, "")
     assert sentence in err
     assert "Traceback" not in err
+
+
+METHODS = {
+    "cone, its rule": (("method=cone",), "envelopes.rule: is proportional; the method cone knows max_total alone"),
+    "cone, its mode": (("method=cone", "mode=robust", "rule=max_total"), "envelopes.mode: is robust; the method cone knows deterministic alone"),
+    "cone, floors": (("method=cone", "rule=max_total", "import_floor_kw=2"), "envelopes.import_floor_kw: is 2; the method cone knows 0 alone"),
+    "cone, data": (("method=cone", "rule=max_total", "uncertainty.source_v_pu=0.01"), "envelopes.uncertainty.source_v_pu: is 0.01; the method"),
+    "cone, weights": (("method=cone", "rule=max_total", "each=[{id: load 2, weight: 2}]"), "envelopes.each.0.weight: is 2; the method cone"),
+    "linear, curves": (("method=linear", "reactive.kind=volt_var"), "envelopes.reactive.kind: is volt_var, which linear DistFlow has no rows"),
+    "no such": (("method=exact",), "must be 'corrected', 'linear' or 'cone'"),
+    "pinned, floors": (("mode=robust_pinned", "import_floor_kw=2"), "envelopes.import_floor_kw: is 2 kW, and the mode robust_pinned pins imports at 1.5 kW"),
+    "pinned, a floor": (("mode=robust_pinned", "each=[{id: load 2, import_floor_kw: 3}]"), "envelopes.each.0.import_floor_kw: is 3 kW, and the mode"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_or_mode_cannot_do_is_refused_at_the_door(call, tmp_path, name):
+    """Exit code 2 and one line: in a file with line and column, before any feeder is read."""
+    sets, sentence = METHODS[name]
+    (tmp_path / "case.yaml").write_text("grid: {source: nowhere}\nenvelopes:\n  " + "\n  ".join(
+        f"{key}: {value}" if "." not in key else f"{key.split('.')[0]}: {{{key.split('.')[1]}: {value}}}"
+        for key, value in (one.split("=") for one in sets)) + "\n")  # fmt: skip
+    code, out, err = call("network", "envelopes", tmp_path / "case.yaml")
+
+    assert (code, out) == (2, "")
+    assert sentence in err
+    (line,) = err.splitlines()
+    assert re.match(r".*case\.yaml:\d+:\d+: envelopes\.", line)
+
+
+@pytest.mark.parametrize(("rule", "too_low"), [("proportional", "0.0040"), ("max_total", "0.0043")])
+def test_linear_imports_of_the_33_buses_fail_and_corrected_ones_pass(call, rule, too_low):
+    """Loudly not corrected by AC; UNSAFE by so much at bus 18 or 33 where all import, with 1; the corrected ones SAFE, with 0."""
+    words = ("ieee33", "--set", f"envelopes.rule={rule}")
+    linear = (*words, "--set", "envelopes.method=linear")
+    code, out, _ = call("network", "envelopes", *linear)
+    assert code == 0
+    assert "NOT CORRECTED BY AC" in out
+    code, out, _ = call("network", "validate", *linear, "--samples", "50")
+    assert code == 1
+    assert re.match(
+        rf"UNSAFE  ieee33: bus (18|33) falls to 0\.89\d+ pu, {too_low} pu below its limit of 0\.9, when all import;",
+        out,
+    )
+    assert "by linear DistFlow, not corrected by AC" in out
+    code, out, _ = call("network", "validate", *words, "--samples", "50")
+    assert code == 0
+    assert out.startswith("SAFE  ieee33: none of ")
+    assert "NOT CORRECTED" not in call("network", "envelopes", *words)[1]
+
+
+def test_the_cone_programme_refuses_exports_and_finds_the_corrected_imports(call):
+    """Exports: 3, the branch and the gap, no limit, nothing to validate; imports alone: 0, the total of max_total, SAFE."""
+    words = ("ieee33", "--set", "envelopes.rule=max_total", "--set", "envelopes.method=cone")
+    code, out, _ = call("network", "envelopes", *words)
+    assert code == 3
+    assert re.search(r"refused   export: the cone programme is no power flow at \d+-\d+, in 1 of 1 intervals", out)
+    code, out, _ = call("network", "validate", *words, "--samples", "50")
+    assert code == 3
+    assert out.startswith("INFEASIBLE  ieee33: no interval has an envelope, and nothing is promised.")
+    assert re.search(r"refused   interval 0: the cone programme is no power flow at \d+-\d+", out)
+
+    alone = ("--set", "customers.export_cap_kw=0")
+    found = json.loads(call("network", "envelopes", *words, *alone, "--json")[1])
+    corrected = json.loads(call("network", "envelopes", *words[:3], *alone, "--json")[1])
+    assert (found["method"], corrected["method"], found["status"]) == ("cone", "corrected", "ok")
+    assert found["import"]["total_kw"] == pytest.approx(corrected["import"]["total_kw"], rel=1e-4)
+    assert found["import"]["cone_gap"][0] < 1e-6
+    code, out, _ = call("network", "validate", *words, *alone, "--samples", "50")
+    assert code == 0
+    assert "by the cone programme" in out
 
 
 def _line(folder):

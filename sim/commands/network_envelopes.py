@@ -13,6 +13,7 @@ from sim.commands.network_options import AsJson, FeederArgument, Out, Quiet, See
 if TYPE_CHECKING:
     import numpy as np
 
+    from network.envelope import Envelope
     from network.equity import Equity
     from sim.network_envelopes import NetworkEnvelopes
 
@@ -52,7 +53,7 @@ def envelopes(
     result = network_envelopes.envelopes(read(feeder, [*(sets or ()), *told], seed, out))
     if csv is not None:
         summary.write(Path(csv), result.to_csv())
-    code = endings.INFEASIBLE if result.status == "infeasible" else endings.DONE
+    code = endings.INFEASIBLE if result.status in ("infeasible", "refused") else endings.DONE
     give(result.as_dict(), lambda: _show(result), as_json=as_json, out=out, quiet=quiet, code=code)
 
 
@@ -63,6 +64,10 @@ def _show(result: NetworkEnvelopes) -> None:
         f"{ready.case.name}: {one.mode}, {one.rule}; {count} customer{'s' * (count != 1)}, {steps} interval{'s' * (steps != 1)}: "
         f"{result.status.replace('_', ' ')}"
     )
+    if one.method == "linear":
+        typer.echo(
+            "NOT CORRECTED BY AC: linear DistFlow leaves losses out, and imports go too far; validate before use"
+        )
     typer.echo(f"reactive power {one.reactive}")
     good = result.feasible
     rows = [
@@ -82,14 +87,35 @@ def _show(result: NetworkEnvelopes) -> None:
     ]
     if binding:
         summary.table(("side", "limited by", "kind", "intervals"), binding, right=(3,))
-    for (name, kind), many in _counted(one.infeasible_by[~good], one.infeasible_kind[~good]):
+    if one.method == "cone":
+        _show_gaps(one)
+    infeasible = one.status == "infeasible"
+    for (name, kind), many in _counted(one.infeasible_by[infeasible], one.infeasible_kind[infeasible]):
         how = "the power flow has no solution" if name == "not_converged" else f"{kind.replace('_', ' ')} at {name}"
         typer.echo(
             f"infeasible {how} already at the floors, in {many} of {steps} intervals; the limits are the floors there"
         )
-    if one.mode == "deterministic":
+    if one.mode == "deterministic" and good.any():
         typer.echo(
             "only the two corners are promised; commonwatt network validate tries what lies between, --mode robust holds it"
+        )
+
+
+def _show_gaps(one: Envelope) -> None:
+    """Say how far the cone programme is from a power flow, and what is refused for it."""
+    import numpy as np
+
+    from network.conic import GAP
+
+    for side, gap in (("export", one.gap_export), ("import", one.gap_import)):
+        if not np.isnan(gap).all():
+            typer.echo(f"cone gap  {side} {np.nanmax(gap):.1e}; a power flow up to {GAP:.0e}")
+    refused = one.status == "refused"
+    for (name, _), many in _counted(one.infeasible_by[refused], one.infeasible_kind[refused]):
+        side = "export" if (one.gap_export[refused & (one.infeasible_by == name)] > GAP).any() else "import"
+        typer.echo(
+            f"refused   {side}: the cone programme is no power flow at {name}, in {many} of {len(refused)} intervals, and the limits are 0 "
+            f"there; take method corrected{', or ask for imports alone: customers.export_cap_kw 0' * (side == 'export')}"
         )
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sim.commands import endings, progress, summary
-from sim.commands.network_options import AsJson, FeederArgument, Quiet, Seed, Sets, read
+from sim.commands.network_options import (
+    AsJson,
+    FeederArgument,
+    OutFolder,
+    Quiet,
+    Seed,
+    Sets,
+    check_folder,
+    give_page,
+    read,
+)
 
 if TYPE_CHECKING:
     from sim.network_hosting import NetworkHosting
@@ -27,31 +36,18 @@ def hosting(
     sets: Sets = None,
     seed: Seed = None,
     as_json: AsJson = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Folder for the page, its JSON and the table.")
-    ] = None,
+    out: OutFolder = None,
     quiet: Quiet = False,
 ) -> None:
     """Add plants at random customers until the first limit is met: firm, median and largest hosting capacity."""
     from sim import network_hosting
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise endings.CommandError(f"--out {out} is a file; give the name of a folder.")
+    check_folder(out)
     ready = read(feeder, sets, seed, None)
     with progress.steps(quiet=quiet or as_json) as tell:
         result = network_hosting.hosting(ready, placements, tell)
-    page = None
-    if out is not None:
-        from sim import network_report
-
-        page = network_report.write(result, out, summary.as_json(result.as_dict()))
-    if as_json:
-        typer.echo(summary.as_json(result.as_dict()))
-    elif not quiet:
-        _show(result)
-        if page is not None:
-            typer.echo(f"page      {page}")
-    raise typer.Exit(endings.DONE if result.found.status == "ok" else endings.INFEASIBLE)
+    code = endings.DONE if result.found.status == "ok" else endings.INFEASIBLE
+    give_page(result, lambda: _show(result), as_json=as_json, out=out, quiet=quiet, code=code)
 
 
 def _show(result: NetworkHosting) -> None:

@@ -8,12 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.commands import summary
+from sim.commands import endings, summary
 
 if TYPE_CHECKING:
     from sim.network_case_prepared import Prepared
+    from sim.network_hosting import NetworkHosting
+    from sim.network_validate import NetworkValidation
 
-__all__ = ["AsJson", "FeederArgument", "Out", "Quiet", "Seed", "Sets", "give", "read"]
+__all__ = [
+    "AsJson",
+    "FeederArgument",
+    "Out",
+    "OutFolder",
+    "Quiet",
+    "Seed",
+    "Sets",
+    "check_folder",
+    "give",
+    "give_page",
+    "read",
+]
 
 FeederArgument = Annotated[
     str,
@@ -28,6 +42,9 @@ Sets = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers, instead of the case's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
 Out = Annotated[str | None, typer.Option(metavar="FILE", help="Write the JSON to this file.")]
+OutFolder = Annotated[
+    Path | None, typer.Option("--out", metavar="FOLDER", help="Folder for the page, its JSON and the table.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No tables.")]
 
 
@@ -64,4 +81,34 @@ def give(
             typer.echo(text)
     if not quiet and not as_json:
         show()
+    raise typer.Exit(code)
+
+
+def check_folder(out: Path | None) -> None:
+    """Refuse a file where a folder is to be, before anything is computed."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise endings.CommandError(f"--out {out} is a file; give the name of a folder.")
+
+
+def give_page(
+    result: NetworkValidation | NetworkHosting,
+    show: Callable[[], None],
+    *,
+    as_json: bool,
+    out: Path | None,
+    quiet: bool,
+    code: int,
+) -> None:
+    """Give a result with a page out, and end with an exit code; parameters as of :func:`give`, ``out`` a folder."""
+    page = None
+    if out is not None:
+        from sim import network_report
+
+        page = network_report.write(result, out, summary.as_json(result.as_dict()))
+    if as_json:
+        typer.echo(summary.as_json(result.as_dict()))
+    elif not quiet:
+        show()
+        if page is not None:
+            typer.echo(f"page      {page}")
     raise typer.Exit(code)

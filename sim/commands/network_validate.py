@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.commands import endings, progress, summary
-from sim.commands.network_options import AsJson, FeederArgument, Quiet, Seed, Sets
+from sim.commands.network_options import AsJson, FeederArgument, OutFolder, Quiet, Seed, Sets, check_folder, give_page
 
 if TYPE_CHECKING:
     from sim.network_validate import NetworkValidation
@@ -33,31 +33,17 @@ def validate(
     sets: Sets = None,
     seed: Seed = None,
     as_json: AsJson = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Folder for the page, its JSON and the tables.")
-    ] = None,
+    out: OutFolder = None,
     quiet: Quiet = False,
 ) -> None:
     """Try everything that can be done inside envelopes, of a case or of a run's folder, and say what breaks."""
     from sim import network_validate
 
     given = _given(feeder, sets, seed)
-    if out is not None and out.exists() and not out.is_dir():
-        raise endings.CommandError(f"--out {out} is a file; give the name of a folder.")
+    check_folder(out)
     with progress.steps(quiet=quiet or as_json) as tell:
         result = network_validate.validate(given, samples, tell)
-    page = None
-    if out is not None:
-        from sim import network_report
-
-        page = network_report.write(result, out, summary.as_json(result.as_dict()))
-    if as_json:
-        typer.echo(summary.as_json(result.as_dict()))
-    elif not quiet:
-        _show(result)
-        if page is not None:
-            typer.echo(f"page      {page}")
-    raise typer.Exit(CODES[result.status])
+    give_page(result, lambda: _show(result), as_json=as_json, out=out, quiet=quiet, code=CODES[result.status])
 
 
 def _given(feeder: str, sets: list[str] | None, seed: int | None) -> Given:
@@ -101,7 +87,9 @@ def lines(result: NetworkValidation) -> list[str]:
 
     found, given, say = result.found, result.given, summary.number
     told = [
-        f"infeasible interval {when}: {given.infeasible_by[when]} is beyond its limit before anybody does anything"
+        f"refused   interval {when}: the cone programme is no power flow at {given.infeasible_by[when]}; nothing is promised"
+        if given.refused is not None and given.refused[when]
+        else f"infeasible interval {when}: {given.infeasible_by[when]} is beyond its limit before anybody does anything"
         for when in found.left_out[:5]
     ]
     if len(found.left_out) > 5:
