@@ -19,7 +19,10 @@ With customers on single phases, or a feeder whose phases differ, (1) runs over 
 Every operating point converges for itself.  One that does not (beyond the nose of its PV curve, or so near to it that
 (1) no longer contracts) is NaN in every array and False in ``converged``; it disturbs no other.
 
-Limits: loads of constant power between phase and neutral (or alike in all three), one source, 50 Hz.
+Loads of constant current, and between two phases, are given beside the connections (:mod:`network.held`): an iteration around
+(1), for ``solve`` alone.
+
+Limits: connections of constant power between phase and neutral (or alike in all three), one source, 50 Hz.
 
 References
 ----------
@@ -39,6 +42,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from network.feeder import Feeder
 from network.following import follow
+from network.grid import HeldLoads
+from network.held import Legs, refuse_held, settle
 from network.kernel_batch import Batch, injected
 from network.kernel_shapes import Injected
 from network.kernel_tree import Walk, in_lanes
@@ -123,6 +128,8 @@ class Model:
     connection_phase
         "a", "b", "c" or "abc" (a third of its power in each) for each connection; None: all of them "abc".  If all are
         and the feeder's phases are alike, one phase is calculated with for the three.
+    held
+        Loads of constant current or between phases, besides the connections: all phases are told apart then.
 
     Examples
     --------
@@ -136,9 +143,14 @@ class Model:
     """
 
     def __init__(
-        self, feeder: Feeder, connection_bus: ArrayLike, connection_phase: Sequence[str] | None = None
+        self,
+        feeder: Feeder,
+        connection_bus: ArrayLike,
+        connection_phase: Sequence[str] | None = None,
+        held: HeldLoads | None = None,
     ) -> None:
         self.feeder = feeder
+        self.held = held if held is not None and len(held) else None
         self.connection_bus: Index = np.array(connection_bus, dtype=np.intp).reshape(-1)
         unknown = np.flatnonzero((self.connection_bus < 0) | (self.connection_bus >= feeder.n_bus))
         if unknown.size:
@@ -149,12 +161,16 @@ class Model:
         phases = ("abc",) * self.n_connection if connection_phase is None else tuple(connection_phase)
         self.connection_phase = phases
         self._refuse_phases(phases)
-        self.three_phase = feeder.unbalanced or any(phase != "abc" for phase in phases)
+        self.three_phase = feeder.unbalanced or self.held is not None or any(phase != "abc" for phase in phases)
+        self._refuse_unearthed()
         self.kva_per_pu = 1.0 / 3.0 if self.three_phase else 1.0
         """Apparent power of 1 pu in one row. [kVA]"""
 
         self._owner, node = self._places(phases)
-        self.load_bus, self._at = np.unique(node, return_inverse=True)
+        self._legs = None if self.held is None else Legs(feeder, self.held)
+        nodes = node if self._legs is None else np.concatenate([node, self._legs.nodes])
+        self.load_bus, at = np.unique(nodes, return_inverse=True)
+        self._at = at[: len(node)]
         """Nodes at which something is connected (buses of a balanced model, else 3 · bus + phase).  Shape (l,)."""
         self._share = np.where([phase == "abc" for phase in phases], 1.0, 3.0)[self._owner]
         self._one_each = not self.three_phase and bool(np.array_equal(self.load_bus, self.connection_bus))
@@ -197,6 +213,15 @@ class Model:
                 raise FlowError(f"connection {k} (bus {name!r}) has the phase {phase!r}; expected a, b, c or abc.")
             if not all(arrives[bus, "abc".index(one)] for one in phase):
                 raise FlowError(f"connection {k} is on phase {phase!r}, which does not arrive at its bus {name!r}.")
+
+    def _refuse_unearthed(self) -> None:
+        if self.three_phase and "dd" in self.feeder.branches.windings:
+            behind = np.flatnonzero(self.feeder.unearthed[self.connection_bus])
+            if behind.size:
+                raise FlowError(
+                    f"connection {behind[0]} (bus {self.feeder.buses.ids[self.connection_bus[behind[0]]]!r}) lies behind a delta winding, "
+                    f"which has no neutral ({behind.size} such connection(s)). Connect it elsewhere, or make it a load between phases."
+                )
 
     def _places(self, phases: tuple[str, ...]) -> tuple[Index, Index]:
         """Return which connection injects at which node, a pair for each conductor it uses.  Shape (k,) each."""
@@ -251,12 +276,15 @@ class Model:
             Reactive power that follows the voltage, on top of ``injection_kvar``, one curve for each connection; None: none.
         """
         given, points = self._given(injection_kw, injection_kvar, source_v_pu)
-        if curve is None:
+        if curve is None and self.held is None:
             volts, settled, steps = self._batch.settle(given, points, tolerance_pu)
         else:
             power = self.bus_power(injection_kw, injection_kvar)
             source = given.source[0, :points]
-            volts, power, well, steps = self.follow(power, source, tolerance_pu, curve)
+            if curve is None:
+                volts, power, well, steps = self._settle_held(power, source, tolerance_pu)
+            else:
+                volts, power, well, steps = self.follow(power, source, tolerance_pu, curve)
             given, settled, volts = self._of_nodes(power, source), well[None].astype(np.float64), in_lanes(volts)
         columns = self._batch.flows(given, points, volts)
         converged: Mask = settled[0, :points] > 0
@@ -293,6 +321,7 @@ class Model:
             NaN where not converged. [p.u.]
         converged : shape (S,)
         """
+        refuse_held(self.held, "voltages of single nodes")
         asked = np.asarray(nodes, dtype=np.intp).reshape(-1)
         unknown = np.flatnonzero((asked < 0) | (asked >= len(self.w)))
         if unknown.size:
@@ -349,7 +378,7 @@ class Model:
             return of_connections
         shares = of_connections if not self.three_phase else of_connections[self._owner] * self._share[:, None]
         by_node = np.zeros((len(self.load_bus), of_connections.shape[1]), dtype=np.complex128)
-        if len(self.load_bus) == len(self._at):
+        if len(self.load_bus) == len(self._at) and self.held is None:
             by_node[self._at] = shares
         else:
             np.add.at(by_node, self._at, shares)
@@ -390,10 +419,25 @@ class Model:
         steps
             Of the slowest column.
         """
+        refuse_held(self.held, "a fixed point of given powers")
+        return self._fixed_point(power, source, tolerance_pu, start)
+
+    def _fixed_point(
+        self, power: Complex, source: Vector, tolerance_pu: float, start: Complex | None = None
+    ) -> tuple[Complex, Mask, int]:
         if not len(self.load_bus) or not len(source):
             return self._w_load[:, None] * source, np.ones(len(source), dtype=bool), 0
         volts, settled, steps = self._batch.settle(self._of_nodes(power, source), len(source), tolerance_pu, start)
         return volts[:, : len(source)], settled[0, : len(source)] > 0, steps
+
+    def _settle_held(self, power: Complex, source: Vector, tolerance_pu: float) -> tuple[Complex, Complex, Mask, int]:
+        """Iterate (1) together with the held loads."""
+        assert self._legs is not None
+
+        def flow(injected: Complex, start: Complex) -> tuple[Complex, Mask, int]:
+            return self._fixed_point(injected, source, tolerance_pu, start)
+
+        return settle(flow, self._legs, self.load_bus, power, self._w_load[:, None] * source, tolerance_pu)
 
     def follow(
         self, power: Complex, source: Vector, tolerance_pu: float, curve: VoltVar
@@ -418,6 +462,7 @@ class Model:
         converged, steps
             As of ``fixed_point``.
         """
+        refuse_held(self.held, "volt-var curves")
         if len(curve.v_pu) != self.n_connection:
             raise FlowError(
                 f"there are {len(curve.v_pu)} volt-var curves for {self.n_connection} connections; expected one for each."

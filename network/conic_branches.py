@@ -3,7 +3,7 @@
 A branch is a series impedance r + jx between the squared voltages v' above and v" below, with half of a shunt g + jb at
 either end of it (:mod:`network.twoport`).  Where the ratio k of a transformer is on the upper side, v' is v/|k|² of the bus
 above; where a feeder lists it the other way round, v" is v/|k|² of the bus below.  The impedance of a source is the branch
-above the source bus.
+above the source bus.  What hangs on a bus whatever its voltage is an admittance of the bus that a branch feeds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from network.feeder import IDEAL_SOURCE_VA, Feeder
-from network.twoport import BASE_KVA, two_ports
+from network.twoport import BASE_KVA, shunts_pu, two_ports
 
 __all__ = ["Series", "series_of"]
 
@@ -52,6 +52,10 @@ class Series:
     to_bus: sp.csr_array
     """v" likewise.  Shape (m, n)."""
 
+    bus_g: Vector
+    """Of what hangs on the bus that the branch feeds, whatever its voltage.  Shape (m,). [p.u.]"""
+
+    bus_b: Vector
     goes_on: sp.csr_array
     """Which branches take from the bus that a branch feeds.  Shape (m, m)."""
 
@@ -94,6 +98,7 @@ def series_of(feeder: Feeder, base_kva: float) -> Series:
     rows = np.arange(m)
     fed_by = np.full(n, -1)
     fed_by[bus] = rows
+    hangs = shunts_pu(feeder)[bus, 0, 0] / scale
     takes = np.flatnonzero((fed_by_source == 0) & (fed_by[upper] >= 0))
     return Series(
         bus=bus,
@@ -102,6 +107,8 @@ def series_of(feeder: Feeder, base_kva: float) -> Series:
         x=z.imag,
         g=half.real,
         b=half.imag,
+        bus_g=hangs.real,
+        bus_b=hangs.imag,
         rated_above=rated[0],
         rated_below=rated[1],
         from_bus_above=sp.csr_array((above, (rows, upper)), shape=(m, n)),

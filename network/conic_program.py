@@ -79,9 +79,13 @@ class Program:
         """(1), at every bus that a branch feeds."""
         s = self.series
         at = s.at_bus(self.model.connection_bus)
+        below = [s.goes_on @ sent for sent in self._sent()]
+        if (s.bus_g + 1j * s.bus_b).any():
+            hangs = _each(s.bus_g, self.v[s.bus]), _each(-s.bus_b, self.v[s.bus])
+            below = [sent + taken for sent, taken in zip(below, hangs, strict=True)]
         return [
-            arrives + at @ injected == s.goes_on @ sent
-            for arrives, injected, sent in zip(self._arrives(), (self.p, self.q), self._sent(), strict=True)
+            arrives + at @ injected == taken
+            for arrives, injected, taken in zip(self._arrives(), (self.p, self.q), below, strict=True)
         ]
 
     def _drop(self) -> list[Any]:

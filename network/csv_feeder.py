@@ -26,6 +26,7 @@ from network.csv_matrix import MATRIX_COLUMNS, matrices, matrix_cells, matrix_mi
 from network.csv_table import Column, Row, Value, read_table
 from network.feeder import IDEAL_SOURCE_VA, Branches, Buses, Feeder, FeederError
 from network.grid import Bounds, Connections, Grid, SourceError
+from network.held import no_columns
 
 __all__ = ["BRANCHES", "BUSES", "CONNECTIONS", "read_folder", "write_folder"]
 
@@ -324,6 +325,10 @@ def write_folder(grid: Grid, folder: Path, *, whole: bool = True) -> None:
         Whether columns that hold nothing but their default are written too, to be filled in.
     """
     feeder, buses, branches = grid.feeder, grid.feeder.buses, grid.feeder.branches
+    if lacking := no_columns(grid):
+        raise SourceError(
+            feeder.name, [f"CSV tables have no columns for {lacking}. Keep the feeder where it comes from."]
+        )
     source = feeder.source_bus
     at_source: dict[str, float] = {
         "source_v_pu": feeder.source_v_pu,

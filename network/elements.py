@@ -4,6 +4,8 @@ Two ways to say the same: columns (:class:`Buses`, :class:`Branches`: what is ca
 and single records (:class:`Line`, :class:`Transformer`: what a person types).  A column that does not concern a kind of
 branch holds NaN, or "" where it is text.  Arrays are made read-only, so that a checked feeder stays the feeder that was
 checked.
+
+What hangs on a bus whatever its voltage (a capacitor, a load of constant impedance) is an admittance of the bus, in siemens.
 """
 
 from __future__ import annotations
@@ -28,6 +30,11 @@ _BLANK = np.full((3, 3), np.nan)
 def _none() -> NDArray[Any]:
     """Return no matrix at all: every line is as its sequences say."""
     return np.empty((0, 3, 3))
+
+
+def _no_turns() -> Vector:
+    """Return no turns at all: every transformer is alike in its phases."""
+    return np.empty((0, 3))
 
 
 def _read_only(values: object, dtype: type) -> NDArray[np.generic]:
@@ -77,6 +84,9 @@ class Transformer:
     tap_position: int = 0
     tap_step_percent: float = 0.0
     in_service: bool = True
+    phases: str = "abc"
+    turns: tuple[float, float, float] | None = None
+    windings: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,10 +104,20 @@ class Buses:
     y: Vector
     """Likewise.  Shape (n,)."""
 
+    shunt_siemens: Complex = field(default_factory=_none)
+    """Admittance that hangs on each bus, as the nodal matrix between its conductors and earth; left out: nowhere any.
+    Shape (n, 3, 3), or (0, 3, 3) for none. [S]"""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(self.ids))
         for name in ("v_nominal_v", "x", "y"):
             object.__setattr__(self, name, _read_only(getattr(self, name), np.float64))
+        object.__setattr__(self, "shunt_siemens", _read_only(self.shunt_siemens, np.complex128))
+
+    @property
+    def shunted(self) -> Index:
+        """The buses with an admittance.  Shape (k,)."""
+        return np.flatnonzero(self.shunt_siemens.any(axis=(1, 2)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,8 +205,18 @@ class Branches:
     c_abc_nf: Vector = field(default_factory=_none)
     """Capacitance likewise, as the nodal matrix (negative beside the diagonal).  Shape (m, 3, 3). [nF]"""
 
+    turns_abc: Vector = field(default_factory=_no_turns)
+    """Of a bank of single-phase transformers (regulators), star-star: turns of each at to_bus over the rated ones; sn_kva is
+    three times that of one.  NaN: all phases alike.  Shape (m, 3)."""
+
+    windings: tuple[str, ...] = ()
+    """"dd": both in delta; "": as the clock number says, star-star (even) or delta-star (odd)."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "phases", tuple(self.phases) or ("abc",) * len(self.ids))
+        object.__setattr__(self, "windings", tuple(self.windings) or ("",) * len(self.ids))
+        turns = self.turns_abc if len(self.turns_abc) else np.full((len(self.ids), 3), np.nan)
+        object.__setattr__(self, "turns_abc", _read_only(turns, np.float64))
         blank = (len(self.ids), 3, 3)
         for name, dtype in (("z_abc_ohm", np.complex128), ("c_abc_nf", np.float64)):
             given = getattr(self, name)
@@ -215,6 +245,12 @@ class Branches:
         told: NDArray[np.bool_] = np.asarray(~np.isnan(self.z_abc_ohm).all(axis=(1, 2)))
         return told
 
+    @property
+    def is_bank(self) -> NDArray[np.bool_]:
+        """Transformers of which each phase has turns of its own (``turns_abc``).  Shape (m,)."""
+        told: NDArray[np.bool_] = np.asarray(~np.isnan(self.turns_abc).all(axis=1))
+        return told
+
 
 LINE_NUMBERS = ("r1_ohm", "x1_ohm", "c1_nf", "r0_ohm", "x0_ohm", "c0_nf", "rating_a", "length_m")
 TRANSFORMER_NUMBERS = (
@@ -239,6 +275,8 @@ def branches_of(records: Sequence[Line | Transformer], bus_index: dict[str, int]
         phases=tuple(getattr(record, "phases", "abc") for record in records),
         z_abc_ohm=_matrices(records, "z_abc_ohm", np.complex128),
         c_abc_nf=_matrices(records, "c_abc_nf", np.float64),
+        turns_abc=np.array([getattr(record, "turns", None) or (math.nan,) * 3 for record in records]).reshape(-1, 3),
+        windings=tuple(getattr(record, "windings", "") for record in records),
         **numbers,
     )
 

@@ -11,23 +11,26 @@ without a complaint and gives nonsense.
 A feeder may be unbalanced: lines with some of the phases or with an impedance of their own between each pair of
 conductors, customers on one phase.  The symmetric components 1 and 0 of all other branches are carried for that.
 
+A bus may carry an admittance, whatever its voltage: capacitors, and loads of constant impedance.
+
 Limits: phase shifting taps, voltage dependent impedances of taps and three-winding transformers are not described;
-transformers have all three phases.
+transformers have all three phases, but for banks of single-phase ones (``Branches.turns_abc``: regulators at fixed taps).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from network.elements import Branches, Buses, Line, Transformer, branches_of
 from network.plausible import (
     branches_mistakes,
     buses_mistakes,
+    earth_mistakes,
     named,
     phase_mistakes,
     source_mistakes,
@@ -103,6 +106,8 @@ class Feeder:
             mistakes += [] if mistakes else phase_mistakes(tree, self.buses, branches)
             object.__setattr__(self, "tree", tree)
             object.__setattr__(self, "_bus_index", {bus: k for k, bus in enumerate(self.buses.ids)})
+            if not mistakes and "dd" in branches.windings:
+                mistakes = earth_mistakes(self.unearthed, tree, self.buses, branches)
         if mistakes:
             head = f"feeder {self.name!r}: {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}"
             raise FeederError("\n  ".join([head, *mistakes]))
@@ -118,6 +123,7 @@ class Feeder:
         source_v_pu: float = 1.0,
         source_short_circuit_va: float = IDEAL_SOURCE_VA,
         source_rx_ratio: float = 0.1,
+        shunts: Mapping[str, ArrayLike] | None = None,
     ) -> Feeder:
         """Make a feeder from a few records with names in them.
 
@@ -133,6 +139,8 @@ class Feeder:
             Id of the bus at which it is fed.
         source_v_pu, source_short_circuit_va, source_rx_ratio
             As the fields of the same names.
+        shunts
+            Admittance that hangs on a bus, by its id, as ``Buses.shunt_siemens``.  Shape (3, 3) each. [S]
         """
         index = {bus: k for k, bus in enumerate(v_nominal_v)}
         ends = [(branch.id, end) for branch in branches for end in (branch.from_bus, branch.to_bus)]
@@ -141,13 +149,19 @@ class Feeder:
         ]
         if source_bus not in index:
             mistakes.append(f"the source stands at bus {source_bus!r}, which is not listed.")
+        hangs = shunts or {}
+        mistakes += [f"a shunt hangs on bus {bus!r}, which is not listed." for bus in hangs if bus not in index]
         if mistakes:
             raise FeederError(f"feeder {name!r}: " + " ".join([*mistakes, f"The buses are {named(list(index))}."]))
 
         unknown = np.full(len(index), math.nan)
+        admittance = np.zeros((len(index) if hangs else 0, 3, 3), dtype=np.complex128)
+        for bus, matrix in hangs.items():
+            admittance[index[bus]] = matrix
+        v_nominal = np.array(list(v_nominal_v.values()), dtype=np.float64)
         return cls(
             name=name,
-            buses=Buses(tuple(index), np.array(list(v_nominal_v.values()), dtype=np.float64), unknown, unknown),
+            buses=Buses(tuple(index), v_nominal, unknown, unknown, admittance),
             branches=branches_of(branches, index),
             source_bus=index[source_bus],
             source_v_pu=source_v_pu,
@@ -167,8 +181,24 @@ class Feeder:
 
     @property
     def unbalanced(self) -> bool:
-        """Whether some branch lacks a phase or treats its phases differently."""
-        return not self.branches.conductors.all() or bool(self.branches.untransposed.any())
+        """Whether some branch or shunt lacks a phase or treats its phases differently."""
+        branches, y = self.branches, self.buses.shunt_siemens
+        differs = branches.untransposed | branches.is_bank
+        if not branches.conductors.all() or bool(differs.any()):
+            return True
+        own, mutual = y[:, :1, :1], y[:, :1, 1:2]
+        alike = np.where(np.eye(3, dtype=bool), own, mutual)
+        return bool((np.abs(y - alike) > 1e-12 * np.abs(own)).any())
+
+    @property
+    def unearthed(self) -> NDArray[np.bool_]:
+        """Which buses lie behind a delta winding, without a path to earth.  Shape (n,)."""
+        found = np.zeros(self.n_bus, dtype=bool)
+        for bus in self.order[1:]:
+            branch = self.parent_branch[bus]
+            line = self.branches.kind[branch] == "line"
+            found[bus] = self.branches.windings[branch] == "dd" or (line and found[self.parent[bus]])
+        return found
 
     @property
     def conductors(self) -> NDArray[np.bool_]:

@@ -142,6 +142,32 @@ class Connections:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class HeldLoads:
+    """Loads of constant current, or between two phases: legs, h of them (:mod:`network.held`)."""
+
+    id: tuple[str, ...]
+    """Unique names."""
+
+    bus: NDArray[np.intp]
+    """Index into the feeder's buses. Shape (h,)."""
+
+    phases: tuple[str, ...]
+    """"a", "b", "c" against neutral; "ab", "bc", "ca" between two phases."""
+
+    kw: Floats
+    """Drawn at the nominal voltage of the bus. Shape (h,). [kW]"""
+
+    kvar: Floats
+    """Likewise. Shape (h,). [kvar]"""
+
+    exponent: Floats
+    """0: constant power; 1: constant current. Shape (h,)."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Grid:
     """A feeder, its connections, and where they come from."""
 
@@ -152,6 +178,8 @@ class Grid:
     """Which data set, which version, which part of it."""
     licence: str
     """On what terms the data may be used; "" where it is the user's own."""
+    held: HeldLoads | None = None
+    """Loads that are not constant power between phase and neutral; nobody's connection."""
 
 
 Kind = Literal["base", "heat_pump", "ev", "pv", "battery"]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from network.feeder import IDEAL_SOURCE_VA, Feeder
 from network.kernel_tree import Walk
 from network.rungs import Rungs
-from network.twoport import BASE_KVA, TwoPorts
+from network.twoport import BASE_KVA, TwoPorts, shunts_pu
 
 __all__ = ["Answer", "Ladder", "ladder"]
 
@@ -107,7 +107,7 @@ class Answer:
 def ladder(feeder: Feeder, ports: TwoPorts) -> Ladder:
     """Return the factors of equation (1)."""
     order, parent, branch = feeder.order, feeder.parent, feeder.parent_branch
-    below = np.zeros(feeder.n_bus, dtype=np.complex128)  # admittance to ground of all that hangs on a bus
+    below = shunts_pu(feeder)[:, 0, 0]  # admittance to ground of all that hangs on a bus
     down = np.ones(feeder.n_bus, dtype=np.complex128)  # g
     up = np.ones(feeder.n_bus, dtype=np.complex128)  # h
     local = np.zeros(feeder.n_bus, dtype=np.complex128)

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from network.acflow import Model
+from network.held import refuse_held
 
 __all__ = ["Linear", "Rows", "linear", "rows"]
 
@@ -80,6 +81,7 @@ class Linear:
 
 def linear(model: Model) -> Linear:
     """Return the linear DistFlow of a feeder."""
+    refuse_held(model.held, "linear limits")
     w, w_load, ends = model.w, model.w[model.load_bus], model.ends
     voltage = 2.0 * w.conj()[:, None] * model.z / w_load.conj()
     current, _ = ends.currents(model.z)

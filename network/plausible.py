@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from network.elements import Branches, Buses
 from network.radial import Tree, loop_through
 
-__all__ = ["branches_mistakes", "buses_mistakes", "named", "phase_mistakes", "source_mistakes", "tree_mistakes"]
+__all__ = [
+    "branches_mistakes",
+    "buses_mistakes",
+    "earth_mistakes",
+    "named",
+    "phase_mistakes",
+    "source_mistakes",
+    "tree_mistakes",
+]
 
 Mask = NDArray[np.bool_]
 Vector = NDArray[np.float64]
@@ -42,6 +50,12 @@ _RATING_A = 1.0
 
 _UK_PERCENT = (0.1, 50.0)
 """Below: a fraction (0.04) given as percent."""
+
+_REGULATOR_PERCENT = 0.02
+"""Up to this it is no fraction either: a regulator, or a transformer meant to be ideal."""
+
+_TURNS = (0.5, 1.5)
+"""Of a regulator over its rated ones: 0.9 to 1.1 is usual; outside, percent or steps are given."""
 
 _WINDING_TO_NOMINAL = (0.5, 2.0)
 """A winding's rated voltage over its bus's nominal one; outside, the sides are swapped or the unit is wrong."""
@@ -85,6 +99,17 @@ def buses_mistakes(buses: Buses) -> list[str]:
         f"bus {buses.ids[k]!r} has a nominal voltage of {buses.v_nominal_v[k]:g} V; expected {low:g} to {high:g} V "
         f"(line to line, in volt, not kilovolt)."
         for k in np.flatnonzero(odd)
+    ]
+    y = buses.shunt_siemens
+    if y.shape not in {(0, 3, 3), (len(buses.ids), 3, 3)}:
+        return [
+            *mistakes,
+            f"shunt_siemens has shape {y.shape}; expected a matrix of 3 by 3 for each bus, or none at all.",
+        ]
+    apart = np.abs(y - y.transpose(0, 2, 1)) > 1e-9 * np.abs(y).max(axis=(1, 2), initial=0.0)[:, None, None]
+    mistakes += [
+        f"bus {buses.ids[k]!r} has a shunt that is not finite, or not symmetric between its conductors."
+        for k in np.flatnonzero(apart.any(axis=(1, 2)) | ~np.isfinite(y).all(axis=(1, 2)))
     ]
     return mistakes
 
@@ -148,10 +173,12 @@ def _conductor_mistakes(branches: Branches) -> list[str]:
         if phases not in known
     ]
     mistakes += [
-        f"transformer {branches.ids[k]!r} has the phases {branches.phases[k]!r}; only transformers of all three are calculated with."
-        for k in np.flatnonzero(~branches.is_line)
+        f"transformer {branches.ids[k]!r} has the phases {branches.phases[k]!r}; only transformers of all three are calculated with, "
+        f"and banks of single-phase ones, whose turns are told."
+        for k in np.flatnonzero(~branches.is_line & ~branches.is_bank)
         if branches.phases[k] != "abc"
     ]
+    mistakes += _bank_mistakes(branches)
     for k in np.flatnonzero(branches.untransposed):
         there = np.ix_(branches.conductors[k], branches.conductors[k])
         z, c = branches.z_abc_ohm[k][there], np.nan_to_num(branches.c_abc_nf[k][there])
@@ -165,6 +192,30 @@ def _conductor_mistakes(branches: Branches) -> list[str]:
             )
         elif not (np.allclose(z, z.T, rtol=1e-6) and np.allclose(c, c.T, rtol=1e-6)):
             mistakes.append(f"line {branches.ids[k]!r}: its matrix between conductors is not symmetric.")
+    return mistakes
+
+
+def _bank_mistakes(branches: Branches) -> list[str]:
+    """Return what is wrong with banks of single-phase transformers, and with windings."""
+    low, high = _TURNS
+    mistakes = []
+    for k in np.flatnonzero(branches.is_bank):
+        turns = branches.turns_abc[k][branches.conductors[k]]
+        if branches.kind[k] != "transformer" or branches.clock[k] or branches.windings[k] or branches.tap_side[k]:
+            mistakes.append(
+                f"branch {branches.ids[k]!r}: turns for each phase belong to a star-star transformer of clock number 0 without another tap."
+            )
+        elif not ((turns >= low) & (turns <= high)).all():
+            mistakes.append(
+                f"transformer {branches.ids[k]!r} has the turns {', '.join(f'{one:g}' for one in turns)}; expected {low:g} to {high:g} "
+                f"for each of its phases (per unit, not steps)."
+            )
+    for row, windings in enumerate(branches.windings):
+        if windings and (windings != "dd" or branches.kind[row] != "transformer" or branches.clock[row] % 2):
+            mistakes.append(
+                f'branch {branches.ids[row]!r} has the windings {windings!r}; expected "dd" for a delta-delta transformer of an even '
+                f"clock number, or nothing."
+            )
     return mistakes
 
 
@@ -259,8 +310,8 @@ def _transformer_mistakes(branches: Branches, v_from: Vector, v_to: Vector) -> l
     low, high = _UK_PERCENT
     mistakes += _each(
         branches,
-        trafo & ~((uk >= low) & (uk <= high)),
-        f"has uk = {{uk:g}} %; expected {low:g} to {high:g} (percent, not a fraction).",
+        trafo & ~(((uk >= low) & (uk <= high)) | ((uk > 0) & (uk <= _REGULATOR_PERCENT))),
+        f"has uk = {{uk:g}} %; expected {low:g} to {high:g} (percent, not a fraction), or at most {_REGULATOR_PERCENT:g} of a regulator.",
         uk=uk,
     )
     most = uk / 100 * sn
@@ -337,4 +388,31 @@ def phase_mistakes(tree: Tree, buses: Buses, branches: Branches) -> list[str]:
                 f"branch {branches.ids[branch]!r} has phase {lacking!r}, which does not arrive at bus {buses.ids[above]!r}."
             )
         arrives[bus] = conductors[branch] & arrives[above]
+    hangs: Mask = np.asarray(buses.shunt_siemens.any(axis=2))
+    mistakes += [
+        f"the shunt at bus {buses.ids[bus]!r} uses a phase that does not arrive there."
+        for bus in buses.shunted
+        if (hangs[bus] & ~arrives[bus]).any()
+    ]
+    return mistakes
+
+
+def earth_mistakes(unearthed: Mask, tree: Tree, buses: Buses, branches: Branches) -> list[str]:
+    """Return what is joined to earth behind a delta winding, which has none."""
+    y, behind = buses.shunt_siemens, "lies behind a delta winding, which has no earth"
+    mistakes = [
+        f"bus {buses.ids[bus]!r} {behind}, and its shunt is joined to it. Put the shunt between the phases."
+        for bus in buses.shunted
+        if unearthed[bus] and (np.abs(y[bus].sum(axis=1)) > 1e-9 * np.abs(y[bus]).max()).any()
+    ]
+    for bus in np.flatnonzero(unearthed):
+        branch = tree.parent_branch[bus]
+        told = branches.untransposed[branch]
+        c = np.nan_to_num(branches.c_abc_nf[branch].sum(axis=1) if told else branches.c0_nf[branch])
+        if branches.kind[branch] == "line" and np.any(np.abs(c) > 0):
+            mistakes.append(f"line {branches.ids[branch]!r} {behind}, and has a capacitance to it. Leave that out.")
+    for branch in np.flatnonzero(~branches.is_line & branches.in_service):
+        star = branches.clock[branch] % 2 == 0 and branches.windings[branch] != "dd"
+        if star and unearthed[[branches.from_bus[branch], branches.to_bus[branch]]].any():
+            mistakes.append(f"transformer {branches.ids[branch]!r} {behind}, and is star-star with earthed neutrals.")
     return mistakes

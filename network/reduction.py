@@ -10,7 +10,7 @@ with complex voltages, for any currents: nothing is approximated.  European LV k
 chain is its rating, the sum of its lengths its length; a line of the reduced feeder is called by the first line of its chain.
 
 Folded are lines in service of the same conductors between buses of the same nominal voltage.  Kept are the source, the buses that
-are asked for, branching points, ends, and buses at a line out of service (a tie).
+are asked for, branching points, ends, buses with a shunt, and buses at a line out of service (a tie).
 
 Limits: lines without capacitance; what happens inside a chain (a voltage bound in its midst) lies between its ends in the complex
 plane, not in magnitude, so :meth:`Reduction.voltages` brings it back where it matters.
@@ -127,8 +127,11 @@ def reduce(feeder: Feeder, keep: ArrayLike = ()) -> Reduction:
     reduced = Feeder(
         name=feeder.name,
         buses=Buses(
-            tuple(feeder.buses.ids[k] for k in kept),
-            *(getattr(feeder.buses, name)[kept] for name in ("v_nominal_v", "x", "y")),
+            ids=tuple(feeder.buses.ids[k] for k in kept),
+            **{name: getattr(feeder.buses, name)[kept] for name in ("v_nominal_v", "x", "y")},
+            shunt_siemens=feeder.buses.shunt_siemens[kept]
+            if len(feeder.buses.shunted)
+            else feeder.buses.shunt_siemens[:0],
         ),
         branches=_branches(feeder, [*chains, *([k] for k in idle.tolist())], place),
         source_bus=int(place[feeder.source_bus]),
@@ -161,7 +164,7 @@ def _folded(feeder: Feeder, keep: Index) -> NDArray[np.bool_]:
     c = c + np.abs(np.nan_to_num(branches.c_abc_nf)).sum(axis=(1, 2)) * branches.untransposed
     plain = branches.is_line & branches.in_service & (c == 0.0)
     fold: NDArray[np.bool_] = np.asarray(degree == 2)
-    fold[keep] = fold[feeder.source_bus] = False
+    fold[keep] = fold[feeder.source_bus] = fold[feeder.buses.shunted] = False
     below = np.full(feeder.n_bus, -1, dtype=np.intp)
     for bus in feeder.order[1:]:
         below[feeder.parent[bus]] = feeder.parent_branch[bus]
@@ -234,6 +237,8 @@ def _branches(feeder: Feeder, chains: list[list[int]], place: Index) -> Branches
         phases=tuple(old.phases[k] for k in first),
         z_abc_ohm=z,
         c_abc_nf=c,
+        turns_abc=old.turns_abc[first],
+        windings=tuple(old.windings[k] for k in first),
         **values,
     )
 

@@ -7,6 +7,10 @@ clock, short-circuit power) and answers in the same definitions of current, load
 With customers on single phases, or a feeder whose phases differ, it calculates all three phases; its rows are then those
 of :class:`~network.acflow.Model` for the same connections.  A transformer's loading in a phase is measured as ours is.
 
+What hangs on a bus is a shunt of its sequences where the phases are alike, and a load of constant impedance where it lies
+between single phases and earth.  Shunts between unlike phases, banks of single-phase transformers, delta-delta windings and
+loads that follow the voltage have no place in it: refused by name.
+
 Newton-Raphson, constant power, to ``error_tolerance`` 1e-11 in the voltages.  An operating point that it cannot solve
 is NaN and False in ``converged``, as with us.
 
@@ -25,12 +29,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from network.acflow import Flow
 from network.feeder import Feeder
+from network.plausible import named
 
 __all__ = ["RefereeError", "check", "conductor_matrices", "pgm_input"]
 
 Vector = NDArray[np.float64]
 
-_CONSTANT_POWER = 0  # LoadGenType.const_power
+_CONSTANT_POWER, _CONSTANT_IMPEDANCE = 0, 1  # LoadGenType
 _WYE_N, _DELTA = 1, 2  # WindingType
 _SIDE = {"from": 0, "to": 1, "": 0}
 
@@ -42,7 +47,7 @@ class RefereeError(ValueError):
 def pgm_input(feeder: Feeder, connection_bus: ArrayLike, load: str = "sym_load") -> dict[str, NDArray[Any]]:
     """Return the feeder as the input data of a ``power_grid_model.PowerGridModel``.
 
-    Ids: buses 0…n−1, branches n…n+m−1, then the source, then one load for each connection, without power.
+    Ids: buses 0…n−1, branches n…n+m−1, then the source, then one load for each connection, without power, then shunts.
 
     Parameters
     ----------
@@ -55,6 +60,7 @@ def pgm_input(feeder: Feeder, connection_bus: ArrayLike, load: str = "sym_load")
     """
     import power_grid_model as pgm
 
+    _refuse(feeder)
     where = np.asarray(connection_bus, dtype=np.intp)
     n, m, branches = feeder.n_bus, feeder.n_branch, feeder.branches
     node = pgm.initialize_array("input", "node", n)
@@ -98,8 +104,51 @@ def pgm_input(feeder: Feeder, connection_bus: ArrayLike, load: str = "sym_load")
     loads = pgm.initialize_array("input", load, where.size)
     loads["id"], loads["node"], loads["status"] = n + m + 1 + np.arange(where.size), where, 1
     loads["type"], loads["p_specified"], loads["q_specified"] = _CONSTANT_POWER, 0.0, 0.0
+    shunt, impedances = _shunts(feeder, n + m + 1 + where.size)
+    loads = np.concatenate([loads, impedances]) if impedances.size else loads
     parts = {"node": node, "line": line, "asym_line": asym_line, "transformer": trafo, "source": source, load: loads}
+    parts["shunt"] = shunt
     return {kind: rows_of for kind, rows_of in parts.items() if rows_of.size}
+
+
+def _refuse(feeder: Feeder) -> None:
+    """Name what power-grid-model has no place for."""
+    branches = feeder.branches
+    banks = [branches.ids[k] for k in np.flatnonzero(branches.is_bank)]
+    deltas = [name for name, windings in zip(branches.ids, branches.windings, strict=True) if windings]
+    for names, what in ((banks, "banks of single-phase transformers"), (deltas, "delta-delta transformers")):
+        if names:
+            raise RefereeError(
+                f"feeder {feeder.name!r} has {what} ({named(names)}), which power-grid-model does not know. "
+                f"Ask OpenDSS (network.referee_opendss), or leave the referee out."
+            )
+
+
+def _shunts(feeder: Feeder, first_id: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return what hangs on buses: alike in the phases as shunts, on single phases as loads of constant impedance."""
+    import power_grid_model as pgm
+
+    y, at = feeder.buses.shunt_siemens, feeder.buses.shunted
+    plain = [k for k in at if np.allclose(y[k], np.where(np.eye(3, dtype=bool), y[k, 0, 0], y[k, 0, 1]), rtol=1e-12)]
+    single = [k for k in at if k not in plain]
+    shunt = pgm.initialize_array("input", "shunt", len(plain))
+    shunt["id"], shunt["node"], shunt["status"] = first_id + np.arange(len(plain)), plain, 1
+    for sequence, mutual in (("1", -1.0), ("0", 2.0)):
+        value = np.array([y[k, 0, 0] + mutual * y[k, 0, 1] for k in plain], dtype=np.complex128)
+        shunt[f"g{sequence}"], shunt[f"b{sequence}"] = value.real, value.imag
+    load = pgm.initialize_array("input", "asym_load", len(single))
+    load["id"], load["node"], load["status"] = first_id + len(plain) + np.arange(len(single)), single, 1
+    load["type"] = _CONSTANT_IMPEDANCE
+    between = [feeder.buses.ids[k] for k in single if (y[k] - np.diag(np.diag(y[k]))).any()]
+    if between:
+        raise RefereeError(
+            f"feeder {feeder.name!r} has shunts between unlike phases at bus{'es' * (len(between) > 1)} {named(between)}, which "
+            f"power-grid-model does not know. Ask OpenDSS (network.referee_opendss), or leave the referee out."
+        )
+    for row, k in enumerate(single):
+        drawn = np.diag(y[k]).conj() * feeder.buses.v_nominal_v[k] ** 2 / 3.0
+        load["p_specified"][row], load["q_specified"][row] = drawn.real, drawn.imag
+    return shunt, load
 
 
 def _matrix_lines(feeder: Feeder, rows: NDArray[np.intp]) -> NDArray[Any]:
@@ -207,7 +256,7 @@ def check(
     update: dict[str, NDArray[Any]] = {}
     if connections:
         load = pgm.initialize_array("update", kind, (points, connections))
-        load["id"] = network[kind]["id"]
+        load["id"] = network[kind]["id"][:connections]
         split = np.array([[(one in phase) / len(phase) for one in "abc"] for phase in phases])
         for name, drawn in (("p_specified", active), ("q_specified", reactive)):
             load[name] = drawn.T * 1e3 if symmetric else drawn.T[:, :, None] * split * 1e3

@@ -6,6 +6,8 @@ method is in it.  It comes with the extra ``opendss`` (dss-python).
 Two habits of OpenDSS would change the question and are switched off here: a load above 1.05 times its voltage becomes an
 impedance (``vmaxpu``), and every line has a capacitance until told otherwise.
 
+What hangs on a bus is told as one admittance for each pair of conductors, banks of single-phase transformers unit by unit.
+
 Limits: transformers without no-load current, for which OpenDSS has another place, and of a clock number that a star-star
 or delta-star with exchanged phases has: 0, 1, 3, 4, 5, 7, 8, 9 or 11.
 
@@ -129,7 +131,13 @@ def commands(
     yield "Set DefaultBaseFrequency=50"
     yield f"New Circuit.feeder bus1=b{feeder.source_bus}.1.2.3 basekV={kv:.17g} pu={v_pu:.17g} phases=3 {_source(feeder)}"
     for branch in np.flatnonzero(branches.in_service).tolist():
-        yield _line(feeder, branch) if branches.kind[branch] == "line" else _transformer(feeder, branch)
+        if branches.kind[branch] == "line":
+            yield _line(feeder, branch)
+        elif branches.is_bank[branch]:
+            yield from _bank(feeder, branch)
+        else:
+            yield _transformer(feeder, branch)
+    yield from _shunts(feeder)
     for k, (bus, phase) in enumerate(zip(np.asarray(connection_bus, dtype=np.intp), connection_phase, strict=True)):
         nodes = ".".join(str("abc".index(one) + 1) for one in phase)
         kv = volts[bus] / 1e3 / (1.0 if phase == "abc" else np.sqrt(3.0))
@@ -173,14 +181,54 @@ def _transformer(feeder: Feeder, k: int) -> str:
     if branches.i0_percent[k] or branches.p0_kw[k]:
         raise RefereeError(f"transformer {name!r} has a no-load current, which OpenDSS puts elsewhere; set it to 0.")
     connection, order, turned = _TURNED[clock]
+    other, held = "Wye", 0
+    if branches.windings[k] == "dd":
+        connection, other, held = (
+            "Delta",
+            "Delta",
+            1,
+        )  # a millionth of its power to earth, without which nothing holds the neutral
     turns = 1.0 + float(np.nan_to_num(branches.tap_position[k] * branches.tap_step_percent[k])) / 100.0
     taps = [turns if branches.tap_side[k] == side else 1.0 for side in ("from", "to")]
     r = branches.pk_kw[k] / branches.sn_kva[k] * 100.0
     x = np.sqrt(branches.uk_percent[k] ** 2 - r**2)
     return (
-        f"New Transformer.t{k} phases=3 windings=2 XHL={x:.17g} %Rs=[{r / 2:.17g} {r / 2:.17g}] %noloadloss=0 %imag=0 ppm_antifloat=0 "
+        f"New Transformer.t{k} phases=3 windings=2 XHL={x:.17g} %Rs=[{r / 2:.17g} {r / 2:.17g}] %noloadloss=0 %imag=0 ppm_antifloat={held} "
         f"{f'LeadLag={order} ' if order else ''}"
-        f"buses=[b{branches.from_bus[k]}.1.2.3 b{branches.to_bus[k]}.{_ENDS[turned]}] conns=[{connection} Wye] "
+        f"buses=[b{branches.from_bus[k]}.1.2.3 b{branches.to_bus[k]}.{_ENDS[turned]}] conns=[{connection} {other}] "
         f"kVs=[{branches.v_from_v[k] / 1e3:.17g} {branches.v_to_v[k] / 1e3:.17g}] kVAs=[{branches.sn_kva[k]:.17g} {branches.sn_kva[k]:.17g}] "
         f"taps=[{taps[0]:.17g} {taps[1]:.17g}]"
     )
+
+
+def _bank(feeder: Feeder, k: int) -> Iterator[str]:
+    """Yield the single-phase transformers of a bank."""
+    branches = feeder.branches
+    if branches.i0_percent[k] or branches.p0_kw[k]:
+        raise RefereeError(
+            f"transformer {branches.ids[k]!r} has a no-load current, which OpenDSS puts elsewhere; set it to 0."
+        )
+    r = branches.pk_kw[k] / branches.sn_kva[k] * 100.0
+    x = np.sqrt(branches.uk_percent[k] ** 2 - r**2)
+    kv = [volts[k] / np.sqrt(3.0) / 1e3 for volts in (branches.v_from_v, branches.v_to_v)]
+    for phase in np.flatnonzero(branches.conductors[k]).tolist():
+        yield (
+            f"New Transformer.t{k}_{phase} phases=1 windings=2 XHL={x:.17g} %Rs=[{r / 2:.17g} {r / 2:.17g}] %noloadloss=0 %imag=0 "
+            f"ppm_antifloat=0 buses=[b{branches.from_bus[k]}.{phase + 1} b{branches.to_bus[k]}.{phase + 1}] conns=[Wye Wye] "
+            f"kVs=[{kv[0]:.17g} {kv[1]:.17g}] kVAs=[{branches.sn_kva[k] / 3:.17g} {branches.sn_kva[k] / 3:.17g}] "
+            f"taps=[1 {branches.turns_abc[k, phase]:.17g}]"
+        )
+
+
+def _shunts(feeder: Feeder) -> Iterator[str]:
+    """Yield what hangs on the buses, an impedance from each conductor to earth and between each two."""
+    for bus in feeder.buses.shunted.tolist():
+        y = feeder.buses.shunt_siemens[bus]
+        legs = {f"1=b{bus}.{one + 1}": y[one].sum() for one in range(3)}
+        legs |= {
+            f"1=b{bus}.{one + 1} bus2=b{bus}.{other + 1}": -y[one, other] for one, other in ((0, 1), (0, 2), (1, 2))
+        }
+        for k, (ends, admittance) in enumerate(legs.items()):
+            if abs(admittance) > 1e-12 * np.abs(y).max():
+                z = 1.0 / admittance
+                yield f"New Reactor.s{bus}_{k} phases=1 bus{ends} R={z.real:.17g} X={z.imag:.17g}"

@@ -5,6 +5,7 @@
     pandapower:create_kerber_landnetz_freileitung_1   a function of pandapower.networks
     town.json                                         a pandapower network saved as JSON
     town.dss                                          a circuit of OpenDSS, where OpenDSS is installed
+    constant_power:town.dss                           the same, loads of any kind as constant power (:mod:`network.held`)
     town/                                             a folder with buses.csv, branches.csv and, if liked, connections.csv
 
 Each reader is a module of its own (:mod:`network.simbench`, :mod:`network.pandapower_nets`,
@@ -19,6 +20,9 @@ from pathlib import Path
 
 from network.builtin import BUILTIN
 from network.grid import Bounds, Connections, Grid, SourceError
+from network.held import as_constant_power
+
+_CONSTANT_POWER = "constant_power:"
 
 __all__ = ["Bounds", "Connections", "Grid", "SourceError", "beside", "named_path", "read"]
 
@@ -29,7 +33,8 @@ def named_path(spec: str) -> bool:
     >>> named_path("town/"), named_path("simbench:1-LV-rural3--2-no_sw")
     (True, False)
     """
-    return spec not in BUILTIN and not spec.startswith(("simbench:", "pandapower:"))
+    rest = spec.removeprefix(_CONSTANT_POWER)
+    return rest not in BUILTIN and not rest.startswith(("simbench:", "pandapower:"))
 
 
 def beside(spec: str, folder: Path) -> str:
@@ -38,7 +43,10 @@ def beside(spec: str, folder: Path) -> str:
     >>> beside("town", Path("cases")), beside("pandapower:case33bw", Path("cases"))
     ('cases/town', 'pandapower:case33bw')
     """
-    return str(folder / spec) if named_path(spec) else spec
+    if not named_path(spec):
+        return spec
+    rest = spec.removeprefix(_CONSTANT_POWER)
+    return f"{spec[: len(spec) - len(rest)]}{folder / rest}"
 
 
 def read(spec: str | Path) -> Grid:
@@ -47,13 +55,16 @@ def read(spec: str | Path) -> Grid:
     Parameters
     ----------
     spec
-        A name in :data:`network.builtin.BUILTIN`, ``simbench:CODE``, ``pandapower:NAME``, the path of a pandapower JSON file, of a ``.dss`` file, or of a folder with CSV tables.
+        A name in :data:`network.builtin.BUILTIN`, ``simbench:CODE``, ``pandapower:NAME``, the path of a pandapower JSON file, of a ``.dss`` file, or of a folder with CSV tables;
+        ``constant_power:`` before any of them.
 
     Returns
     -------
     The grid.
     """
     text = str(spec)
+    if text.startswith(_CONSTANT_POWER):
+        return as_constant_power(read(text.removeprefix(_CONSTANT_POWER)))
     if text in BUILTIN:
         from network.builtin import read_builtin
 

@@ -12,7 +12,12 @@ A line that is transposed has z_s = (z_0 + 2 z_1)/3 on the diagonal of 1/y and z
 its capacitances.  A transformer with an even clock number is a star-star with both neutrals earthed, N = C^j (−1)^l / k
 with C the shift a ← b ← c by 120° (clock 4) and −1 a shift by 180° (clock 6); with an odd one it is a delta-star
 earthed on the to side, N = (1 − C²)/√3 · C^j (−1)^l / k (clock 1 and multiples on from there); the zero sequence of its
-iron is seen from the star side alone, and so has both halves of s there.
+iron is seen from the star side alone, and so has both halves of s there.  A delta-delta one is N = (1 − J) C^j (−1)^l / k
+with J the mean of the three, so that no zero sequence passes; on its to side y gives the voltages a neutral, which carries
+no current where nothing behind it is joined to earth (the feeder's check sees to that, and the model for connections).  A
+bank of single-phase transformers with turns t has y/t² and t/k on the diagonals of y and N.
+
+What hangs on a bus (``Buses.shunt_siemens``) is part of Y there.
 
 Towards the source everything behind a bus is an admittance Y and a current; with X = s/2 + Y the branch above gives [1]_ ::
 
@@ -37,7 +42,7 @@ from numpy.typing import NDArray
 from network.feeder import IDEAL_SOURCE_VA, Feeder, FeederError
 from network.plausible import named
 from network.rungs import Rungs
-from network.twoport import BASE_KVA, OMEGA, Ends, two_ports
+from network.twoport import BASE_KVA, OMEGA, Ends, shunts_pu, two_ports
 
 __all__ = ["PhaseEnds", "Wires", "phase_rungs"]
 
@@ -65,6 +70,14 @@ class Wires:
             odd = int(branches.clock[k]) % 2 == 1
             self.series[k], self.shunt[k] = ports.series[k] * _ONE, ports.shunt[k] * (_ONE + odd * _ZERO_SEQUENCE)
             self.transfer[k] = _winding(int(branches.clock[k])) / abs(ports.ratio[k])
+            if branches.windings[k] == "dd":
+                self.transfer[k] = (_ONE - _ZERO_SEQUENCE) @ self.transfer[k]
+            elif branches.is_bank[k]:
+                there = branches.conductors[k]
+                turns = np.where(there, branches.turns_abc[k], 1.0)
+                self.series[k] = np.diag(np.where(there, ports.series[k] / turns**2, 1.0))
+                self.shunt[k] = np.diag(np.where(there, ports.shunt[k] / turns**2, 0.0))
+                self.transfer[k] = np.diag(np.where(there, turns / abs(ports.ratio[k]), 1.0))
         half = self.series + self.shunt / 2
         back = self.transfer.conj().transpose(0, 2, 1)
         self.from_from, self.from_to = back @ half @ self.transfer, -back @ self.series
@@ -116,7 +129,8 @@ def phase_rungs(feeder: Feeder, wires: Wires) -> Rungs:
     """Return the factors of (2); nodes are numbered 3 · bus + phase."""
     n, order = feeder.n_bus, feeder.order
     parent, branch = feeder.parent, feeder.parent_branch
-    down, up, local, below, through = (np.zeros((n, 3, 3), dtype=np.complex128) for _ in range(5))
+    down, up, local, through = (np.zeros((n, 3, 3), dtype=np.complex128) for _ in range(4))
+    below = shunts_pu(feeder, 3)
     for bus in order[:0:-1]:
         k, above = branch[bus], parent[bus]
         y, half, n_k = wires.series[k], wires.shunt[k] / 2, wires.transfer[k]
@@ -127,10 +141,10 @@ def phase_rungs(feeder: Feeder, wires: Wires) -> Rungs:
             down[bus], up[bus], local[bus] = ay @ n_k, n_k.conj().T @ ya, a
             through[bus] = n_k.conj().T @ (half + ya @ x) @ n_k
         else:
-            if feeder.branches.clock[k] % 2 == 1:
+            if feeder.branches.clock[k] % 2 == 1 or feeder.branches.windings[k] == "dd":
                 raise FeederError(
-                    f"feeder {feeder.name!r}: transformer {feeder.branches.ids[k]!r} is fed from its star side, and its delta "
-                    f"side has no earth. Exchange from and to, or give it an even clock number."
+                    f"feeder {feeder.name!r}: transformer {feeder.branches.ids[k]!r} is fed from its {'star' if feeder.branches.clock[k] % 2 else 'to'} "
+                    f"side, and its delta side has no earth. Exchange from and to, or give it an even clock number and no delta."
                 )
             back = np.linalg.inv(n_k)
             x = half + back.conj().T @ below[bus] @ back

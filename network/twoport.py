@@ -12,6 +12,8 @@ nominal voltages of the buses, S the rated power (the model of power-grid-model,
 
     |z| = uk u_to² / S,  Re z = pk u_to² / S²,  |s| = i0 S / u_to²,  Re s = p0 / u_to²,  Im s <= 0
     k = (u_from / u_to) (U_to / U_from) e^(j 30° clock)                                                 (2)
+
+What hangs on a bus is an admittance to earth; three alike in delta are one of three times the size in star.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from network.feeder import Feeder
 
-__all__ = ["BASE_KVA", "OMEGA", "Ends", "TwoPorts", "two_ports"]
+__all__ = ["BASE_KVA", "OMEGA", "Ends", "TwoPorts", "shunts_pu", "two_ports"]
 
 Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -97,6 +99,19 @@ def two_ports(feeder: Feeder) -> TwoPorts:
         nominal = v_nominal[branches.to_bus[rows]] / v_nominal[branches.from_bus[rows]]
         ratio[rows] = u_from / u_to * nominal * np.exp(1j * np.pi / 6 * branches.clock[rows])
     return TwoPorts(series, shunt, ratio)
+
+
+def shunts_pu(feeder: Feeder, phases: int = 1) -> Complex:
+    """Return the admittance that hangs on each bus, to be written on: of the positive sequence, or between the three phases.
+
+    Shape (n, 1, 1) or (n, 3, 3). [p.u.]
+    """
+    found = np.zeros((feeder.n_bus, phases, phases), dtype=np.complex128)
+    y = feeder.buses.shunt_siemens
+    if len(y):
+        base_ohm = feeder.buses.v_nominal_v**2 / (BASE_KVA * 1e3)
+        found[:] = (y if phases == 3 else y[:, :1, :1] - y[:, :1, 1:2]) * base_ohm[:, None, None]
+    return found
 
 
 class Ends:

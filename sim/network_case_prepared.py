@@ -18,6 +18,7 @@ from network.acflow import FlowError, Model
 from network.envelope import Limits
 from network.feeder import Feeder, FeederError
 from network.grid import Connections, Grid
+from network.held import HeldError
 from sim.network_case import CustomerSpec, NetworkCase
 from sim.network_case_tables import customers_of_table, powers_of_table, rows_of_table
 from sim.resolve_data import grid_of, profiles_of, times_of, told_at
@@ -115,8 +116,8 @@ def prepared(case: NetworkCase) -> Prepared:
     bus = [feeder.bus_index(one.bus) if one.bus else int(connections.bus[k]) for one, k in zip(told, row, strict=True)]
     phases = tuple(one.phase or (connections.phase[k] if k >= 0 else "abc") for one, k in zip(told, row, strict=True))
     try:
-        model = Model(feeder, bus, phases)
-    except (FlowError, FeederError) as error:
+        model = Model(feeder, bus, phases, grid.held)
+    except (FlowError, FeederError, HeldError) as error:
         raise ScenarioError([f"{case.place('customers')}: customers: {error}"]) from error
 
     drawn, reactive = _base_load(case, connections, told, row, times)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from network.assumed import Reactive, Uncertainty
 from network.envelope import Envelope, EnvelopeError, compute
 from network.equity import Equity, equity
+from network.held import refuse_held
 from network.reactive import VoltVar
 from sim.network_case_envelopes import DoubtSpec, EnvelopesSpec
 from sim.network_case_prepared import Prepared
@@ -130,6 +131,7 @@ def envelopes(ready: Prepared, *, two_corners: bool = False) -> NetworkEnvelopes
     two_corners
         As today's practice would: deterministic and sure of the data, everything else as the case says.
     """
+    refuse_held(ready.model.held, "envelopes")
     spec = ready.case.envelopes
     if two_corners:
         spec = spec.model_copy(update={"mode": "deterministic", "uncertainty": DoubtSpec()})

@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from network.acflow import Flow
+from network.feeder import Feeder
+from network.grid import HeldLoads
+from network.held import refuse_held
 from network.referee import check
 from sim.network_case_prepared import Prepared
 
@@ -117,6 +120,7 @@ class NetworkFlow:
             "times": [f"{one}Z" for one in ready.times],
             "load_kw": (-ready.base_injection_kw).sum(axis=0).tolist(),
             "load_kvar": (-ready.base_injection_kvar).sum(axis=0).tolist(),
+            **({} if ready.model.held is None else {"held_loads": _held(ready.model.held, feeder)}),
             "source_kw": found.source_kw.tolist(),
             "source_kvar": found.source_kvar.tolist(),
             "loss_kw": found.loss_kw.sum(axis=0).tolist(),
@@ -138,6 +142,15 @@ def _of_rows(values: NDArray[np.float64], least_or_most: Any) -> list[float]:
     """Return the least or the most of every row; NaN where one interval has none, for it is not known then."""
     found: list[float] = least_or_most(values, axis=1).tolist()
     return found
+
+
+def _held(held: HeldLoads, feeder: Feeder) -> list[dict[str, Any]]:
+    """Return the loads of constant current or between phases, at nominal voltage."""
+    columns = (held.id, held.bus, held.phases, held.kw.tolist(), held.kvar.tolist(), held.exponent)
+    return [
+        {"id": name, "bus_id": feeder.buses.ids[bus], "phases": phases, "kw": kw, "kvar": kvar, "constant": "current" if follows else "power"}
+        for name, bus, phases, kw, kvar, follows in zip(*columns, strict=True)
+    ]  # fmt: skip
 
 
 def _watched(ready: Prepared) -> NDArray[np.bool_]:
@@ -189,6 +202,7 @@ def violations_of(ready: Prepared, found: Flow) -> Iterator[Violation]:
 
 def _refereed(ready: Prepared, ours: Flow) -> Refereed:
     model = ready.model
+    refuse_held(model.held, "the referee's opinion")
     theirs = check(
         model.feeder,
         model.connection_bus,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from network.held import refuse_held
 from network.hosting import Hosting
 from network.hosting import hosting as find
 from sim.network_case_prepared import Prepared
@@ -75,6 +76,7 @@ def hosting(
     ready: Prepared, placements: int | None = None, progress: Callable[[str, int, int], None] | None = None
 ) -> NetworkHosting:
     """Add plants at random customers of a case until the first limit is met."""
+    refuse_held(ready.model.held, "hosting capacity")
     spec = ready.case.hosting
     caps = ready.export_cap_kw if spec.kind == "pv" else ready.import_cap_kw
     size = caps if spec.size_kw is None else np.full(len(caps), spec.size_kw)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from network.held import refuse_held
 from network.validation import Validation
 from network.validation import validate as try_all
 from network.validation_data import Doubts
@@ -146,6 +147,7 @@ class NetworkValidation:
 
 def validate(given: Given, samples: int | None = None, progress: Progress | None = None) -> NetworkValidation:
     """Try everything that can be done inside the envelopes."""
+    refuse_held(given.model.held, "a validation")
     spec, seed = given.case.validation, given.case.seed
     count = spec.samples if samples is None else samples
     active = np.isfinite(given.import_limit_kw).all(axis=1)

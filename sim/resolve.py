@@ -27,6 +27,7 @@ from market.allocation import ALLOCATIONS, PRICES
 from market.tariffs import Tariff, TariffError
 from network.acflow import FlowError, Model
 from network.feeder import Feeder, FeederError
+from network.held import no_columns
 from network.sources import Grid
 from sim.people import build
 from sim.people_rules import unknown
@@ -91,6 +92,11 @@ def resolve(scenario: Scenario) -> Resolved:
     series = series_of(scenario)
     tariffs = _tariffs(scenario)
     mistakes: list[str] = []
+    if lacking := no_columns(grid):
+        mistakes.append(
+            f"{scenario.place('grid', 'source')}: a run's tables have no columns for {lacking}. Take them out of the feeder, or look at "
+            f"it with commonwatt network."
+        )
     _check_rules(scenario, mistakes)
     _check_prices(scenario, tariffs, series, mistakes)
     storage = _storage(scenario, grid.feeder, mistakes)

@@ -149,7 +149,7 @@ def files_of(scenario: Scenario) -> list[str]:
     named += [model.weather for model in scenario.profiles.solar if model.weather]
     named += [scenario.people.table] if scenario.people.table else []
     if named_path(scenario.grid.source):
-        path = scenario.file(scenario.grid.source)
+        path = scenario.file(scenario.grid.source.removeprefix("constant_power:"))
         inside = sorted(path.glob("*.csv")) if path.is_dir() else [path]
         named += [
             str(one.relative_to(scenario.folder)) if one.is_relative_to(scenario.folder) else str(one) for one in inside

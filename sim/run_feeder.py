@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,16 +39,17 @@ def feeder_of(run: Run) -> RunFeeder:
     source = buses["is_source"].index(True)
     names = [str(one) for one in branches["branch_id"]]
     phases, z, c = _conductors(run, names)
-    numbers = {
+    numbers: dict[str, Any] = {
         name: np.array([np.nan if one is None else one for one in branches[name]], dtype=np.float64)
         for name in (*LINE_NUMBERS, *TRANSFORMER_NUMBERS)
         if name in branches
     }
     numbers["rating_a"] = np.where(np.isnan(numbers["rating_a"]), np.inf, numbers["rating_a"])
     numbers.setdefault("length_m", np.full(len(names), np.nan))
+    columns: dict[str, Any] = {one: np.array(buses[one], dtype=np.float64) for one in ("v_nominal_v", "x", "y")}
     feeder = Feeder(
         name="run",
-        buses=Buses(tuple(ids), *(np.array(buses[one], dtype=np.float64) for one in ("v_nominal_v", "x", "y"))),
+        buses=Buses(tuple(ids), **columns),
         branches=Branches(
             ids=tuple(names),
             kind=tuple(branches["kind"]),

@@ -63,6 +63,8 @@ def _show(result: NetworkFlow) -> None:
         ("losses", loss, "kW"),
     ):
         typer.echo(f"{title:<9} {_span(powers.tolist(), unit)}")
+    if others := _others(result):
+        typer.echo(f"besides   {_span((found.source_kw - load - loss).tolist(), 'kW')} into {others}")
     for line in violation_lines(result.violations):
         typer.echo(line)
     if result.referee is not None:
@@ -92,6 +94,14 @@ def _voltages(result: NetworkFlow) -> Iterator[Sequence[str]]:
             f"{v.max():.5f}",
             ids[nodes.element[high]],
         )
+
+
+def _others(result: NetworkFlow) -> str:
+    """Name what draws power and is no customer's: loads that follow the voltage or lie between phases, and shunts."""
+    held, shunts = result.prepared.model.held, len(result.prepared.feeder.buses.shunted)
+    parts = [f"{len(held)} loads of constant current or between phases"] if held is not None else []
+    parts += [f"shunts at {shunts} bus{'es' * (shunts > 1)}"] if shunts else []
+    return " and ".join(parts)
 
 
 def _loaded(result: NetworkFlow) -> list[Sequence[str]]:
