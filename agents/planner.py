@@ -51,6 +51,8 @@ class SharedStorage:
     """Energy each row holds at the beginning, shape (rows,); the operator's row has the residual."""
     final_kwh: float
     """What the operator's row shall hold at the end."""
+    wished_kwh: float
+    """What its operator would have it hold then."""
     right_energy_kwh: Vector | None = None
     """Rights already let, shape (rows,); None while they are being cleared."""
     right_power_kw: Vector | None = None

@@ -15,6 +15,7 @@ clearing, which no table holds.
 from __future__ import annotations
 
 from sim.certify_days import days, period_sql
+from sim.certify_ends import ends
 from sim.certify_evidence import Evidence, Law, Wrong, moment
 from sim.schema import DAY_AHEAD_TIGHTER
 
@@ -37,6 +38,7 @@ def clearings(evidence: Evidence) -> str:
     _certificates(evidence)
     _histories(evidence)
     _forecasts(evidence)
+    ends(evidence)
     return f"{rows} clearings were held in time and end as their {looks} looks at the residuals say"
 
 

@@ -58,6 +58,8 @@ class Closer:
         self.lost_flows = 0
         self.broken: list[str] = []
         self.unserved_ev_kwh = 0.0
+        self.end_missed_kwh = 0.0
+        """How far the shared storage ended a day from what its operator wished, at most. [kWh]"""
         self.seconds: dict[str, float] = {"power_flow": 0.0, "settlement": 0.0, "output": 0.0}
 
     def close(self, day: Day) -> None:
@@ -80,6 +82,7 @@ class Closer:
             self._series(book)
         self.seconds["output"] += perf_counter() - began
         self.unserved_ev_kwh += book.unserved_ev_kwh
+        self.end_missed_kwh = max([self.end_missed_kwh, *(abs(c.end_missed_kwh) for c in book.clearings)])
         self.not_converged += [c.clearing_id for c in book.clearings if not c.clearing.converged]
         if community.play.name != "unmanaged":
             self._settle(book, flow)

@@ -18,9 +18,10 @@ from agents.enforce import ramped
 from agents.fleet import BATTERY, Fleet
 from agents.people import People
 from agents.planner import Retail, SharedStorage, problem
+from agents.storage_end import End, reachable_end
 from agents.storage_operator import Box, Offer, offer
 from agents.vehicles import draw_sessions
-from market.exchange import Clearing, Exchange, clear
+from market.exchange import Clearing, Exchange, Infeasible, Problem, Warm, clear
 from market.tariffs import Prices, Tariff
 from network.acflow import Model
 from network.feeder import Feeder
@@ -34,13 +35,18 @@ from sim.pricing import Pricing
 from sim.profile_store import Profiles
 from sim.schema import DAY_AHEAD_TIGHTER
 from sim.series import Series
+from sim.storage_terms import shared_ahead, shared_today
 from storage.rights import Book, Terms
 from storage.tenancy import Accounts
 
-__all__ = ["Community"]
+__all__ = ["Community", "NoPlanInfeasible"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+
+
+class NoPlanInfeasible(RuntimeError):
+    """A day has no plan whatever anybody does; the message names day, interval and element."""
 
 
 class Community:
@@ -282,6 +288,7 @@ class Community:
         pinned = None
         if self.play.sharing and not ahead and self.rules.replanning == "pinned" and book.day_ahead is not None:
             exchange, pinned = "pinned", book.day_ahead.exchange_kw[:, at:]
+        shared = self._shared(book, at, ahead)
         task = problem(
             names=self.connection_ids,
             dt_h=self.clock.dt_h,
@@ -298,7 +305,7 @@ class Community:
                 book.retail.exchange_charge_eur_per_kwh[:, at:],
                 book.retail.rented_charge_eur_per_kwh[:, at:],
             ),
-            shared=self._shared(book, at, ahead),
+            shared=shared,
             exchange=exchange,
             pinned_exchange_kw=pinned,
         )
@@ -308,72 +315,66 @@ class Community:
             warm = book.warm.dropped(at - book.warm_at)
         # what is sold day ahead is paid at its prices, and prices converge later than costs
         tolerance = self.rules.tolerance * (DAY_AHEAD_TIGHTER if ahead else 1.0)
-        most = self.rules.max_iterations
-        clearing: Clearing
-        if self.pricing is None:
-            clearing = clear(task, warm=warm, tolerance=tolerance, max_iterations=most)
-        else:
-            clearing = self.pricing.clear(book, task, at, warm, tolerance, most)
+        missed = 0.0 if shared is None else shared.final_kwh - shared.wished_kwh
+        clearing, moved = self._planned(book, task, at, warm, tolerance)
         self.seconds["clearing"] += perf_counter() - began
         book.warm, book.warm_at = clearing.warm, at
-        book.clearings.append(ClearingRecord(f"{day.name}-{stage}-{at:03d}", stage, now, clearing))
+        name = f"{day.name}-{stage}-{at:03d}"
+        book.clearings.append(ClearingRecord(name, stage, now, clearing, missed + moved))
         return clearing
+
+    def _planned(
+        self, book: DayBook, task: Problem, at: int, warm: Warm | None, tolerance: float
+    ) -> tuple[Clearing, float]:
+        """Clear one problem; return by how much the end of the shared storage had to be moved for that, too. [kWh]"""
+        end: End | None = None
+        if self.box is not None and book.clearings and book.clearings[-1].end_missed_kwh != 0.0:
+            end = reachable_end(task, self.box.energy_kwh)  # what was out of reach an hour ago will be so now
+        while True:
+            try:
+                return self._solved(book, task if end is None else end.problem, at, warm, tolerance), _moved_kwh(end)
+            except Infeasible as error:
+                reason = str(error)
+            tried, warm = end is not None, None
+            if self.box is not None and not tried:
+                end = reachable_end(task, self.box.energy_kwh)
+            if tried or end is None:
+                raise NoPlanInfeasible(self._no_plan(book, at, reason))
+
+    def _solved(self, book: DayBook, task: Problem, at: int, warm: Warm | None, tolerance: float) -> Clearing:
+        """Clear one problem, with the feeder at the table where the market is cleared by prices."""
+        most = self.rules.max_iterations
+        if self.pricing is None:
+            return clear(task, warm=warm, tolerance=tolerance, max_iterations=most)
+        return self.pricing.clear(book, task, at, warm, tolerance, most)
+
+    def _no_plan(self, book: DayBook, at: int, reason: str) -> str:
+        """Say on which day, from which interval on and where there is no plan."""
+        begins = str(book.times[at].astype("datetime64[m]"))
+        if self.box is not None:
+            reason = reason.replace("shared store 0", f"the shared storage {self.box.ess_id}")
+        return (
+            f"{book.day.name}: from {begins} UTC on there is no plan (intervals are counted from there): "
+            f"{reason.removeprefix('no plan exists:').strip()}"
+        )
 
     def _shared(self, book: DayBook, at: int, ahead: bool) -> SharedStorage | None:
         box, accounts = self.box, self.accounts
         if box is None or accounts is None or book.offer is None:
             return None
-        envelope = book.publication.envelope
-        if self.pricing is not None:
-            envelope = dso.open_limits(self.rows, book.day.steps).envelope
-        net_min = np.where(
-            book.publication.firm_kw[at:] > 0.0,
-            book.publication.firm_kw[at:],
-            -np.minimum(envelope.export_limit_kw[-1, at:], box.discharge_kw),
-        )
-        net_max = np.maximum(np.minimum(envelope.import_limit_kw[-1, at:], box.charge_kw), np.maximum(net_min, 0.0))
+        limits = book.publication if self.pricing is None else dso.open_limits(self.rows, book.day.steps)
         if ahead:
-            account = np.zeros(self.rows)
-            # what does not fit into the space on offer is in the part kept back
-            account[-1] = min(self._level_kwh(book.day, book.offer), book.offer.energy_kwh)
-            final_kwh = book.offer.keep_kwh
-            if book.day.index == 0:  # later days begin with what the operator wanted to keep
-                final_kwh = self._final_kwh(box, accounts, book, at, net_min, net_max)
-            return SharedStorage(box, book.offer, net_min, net_max, account, min(final_kwh, book.offer.energy_kwh))
-        assert book.right_energy_kwh is not None
-        assert book.right_power_kw is not None
-        account = np.maximum(accounts.holders_kwh, 0.0)
-        right_energy = book.right_energy_kwh.copy()
-        account[:-1] = np.minimum(account[:-1], right_energy[:-1])
-        # what netting gains is the operator's, beyond the space it kept for itself; it may use whatever power is idle
-        right_energy[-1] = max(right_energy[-1] + book.offer.back_kwh, account[-1])
-        right_power = book.right_power_kw.copy()
-        right_power[-1] = max(right_power[-1], book.offer.power_kw)
-        final_kwh = self._final_kwh(box, accounts, book, at, net_min, net_max)
-        right_energy[-1] = max(right_energy[-1], final_kwh)
-        return SharedStorage(box, book.offer, net_min, net_max, account, final_kwh, right_energy, right_power)
-
-    def _final_kwh(
-        self, box: Box, accounts: Accounts, book: DayBook, at: int, net_min: Vector, net_max: Vector
-    ) -> float:
-        """Return the operator's energy at the end of the day: what it wants to keep and what leaks until then, as near as the box can come."""
-        assert book.offer is not None
-        dt_h, own = self.clock.dt_h, accounts.operator_kwh
-        # tenants' accounts do not leak, the box does: on average they hold half of what they hold now
-        leak = 0.5 * box.self_discharge_per_h * accounts.energy_kwh * (book.day.steps - at) * dt_h
-        wanted = book.offer.keep_kwh + leak + max(-own, 0.0)
-        power = book.offer.power_kw
-        out = float(np.clip(-net_min, 0.0, power).sum()) * dt_h / box.efficiency_discharge
-        into = float(np.minimum(net_max, power).sum()) * dt_h * box.efficiency_charge
-        stuck = max(accounts.energy_kwh - out, 0.0)
-        own = max(own, 0.0)
-        return float(np.clip(wanted, min(stuck, own), own + into))
+            level = self._level_kwh(book.day, book.offer)
+            return shared_ahead(box, accounts, book, limits, self.clock.dt_h, level)
+        return shared_today(box, accounts, book, limits, self.clock.dt_h, at)
 
     def _level_kwh(self, day: Day, offered: Offer) -> float:
         """Return the energy that the shared storage is expected to hold when a day begins; all of it is the operator's."""
         if day.index == 0 and self.accounts is not None:
             return self.accounts.operator_kwh
-        return offered.keep_kwh
+        before = self.books.get(day.index - 1)
+        missed = before.clearings[-1].end_missed_kwh if before is not None and before.clearings else 0.0
+        return max(offered.keep_kwh + missed, 0.0)
 
     # -- delivery --------------------------------------------------------------------------------------------------
 
@@ -413,3 +414,7 @@ class Community:
     def _step_at(self, now: datetime) -> int:
         minutes = (now - self.clock.start_utc).total_seconds() / 60.0
         return int(np.floor(minutes / self.clock.interval_minutes))
+
+
+def _moved_kwh(end: End | None) -> float:
+    return 0.0 if end is None else end.missed_kwh

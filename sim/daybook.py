@@ -115,6 +115,8 @@ class ClearingRecord:
     stage: str
     opened_at: datetime
     clearing: Clearing
+    end_missed_kwh: float = 0.0
+    """What the shared storage's operator will hold at the end of the day beyond its wish; negative: what it will lack. [kWh]"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

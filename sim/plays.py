@@ -221,4 +221,5 @@ def _simulate(community: Community, closer: Closer, progress: Step | None) -> di
         "lost_power_flows": closer.lost_flows,
         "storage_bounds_left": closer.broken,
         "ev_kwh_missing_at_departure": round(closer.unserved_ev_kwh, 6),
+        "storage_end_missed_kwh": round(closer.end_missed_kwh, 6),
     }

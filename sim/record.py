@@ -310,6 +310,7 @@ def _clearings(book: DayBook, append: Append) -> None:
             "bound_eur": np.array([r.clearing.bound_eur for r in records], dtype=np.float64),
             "gap": np.array([r.clearing.gap for r in records], dtype=np.float64),
             "max_agent_kkt": np.array([r.clearing.max_agent_kkt for r in records], dtype=np.float64),
+            "end_missed_kwh": np.array([r.end_missed_kwh for r in records], dtype=np.float64),
         },
     )
     history = [(r.clearing_id, row) for r in records for row in r.clearing.residuals]

@@ -7,6 +7,7 @@ None or empty, and the page then has one sentence instead of empty axes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -389,6 +390,7 @@ def _checks(tables: RunTables, grid: Grid | None, held: Clearings, unbalanced: i
                     math.nan,
                 )
             )
+        found += _missed_ends(number)
     for stage, tolerance in tolerances(tables).items() if held.clearing_id else ():
         residual = number(
             f"SELECT max(greatest(primal_residual, dual_residual)) FROM run.clearings WHERE converged AND stage = '{stage}'"
@@ -396,6 +398,16 @@ def _checks(tables: RunTables, grid: Grid | None, held: Clearings, unbalanced: i
         if math.isfinite(residual):
             found.append(Check(f"Residual of converged clearings, {stage.replace('_', ' ')}", residual, "", tolerance))
     return found
+
+
+def _missed_ends(number: Callable[[str], float]) -> list[Check]:
+    """Return by how much the shared storage's operator misses, at most, what it wishes to hold at the end of a day; nothing where it does not."""
+    if not number("SELECT count(*) FROM (DESCRIBE run.clearings) WHERE column_name = 'end_missed_kwh'"):
+        return []  # a run of an earlier version
+    missed = number("SELECT max(abs(end_missed_kwh)) FROM run.clearings WHERE isfinite(end_missed_kwh)")
+    if not missed > 0.0:
+        return []
+    return [Check("Shared storage at the end of a day, beside its operator’s wish", missed, "kWh", math.nan)]
 
 
 def tolerances(tables: RunTables) -> dict[str, float]:

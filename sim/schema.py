@@ -326,6 +326,7 @@ _TABLES = (
         _number("bound_eur", "eur", "no plan costs less than this", "cost +", "nan"),
         _number("gap", "1", "(cost − bound) / max(1 eur, |cost|)", POSITIVE, "nan"),
         _number("max_agent_kkt", "eur", "no agent could save more than this by deviating alone at the prices", POSITIVE, "nan"),
+        _number("end_missed_kwh", "kWh", "what the shared storage's operator will hold at the end of the delivery day beyond its wish, as far as limits and firm charges leave it no other plan; 0 where it ends as wished", "more than wished +", "nan", optional=True),
     )),
     Table("iterations", "a clearing and iteration checked", ("clearing_id", "iteration"), (
         _id("clearing_id", "the clearing"),

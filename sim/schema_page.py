@@ -68,7 +68,7 @@ a NaN where a figure is promised, fails.
 | envelopes | every meter was inside the envelope in force, or the breach stands in `violations` with what the meter showed | 1e-6 kW |
 | enforcement | a row stands for every meter that was held, by the scenario's rule, at a limit no wider than the envelope in force (or the scenario's default), with what was given up | 1e-6 kW |
 | power flow | power-grid-model, fed with `meters`, `buses` and `branches`, finds the same voltages, flows, currents, loadings and losses; source = meters + losses; every voltage and loading beyond the limits stands in `violations`, and nothing else does | 1e-6 pu, 1e-3 kW |
-| clearings | one is held at every gate and before every hour of re-planning, in time, and forecasts are of that moment; gap = (cost − bound) / max(1, size of the cost) and bound <= cost; `iterations` ends as `clearings` says; converged means residuals, or where ties are left the gap, within the tolerance, not converged means iterations used up | 1e-9, relative |
+| clearings | one is held at every gate and before every hour of re-planning, in time, and forecasts are of that moment; gap = (cost − bound) / max(1, size of the cost) and bound <= cost; `iterations` ends as `clearings` says; converged means residuals, or where ties are left the gap, within the tolerance, not converged means iterations used up; what the shared storage's operator holds at the end beyond its wish follows from its plan, at the gate and at the last clearing of a day | 1e-9, relative; 1e-6 kWh an interval |
 | ledger | every account is an actor of `agents`; every transaction sums to zero in money and energy; the chain of hashes holds; `bills` are the sums of `ledger` | exactly |
 | bills | every posting and every bill follows from meters, positions, rights, series, prices and the tariff; settled positions follow from the sharing rule | one micro-euro, one milli-watt-hour |
 | key figures | the twenty headline figures, and those beside them, computed again in SQL | 1e-9, relative |
@@ -87,6 +87,7 @@ Some cells follow from nothing else in the run; the hash in the manifest is all 
 - what was forecast: only that it was, for whom and when;
 - that `bound_eur` is a bound, and `max_agent_kkt`: they follow from prices inside the clearing that no table holds; residuals and
   penalties of iterations before the last, beyond that a clearing goes on only while a residual is too large;
+- `end_missed_kwh` of a clearing between the gate and the last hour of its day, whose plan no table keeps;
 - devices, profiles and aggregators of homes that come from a grid's data set, from a table or by rules, beyond that a device which ran
   exists; batteries are held to the states that they went through;
 - coordinates, lengths, zero-sequence figures, and capacitances too small to move a voltage by 1e-6 pu;

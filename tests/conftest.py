@@ -318,7 +318,7 @@ def write_positions(append, settled, agents, prices, *, traded):
         ))  # fmt: skip
 
 
-def write_market(append):
+def write_market(append, box):
     """Forecasts, and the clearings that they were made for: one at the gate, one before every hour; the last gives up."""
     opened = np.concatenate([[GATE], TIMES - np.timedelta64(300, "s")])
     names = ["gate", *(f"hour-{k}" for k in range(HOURS))]
@@ -330,7 +330,7 @@ def write_market(append):
     append("clearings", {
         "clearing_id": names, "stage": ["day_ahead", *["intraday"] * HOURS], "opened_at": opened, "converged": residual < 1.5e-3, "iterations": count,
         "primal_residual": residual, "dual_residual": residual / 2, "cost_eur": cost, "bound_eur": cost - short, "gap": short / np.maximum(1.0, np.abs(cost)),
-        "max_agent_kkt": 1e-4,
+        "max_agent_kkt": 1e-4, "end_missed_kwh": np.array([*[0.0] * HOURS, BOX[-1] - HELD[:, -1].sum() if box else 0.0]),
     })  # fmt: skip
     append("iterations", {
         "clearing_id": [name for name in names for _ in range(2)], "iteration": np.stack([count - 20, count], axis=1).ravel(),
@@ -353,7 +353,7 @@ def write_world(writer, section, *, box):
         "limit_kw": -meter[home, step], "clipped_kw": np.asarray(GIVEN_UP)[home, step], "battery_kw": 0.0, "deferred_kw": 0.0, "beyond_kw": 0.0,
     })  # fmt: skip
     loss = write_grid(append, meter, kvar)
-    write_market(append)
+    write_market(append, box)
     held = ["anna", "cleo", "ess"] if box else ["anna", "cleo"]
     limits = np.array([3.0, 10.0, 10.0])[: len(held)]
     append("envelopes", blocks(

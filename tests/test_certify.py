@@ -279,6 +279,9 @@ CELLS = [
     ("scenario", "tables", "buses", {"bus_id": "b1"}, "is_monitored", False),
     ("scenario", "tables", "buses", {"bus_id": "b0"}, "is_monitored", True),
     # the market
+    ("clearings", "tables", "clearings", {"clearing_id": "gate"}, "end_missed_kwh", more(0.01)),
+    ("clearings", "tables", "clearings", {"clearing_id": "hour-7"}, "end_missed_kwh", NAN),
+    ("clearings", "reference", "clearings", {"clearing_id": "hour-3"}, "end_missed_kwh", more(0.01)),
     *(("clearings", "tables", "clearings", {"clearing_id": "hour-2"}, name, more(1e-5)) for name in ("primal_residual", "dual_residual", "cost_eur", "bound_eur", "gap")),
     ("clearings", "tables", "clearings", {"clearing_id": "hour-2"}, "iterations", 41),
     ("clearings", "tables", "clearings", {"clearing_id": "hour-2"}, "converged", False),
