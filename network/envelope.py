@@ -53,8 +53,8 @@ from network.envelope_asked import (
     unknown_words,
 )
 from network.envelope_case import Case, worlds
-from network.robust import rows_at_most
 from network.robust_path import Boxes, follow
+from network.robust_rows import rows_at_most
 from network.rules import RULES, Rule
 
 if TYPE_CHECKING:

@@ -83,13 +83,8 @@ def boxes_of_cone(case: Case, limits: Limits) -> tuple[Boxes, Cone]:
     beyond = idle.h.max(axis=0, initial=-np.inf)
     kept = idle.solved & (beyond <= TOLERANCE)
     broken = np.where(idle.solved, idle.h.argmax(axis=0), -2) if len(idle.h) else np.full(len(kept), -2)
-    inside = replace(
-        limits,
-        v_min_pu=np.asarray(limits.v_min_pu) * (1.0 + _INSIDE),
-        v_max_pu=np.asarray(limits.v_max_pu) * (1.0 - _INSIDE),
-        loading_max_percent=np.asarray(limits.loading_max_percent) * (1.0 - _INSIDE),
-    )
-    export, imports = (_side(case, inside, sign, kept) for sign in (1, -1))
+    told = [_inside(limits, np.abs(idle.voltage[:, t])) for t in range(len(kept))]
+    export, imports = (_side(case, told, sign, kept) for sign in (1, -1))
     refused = kept & ((export.worst != "") | (imports.worst != ""))
     good = kept & ~refused
     share = [
@@ -97,9 +92,10 @@ def boxes_of_cone(case: Case, limits: Limits) -> tuple[Boxes, Cone]:
         for side, cap in ((export, case.export_cap), (imports, case.import_cap))
     ]
     boxes = Boxes(
-        export.limit_kw * good,
-        imports.limit_kw * good,
-        *share,
+        export_kw=export.limit_kw * good,
+        import_kw=imports.limit_kw * good,
+        share_export=share[0],
+        share_import=share[1],
         row_export=np.where(kept, np.where(good, export.row, -1), broken),
         row_import=np.where(kept, np.where(good, imports.row, -1), broken),
         safe=good,
@@ -108,7 +104,18 @@ def boxes_of_cone(case: Case, limits: Limits) -> tuple[Boxes, Cone]:
     return boxes, Cone(export.gap, imports.gap, refused, worst)
 
 
-def _side(case: Case, limits: Limits, sign: int, kept: Mask) -> _Side:
+def _inside(limits: Limits, idle_v_pu: Vector) -> Limits:
+    """Return limits a little tighter, save those that are met without any use: a source at the highest voltage allowed."""
+    lowest, highest = (np.broadcast_to(bound, idle_v_pu.shape) for bound in (limits.v_min_pu, limits.v_max_pu))
+    return replace(
+        limits,
+        v_min_pu=np.where(idle_v_pu > lowest * (1.0 + 4 * _INSIDE), lowest * (1.0 + _INSIDE), lowest),
+        v_max_pu=np.where(idle_v_pu < highest * (1.0 - 4 * _INSIDE), highest * (1.0 - _INSIDE), highest),
+        loading_max_percent=np.asarray(limits.loading_max_percent) * (1.0 - _INSIDE),
+    )
+
+
+def _side(case: Case, limits: list[Limits], sign: int, kept: Mask) -> _Side:
     """Solve (1) for one side of every interval in which the feeder keeps its limits without anybody's use."""
     cap = case.export_cap if sign > 0 else case.import_cap
     most, steps, model = (most_export if sign > 0 else most_import), len(kept), case.headroom.model
@@ -116,7 +123,7 @@ def _side(case: Case, limits: Limits, sign: int, kept: Mask) -> _Side:
     worst = [""] * steps
     for t in np.flatnonzero(kept & (cap * case.acting[:, None]).any(axis=0)):
         fixed, source = case.fixed[:, t], float(case.source[t])
-        plan = most(model, fixed.real, fixed.imag, case.acting, cap[:, t], limits, source)
+        plan = most(model, fixed.real, fixed.imag, case.acting, cap[:, t], limits[t], source)
         gap[t], worst[t] = plan.largest_gap, _not_exact(plan)
         if worst[t]:
             continue

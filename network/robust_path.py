@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from network.envelope_case import Case, Uses
 from network.furthest import furthest
 from network.headroom import TOLERANCE
-from network.robust import Prediction, Rows
+from network.robust import Prediction
+from network.robust_rows import Rows
 
 __all__ = ["Boxes", "Found", "follow", "shrink"]
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from network.envelope_case import Case, Uses
 from network.headroom import Headroom, Point
-from network.robust import Rows, foremost
+from network.robust import foremost
 from network.robust_path import Search
+from network.robust_rows import Rows
 
 __all__ = ["INSIDE", "LinearRows", "Tangents", "measure"]
 

@@ -25,7 +25,7 @@ from sim.scenario_mistakes import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NetworkEnvelopes", "envelopes", "reactive_of"]
+__all__ = ["NetworkEnvelopes", "envelopes", "reactive_of", "refused_words"]
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -225,6 +225,17 @@ def _not_to_be_had(ready: Prepared, spec: EnvelopesSpec) -> Iterator[str]:
                     f'{case.place("envelopes", "each", k, key)}: envelopes.each.{k}.{key}: "{one.id}" is to have '
                     f"{asked:g} kW, above its cap of {most:g} kW; raise its {side} under customers, or ask for less"
                 )
+
+
+def refused_words(element: str) -> str:
+    """Return why the cone programme's answer is none, of the element that an envelope names.
+
+    >>> refused_words("L7")
+    'the cone programme is no power flow at L7'
+    """
+    if element == "not_converged":
+        return "the cone programme found no answer"
+    return f"the cone programme is no power flow at {element}"
 
 
 def reactive_of(ready: Prepared) -> Reactive:

@@ -154,6 +154,15 @@ def test_cone_exports_are_refused_unless_the_caps_are_reached():
     np.testing.assert_allclose(granted.export_limit_kw, 10.0, rtol=1e-4)
 
 
+def test_a_source_at_its_highest_voltage_leaves_imports_their_room():
+    """1.0 pu at a monitored source, limited to 1.0 pu: 36 kW of import by hand, as by AC power flow."""
+    case = (home(), np.zeros((1, 1)), np.zeros((1, 1)), np.full(1, 99.0), Limits(0.9, 1.0, np.inf))
+    found = compute(*case[:3], np.ones(1, dtype=bool), np.zeros(1), case[3], case[4], rule="max_total", method="cone")
+
+    assert found.status.tolist() == ["ok"]
+    assert found.import_limit_kw[0, 0] == pytest.approx(36.0, rel=1e-5)
+
+
 def test_where_nothing_may_be_used_cone_and_correction_name_the_same_limit():
     """A passive load that pulls the voltage below its limit: infeasible by both methods, at the same bus."""
     model, p, q, cap, limits = ieee33()

@@ -106,15 +106,16 @@ def _show_gaps(one: Envelope) -> None:
     import numpy as np
 
     from network.conic import GAP
+    from sim.network_envelopes import refused_words
 
     for side, gap in (("export", one.gap_export), ("import", one.gap_import)):
         if not np.isnan(gap).all():
             typer.echo(f"cone gap  {side} {np.nanmax(gap):.1e}; a power flow up to {GAP:.0e}")
     refused = one.status == "refused"
     for (name, _), many in _counted(one.infeasible_by[refused], one.infeasible_kind[refused]):
-        side = "export" if (one.gap_export[refused & (one.infeasible_by == name)] > GAP).any() else "import"
+        side = "import" if (one.gap_export[refused & (one.infeasible_by == name)] <= GAP).all() else "export"
         typer.echo(
-            f"refused   {side}: the cone programme is no power flow at {name}, in {many} of {len(refused)} intervals, and the limits are 0 "
+            f"refused   {side}: {refused_words(name)}, in {many} of {len(refused)} intervals, and the limits are 0 "
             f"there; take method corrected{', or ask for imports alone: customers.export_cap_kw 0' * (side == 'export')}"
         )
 
