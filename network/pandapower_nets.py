@@ -170,7 +170,7 @@ def grid_of(net: Any, *, name: str, provenance: str, licence: str) -> Grid:
     external = net.ext_grid[net.ext_grid.in_service.astype(bool)].iloc[0]
     feeder = Feeder(
         name=name,
-        buses=Buses(ids=_names(table, "bus"), v_nominal_v=table.vn_kv.to_numpy(float) * 1e3, x=x, y=y),
+        buses=Buses(_names(table, "bus"), table.vn_kv.to_numpy(float) * 1e3, x, y, _shunts(net, bus_of, len(kept))),
         branches=branches,
         source_bus=bus_of[int(external.bus)],
         source_v_pu=float(external.vm_pu),
@@ -189,6 +189,17 @@ def _names(rows: pd.DataFrame, table: str) -> tuple[str, ...]:
     names = [str(name).strip() for name in rows["name"]]
     named = not rows["name"].isna().any() and len(set(names)) == len(names) and all(names)
     return tuple(names) if named else tuple(f"{table} {index}" for index in rows.index)
+
+
+def _shunts(net: Any, bus_of: dict[int, int], n_bus: int) -> NDArray[np.complex128]:
+    """Return the shunts of the buses, in star to earth: conj(p + jq) of their steps at their rated voltage.  Shape (n, 3, 3). [S]"""
+    found = np.zeros((0, 3, 3), dtype=np.complex128)
+    if "shunt" in net and len(rows := active(net, "shunt")):
+        found = np.zeros((n_bus, 3, 3), dtype=np.complex128)
+        rows = rows[rows.bus.isin(list(bus_of))]
+        y = (floats(rows, "p_mw") - 1j * floats(rows, "q_mvar")) * floats(rows, "step") / floats(rows, "vn_kv") ** 2
+        np.add.at(found, [bus_of[int(bus)] for bus in rows.bus], y[:, None, None] * np.eye(3))
+    return found
 
 
 def _place(geo: object) -> tuple[float, float]:

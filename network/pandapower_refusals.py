@@ -1,7 +1,7 @@
 """What of a pandapower network has no place in a feeder: one sentence for each kind of element.
 
 A feeder is radial, of lines and two-winding transformers, fed at one bus, with constant power at its
-connections.  What goes beyond is refused rather than left out, for a network with a shunt missing calculates without
+connections, shunts at its buses.  What goes beyond is refused rather than left out, for a network with a ward missing calculates without
 a complaint.  Only what is in service counts.
 
 The tables of pandapower gain columns from version to version; :func:`column` and :func:`floats` read them with a default.
@@ -25,7 +25,6 @@ Floats = NDArray[np.float64]
 
 _REFUSED = {
     "trafo3w": "three-winding transformers; replace them by two-winding ones",
-    "shunt": "shunts; a feeder here has lines and transformers only",
     "ward": "ward equivalents; replace them by loads",
     "xward": "extended ward equivalents; replace them by loads",
     "impedance": "impedance elements; replace them by lines",
@@ -89,6 +88,13 @@ def _refused(net: Any) -> list[str]:
         for table, what in _REFUSED.items()
         if table in net and len(active(net, table))
     ]
+    if "shunt" in net:
+        shunts = active(net, "shunt")
+        odd = shunts[column(shunts, "step_dependency_table", False).fillna(False).astype(bool)]
+        if len(odd):
+            mistakes.append(
+                f"the network has shunts with a table of their steps ({_say(odd, 'shunt')}); give p_mw and q_mvar of the step."
+            )
     external = active(net, "ext_grid")
     if len(external) != 1:
         mistakes.append(f"the network has {len(external)} external grids in service; a feeder is fed at one bus.")

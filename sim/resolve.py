@@ -88,15 +88,14 @@ def package_version() -> str:
 def resolve(scenario: Scenario) -> Resolved:
     """Read what a scenario refers to; raises :class:`ScenarioError` with every mistake of the first step that finds any."""
     grid = grid_of(scenario)
+    if lacking := no_columns(grid):
+        place = scenario.place("grid", "source")
+        advice = "Take them out of the feeder, or look at it with commonwatt network."
+        raise ScenarioError([f"{place}: a run's tables have no columns for {lacking}. {advice}"])
     profiles = profiles_of(scenario)
     series = series_of(scenario)
     tariffs = _tariffs(scenario)
     mistakes: list[str] = []
-    if lacking := no_columns(grid):
-        mistakes.append(
-            f"{scenario.place('grid', 'source')}: a run's tables have no columns for {lacking}. Take them out of the feeder, or look at "
-            f"it with commonwatt network."
-        )
     _check_rules(scenario, mistakes)
     _check_prices(scenario, tariffs, series, mistakes)
     storage = _storage(scenario, grid.feeder, mistakes)

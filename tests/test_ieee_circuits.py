@@ -126,6 +126,25 @@ def test_the_command_tells_all_of_it():
         assert "Write constant_power: before the feeder's name" in str(refused.exception)
 
 
+def test_a_simulation_says_that_it_has_no_place_for_them():
+    """``commonwatt check`` of a scenario on ``ieee123``: one sentence that names shunts, regulators, deltas and loads; nothing is left out silently."""
+    from sim.resolve import resolve
+    from sim.scenario import load
+    from sim.scenario_file import ScenarioError
+
+    scenario = load(DATA.parents[1] / "examples" / "street" / "scenario.yaml", ["grid.source=ieee123"])
+    with pytest.raises(ScenarioError, match="a run's tables have no columns for shunts") as caught:
+        resolve(scenario)
+    assert len(caught.value.mistakes) == 1
+    for what in (
+        "regulators",
+        "'reg3a+reg3c'",
+        "delta-delta transformers ('xfm1')",
+        "loads of constant current or between",
+    ):
+        assert what in caught.value.mistakes[0]
+
+
 def test_the_second_referee_knows_regulators_capacitors_and_deltas():
     """IEEE 123 with constant power, drawn and fed in by 80 customers: the second referee, told our feeder, has every voltage to 1e-6 pu."""
     from network.referee_opendss import check

@@ -267,11 +267,27 @@ def test_json_that_is_no_network_is_refused(tmp_path, text, sentence):
     assert caught.value.mistakes == (sentence,)
 
 
+def test_shunts_are_those_of_pandapower(net):
+    """Two steps of a capacitor rated for another voltage and a reactor with losses: every voltage to 1e-8 pu of pandapower's own."""
+    last = int(net.bus.index[-1])
+    pandapower.create_shunt(net, 1, q_mvar=-0.02, vn_kv=0.42, step=2, max_step=2)
+    pandapower.create_shunt(net, last, q_mvar=0.01, p_mw=0.002)
+    pandapower.create_shunt(net, last, q_mvar=0.5, in_service=False)
+    net.trafo["tap_pos"] = 0  # pandapower leaves taps out where no type of theirs is told
+    pandapower.runpp(net, tolerance_mva=1e-12, trafo_model="pi")
+    grid = _grid(net)
+    assert len(grid.feeder.buses.shunted) == 2
+    c = grid.connections
+    flow = Model(grid.feeder, c.bus).solve(c.pv_kw_peak[:, None] - c.base_kw[:, None], -c.base_kvar[:, None])
+    np.testing.assert_allclose(flow.v_pu[:, 0], net.res_bus.vm_pu.to_numpy(), rtol=0, atol=1e-8)
+
+
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 
 def _shunt(net):
     pandapower.create_shunt(net, 1, q_mvar=0.01)
+    net.shunt["step_dependency_table"] = True
 
 
 def _ward(net):
@@ -343,7 +359,7 @@ def _switch_with_impedance(net):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (_shunt, "shunts"),
+        (_shunt, "shunts with a table of their steps"),
         (_ward, "ward equivalents"),
         (_second_source, "2 external grids"),
         (_no_source, "0 external grids"),
