@@ -320,7 +320,8 @@ class Community:
         self.seconds["clearing"] += perf_counter() - began
         book.warm, book.warm_at = clearing.warm, at
         name = f"{day.name}-{stage}-{at:03d}"
-        book.clearings.append(ClearingRecord(name, stage, now, clearing, missed + moved))
+        penalty = task.breach_penalty_eur_per_kwh * self.clock.dt_h * float(clearing.breach_kw.sum())
+        book.clearings.append(ClearingRecord(name, stage, now, clearing, missed + moved, penalty))
         return clearing
 
     def _planned(

@@ -117,6 +117,8 @@ class ClearingRecord:
     clearing: Clearing
     end_missed_kwh: float = 0.0
     """What the shared storage's operator will hold at the end of the day beyond its wish; negative: what it will lack. [kWh]"""
+    penalty_eur: float = 0.0
+    """What of the clearing's cost is the penalty on energy that must leave its envelope; nobody pays it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

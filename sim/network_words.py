@@ -1,8 +1,8 @@
 """What each way of minding the grid costs on one day: the same day ahead cleared with ``none``, ``envelopes`` and ``prices``.
 
 The first delivery day of a scenario is opened and cleared three times, each from nothing, and the AC power flow is run on what was
-planned.  What the community costs is what its people pay to the outside, wear and penalties included, plus the network's losses at
-the price that its operator pays; what passes between people, or between them and the grid's operator, is in no cost ::
+planned.  What the community costs is what its people pay to the outside, wear included, plus the network's losses at
+the price that its operator pays; the penalty on load that must leave its envelope is paid by nobody, and its energy stands beside the cost; what passes between people, or between them and the grid's operator, is in no cost ::
 
     welfare lost by a word = its cost − the cost with none,  which breaks limits                                    (1)
 
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.dso import breaches
-from market.feasible import Infeasible
 from market.network_prices import NetworkClearing
 from network.acflow import Flow
 
@@ -36,8 +35,8 @@ def compared(resolved: Resolved) -> list[dict[str, Any]]:
 
     Every row has ``network``, ``outcome`` (``ok``, or why there is no plan), ``cost_eur`` (all of it), ``people_eur``, ``loss_eur``,
     ``lost_eur`` (1), ``rent_eur`` (what the operator takes for losses and congestion), ``curtailed_kwh``, ``broken`` (limits in
-    intervals that the plan breaks in AC) and ``worst_percent`` (by how much at most, of the limit); figures are None where there are
-    none.
+    intervals that the plan breaks in AC), ``worst_percent`` (by how much at most, of the limit) and ``outside_kwh`` (what must leave
+    the envelopes, because load that nobody controls is served); figures are None where there are none.
     """
     rows = [_planned(resolved, word) for word in WORDS]
     free = rows[0]["cost_eur"]
@@ -49,6 +48,7 @@ def compared(resolved: Resolved) -> list[dict[str, Any]]:
 
 def _planned(resolved: Resolved, word: str) -> dict[str, Any]:
     """Clear the first day in one way and run the power flow on its plan."""
+    from sim.community import NoPlanInfeasible
     from sim.play import Play
     from sim.plays import community_of
 
@@ -57,12 +57,12 @@ def _planned(resolved: Resolved, word: str) -> dict[str, Any]:
     clock = community.clock
     day = clock.days[0]
     row: dict[str, Any] = dict.fromkeys(
-        ("cost_eur", "people_eur", "loss_eur", "rent_eur", "curtailed_kwh", "broken", "worst_percent")
+        ("cost_eur", "people_eur", "loss_eur", "rent_eur", "curtailed_kwh", "broken", "worst_percent", "outside_kwh")
     )
     try:
         book = community.publish(day, clock.at_minute(day.publish_min))
         found = community.clear_day_ahead(day, clock.at_minute(day.gate_min))
-    except Infeasible as error:
+    except NoPlanInfeasible as error:
         return {"network": word, "outcome": str(error), **row}
     draw = found.meter_kw[: community.n]
     if community.box is not None:
@@ -79,7 +79,11 @@ def _figures(community: Community, book: DayBook, found: Clearing, flow: Flow, d
     price = np.maximum(next(iter(book.prices.values())).energy, 0.0)
     lost = np.where(flow.converged, flow.loss_kw.sum(axis=0), np.nan)
     losses = dt * float(price @ lost)
-    people = found.cost_eur - (found.loss_cost_eur if isinstance(found, NetworkClearing) else 0.0)
+    people = (
+        found.cost_eur
+        - book.clearings[-1].penalty_eur
+        - (found.loss_cost_eur if isinstance(found, NetworkClearing) else 0.0)
+    )
     free = np.full(draw.shape, np.inf)
     broken = breaches(flow, community.model, community.rules.limits, draw, free, free, community.connection_ids)
     over = [abs(b.value / b.limit - 1.0) * 100.0 for b in broken if np.isfinite(b.value)]
@@ -89,6 +93,7 @@ def _figures(community: Community, book: DayBook, found: Clearing, flow: Flow, d
         "loss_eur": round(losses, 9),
         "rent_eur": round(found.rent_eur, 9) if priced and isinstance(found, NetworkClearing) else 0.0,
         "curtailed_kwh": round(dt * float(found.curtailed_kw.sum()), 6),
+        "outside_kwh": round(dt * float(found.breach_kw.sum()), 6),
         "broken": len(broken),
         "worst_percent": round(max(over, default=0.0), 6),
     }

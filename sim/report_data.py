@@ -117,6 +117,8 @@ class Story:
     grid: Grid | None
     clearings: Clearings
     has_envelopes: bool
+    has_bands: bool
+    """Whether envelopes are bands around what was cleared at locational prices."""
     envelope_breaches: int
     held: list[Held]
     """Who was held, by what."""
@@ -209,6 +211,7 @@ def collect(tables: RunTables) -> Story:
         grid=grid,
         clearings=held,
         has_envelopes=has_envelopes,
+        has_bands=tables.any("run", "locational_prices"),
         envelope_breaches=breached,
         held=held_rows(tables),
         curtailed_by_envelopes=by_envelopes,

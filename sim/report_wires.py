@@ -63,6 +63,10 @@ def _known(figure: Figure, otherwise: float) -> float:
 
 MOST_HELD = 60
 """Of more, those who gave up most."""
+GIVES_WAY = {
+    "pv_battery_flexible": "solar, then the battery, then cars and heat pumps",
+    "battery_pv_flexible": "the battery, then solar, then cars and heat pumps",
+}
 HELD_BY = {"envelope": "the envelope", "default": "the default, without a message", "ramp": "a limit on its way"}
 
 
@@ -177,7 +181,11 @@ def envelope_section(story: Story) -> dict[str, Any]:
         )
     else:
         note.append(f"Every meter stayed inside its envelope in all {number(story.clock.steps)} intervals.")
-    note.append("What else could have been done inside the envelopes, `commonwatt network validate` tries.")
+    if story.has_bands:
+        note.append(
+            "Each envelope is a band around what was cleared at locational prices: what these made a home give up is held by it too. Who was counted on and drew less than cleared left less room."
+        )
+    note.append("What else could have been done inside the envelopes, the command commonwatt network validate tries.")
     return {
         "answer": answer,
         "has_bars": story.has_envelopes and lost.size > 0,
@@ -222,5 +230,5 @@ def _held_table(rows: list[Held]) -> Table | None:
         ),
         cells,
         (3, 4, 5, 6),
-        f"What gives way first: {rows[0].rule}. Battery: taken more or given less (+).{more}",
+        f"What gives way first: {rows[0].rule} ({GIVES_WAY.get(rows[0].rule, 'docs/simulation.md')}). Battery: taken more or given less (+), taken less or given more (−).{more}",
     )

@@ -112,7 +112,7 @@ def test_the_report_says_who_was_held_by_what(ordinary: Run) -> None:
     told = page[page.index("Who was held, by what") :]
 
     assert f"<tr><td>{most[0]['agent_id']}</td><td>the envelope</td><td>export</td>" in told
-    assert "What gives way first: pv_battery_flexible." in told
+    assert "What gives way first: pv_battery_flexible (solar, then the battery, then cars and heat pumps)." in told
 
 
 @pytest.mark.parametrize(
