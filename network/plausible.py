@@ -52,7 +52,7 @@ _UK_PERCENT = (0.1, 50.0)
 """Below: a fraction (0.04) given as percent."""
 
 _REGULATOR_PERCENT = 0.02
-"""Up to this it is no fraction either: a regulator, or a transformer meant to be ideal."""
+"""Up to this it is no fraction either: a regulator, or a transformer meant to be ideal.  A bank may have less than usual, too."""
 
 _TURNS = (0.5, 1.5)
 """Of a regulator over its rated ones: 0.9 to 1.1 is usual; outside, percent or steps are given."""
@@ -310,7 +310,7 @@ def _transformer_mistakes(branches: Branches, v_from: Vector, v_to: Vector) -> l
     low, high = _UK_PERCENT
     mistakes += _each(
         branches,
-        trafo & ~(((uk >= low) & (uk <= high)) | ((uk > 0) & (uk <= _REGULATOR_PERCENT))),
+        trafo & ~((uk <= high) & ((uk >= low) | ((uk > 0) & (branches.is_bank | (uk <= _REGULATOR_PERCENT))))),
         f"has uk = {{uk:g}} %; expected {low:g} to {high:g} (percent, not a fraction), or at most {_REGULATOR_PERCENT:g} of a regulator.",
         uk=uk,
     )

@@ -220,6 +220,23 @@ def test_what_cannot_be_is_told():
         Model(behind, [2], ["a"])
 
 
+def test_small_impedances_are_regulators_or_fractions_given_as_percent():
+    """0.04 % is refused of a transformer and taken of a bank; 0.01 %, as regulators and ideal transformers have it, of both; 0 of none."""
+    pair = {"s": 4160.0, "e": 4160.0}
+    for turns, uk, taken in (
+        (None, 0.04, False),
+        ((1.0, 1.0, 1.0), 0.04, True),
+        (None, 0.01, True),
+        ((1.0, 1.0, 1.0), 0.0, False),
+    ):
+        trafo = Transformer("T", "s", "e", 6000.0, 4160.0, 4160.0, uk, 0.0, turns=turns)
+        if taken:
+            assert Feeder.build("x", pair, [trafo], source_bus="s").n_branch == 1
+        else:
+            with pytest.raises(FeederError, match=f"has uk = {uk:g} %"):
+                Feeder.build("x", pair, [trafo], source_bus="s")
+
+
 def test_who_has_no_place_for_them_says_so(tmp_path):
     """power-grid-model has no banks, no delta-delta and no shunts between two phases; CSV tables have no columns for any of it."""
     between = np.zeros((3, 3))
