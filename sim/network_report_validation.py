@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sim import network_figures as draw
 from sim import network_report_tries as tries
 from sim.network_page import Picture, Section, TableOf
-from sim.network_validate import NetworkValidation, number, opendss_words, verdict
+from sim.network_validate import NetworkValidation, is_refused, left_out_words, number, opendss_words, verdict
 
 __all__ = ["page"]
 
@@ -63,8 +63,13 @@ def _lede(result: NetworkValidation, sentence: str) -> str:
     uniform = next((tally for tally in found.tallies if tally.name == "uniform" and tally.tried), None)
     if uniform is not None and not uniform.broken and found.status == "unsafe":
         words += f" Independent uniform draws alone, {number(uniform.tried)} of them, would have found nothing."
-    if len(found.left_out):
-        words += f" In {len(found.left_out)} interval(s) no envelope was feasible, and nothing is promised."
+    refused = [when for when in found.left_out if is_refused(result.given, when)]
+    if refused:
+        words += f" In {len(refused)} interval(s) nothing is promised: {left_out_words(result.given, refused[0])}."
+    if len(found.left_out) > len(refused):
+        words += (
+            f" In {len(found.left_out) - len(refused)} interval(s) no envelope was feasible, and nothing is promised."
+        )
     return words
 
 

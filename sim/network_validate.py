@@ -17,12 +17,22 @@ from network.validation import validate as try_all
 from network.validation_data import Doubts
 from network.validation_messages import Messages
 from network.validation_tally import NO_SOLUTION, Case, Tally
+from sim.network_envelopes import refused_words
 from sim.network_validate_given import Given
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NetworkValidation", "case_words", "number", "opendss_words", "validate", "verdict"]
+__all__ = [
+    "NetworkValidation",
+    "case_words",
+    "is_refused",
+    "left_out_words",
+    "number",
+    "opendss_words",
+    "validate",
+    "verdict",
+]
 
 Progress = Callable[[str, int, int], None]
 
@@ -213,7 +223,7 @@ def case_words(case: Case) -> str:
 def verdict(result: NetworkValidation) -> str:
     """Return the verdict as one sentence."""
     found = result.found
-    if len(found.left_out) and len(found.left_out) == len(result.given.times):
+    if found.status == "safe" and 0 < len(found.left_out) == len(result.given.times):
         return "no interval has an envelope, and nothing is promised"
     promised = [tally for tally in found.tallies if tally.counts]
     tried = sum(tally.tried for tally in promised)
@@ -229,6 +239,21 @@ def verdict(result: NetworkValidation) -> str:
         who = "OpenDSS" if found.certificate.agrees else "power-grid-model"
         return f"{who} does not confirm what we find{nearest}"
     return f"none of {number(tried)} uses inside these envelopes breaks a limit{nearest}"
+
+
+def is_refused(given: Given, interval: int) -> bool:
+    """Return whether the cone programme's answer is none in an interval, rather than infeasible."""
+    return given.refused is not None and bool(given.refused[interval])
+
+
+def left_out_words(given: Given, interval: int) -> str:
+    """Return why nothing is promised in an interval."""
+    by = str(given.infeasible_by[interval])
+    if is_refused(given, interval):
+        return refused_words(by)
+    if by == "not_converged":
+        return "the power flow has no solution before anybody does anything"
+    return f"{by} is beyond its limit before anybody does anything"
 
 
 def opendss_words(found: Validation) -> str:

@@ -187,7 +187,7 @@ def test_the_cone_programme_refuses_exports_and_finds_the_corrected_imports(call
     code, out, _ = call("network", "validate", *words, "--samples", "50")
     assert code == 3
     assert out.startswith("INFEASIBLE  ieee33: no interval has an envelope, and nothing is promised.")
-    assert re.search(r"refused   interval 0: the cone programme is no power flow at \d+-\d+", out)
+    assert re.search(r"refused   interval 0: the cone programme is no power flow at \d+-\d+\n", out)
 
     alone = ("--set", "customers.export_cap_kw=0")
     found = json.loads(call("network", "envelopes", *words, *alone, "--json")[1])

@@ -162,6 +162,12 @@ def test_intervals_without_a_feasible_envelope_are_told_and_end_with_three(stree
     )  # fmt: skip
     assert code == 3
     assert re.search(r"infeasible interval 0: \w+ is beyond its limit", out)
+    code, out, _ = call(
+        "network", "validate", str(street), "--set", "customers.passive=[anna]", "--set", "base_load.from=nameplate",
+        "--set", "base_load.factor=1000", "--samples", "20",
+    )  # fmt: skip
+    assert code == 3
+    assert "infeasible interval 0: the power flow has no solution before anybody does anything" in out
 
 
 def test_a_run_is_tried_with_its_own_meters(tiny_run):

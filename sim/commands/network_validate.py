@@ -83,14 +83,11 @@ def _show(result: NetworkValidation) -> None:
 
 def lines(result: NetworkValidation) -> list[str]:
     """Return the figures below the tables."""
-    from sim.network_envelopes import refused_words
-    from sim.network_validate import opendss_words
+    from sim.network_validate import is_refused, left_out_words, opendss_words
 
     found, given, say = result.found, result.given, summary.number
     told = [
-        f"refused   interval {when}: {refused_words(str(given.infeasible_by[when]))}; nothing is promised"
-        if given.refused is not None and given.refused[when]
-        else f"infeasible interval {when}: {given.infeasible_by[when]} is beyond its limit before anybody does anything"
+        f"{'refused   ' if is_refused(given, when) else 'infeasible '}interval {when}: {left_out_words(given, when)}"
         for when in found.left_out[:5]
     ]
     if len(found.left_out) > 5:
