@@ -67,6 +67,41 @@ def test_voltages_are_those_of_opendss():
     np.testing.assert_allclose(flow.v_pu[:, 0], expected, rtol=0, atol=1e-7)
 
 
+def test_what_hangs_on_a_bus_is_that_of_opendss(tmp_path):
+    """Capacitors in steps and in delta, a reactor, loads of constant impedance and current in star and delta, LoadMult: to 1e-7 pu."""
+    more = """
+    New Capacitor.steps bus1=end phases=3 kvar=[6 9] kV=0.416 numsteps=2 states=[1 0]
+    New Capacitor.delta bus1=end phases=3 conn=delta kvar=4 kV=0.4
+    New Capacitor.one bus1=busbar.2 phases=1 kvar=3 kV=0.24
+    New Reactor.coil bus1=busbar phases=3 kvar=2 kV=0.416 R=0.3
+    New Load.z bus1=end phases=3 kV=0.4 kW=6 kvar=2 model=2
+    New Load.zd bus1=busbar.3.2 phases=1 conn=delta kV=0.416 kW=2 kvar=1 model=2
+    New Load.i bus1=end phases=3 kV=0.4 kW=5 kvar=1 model=5 vminpu=0.5 vmaxpu=1.5
+    New Load.pd bus1=end phases=3 conn=delta kV=0.4 kW=5 kvar=2 model=1 vminpu=0.5 vmaxpu=1.5
+    New Load.id bus1=busbar.2.1 phases=1 conn=delta kV=0.4 kW=1.5 kvar=-0.5 model=5 vminpu=0.5 vmaxpu=1.5
+    Set LoadMult=1.1
+    """.replace("    ", "")
+    path = tmp_path / "street.dss"
+    path.write_text(STREET.read_text().replace("Open Line.tie 1", f"{more}\nOpen Line.tie 1"))
+    engine = dss.DSS.NewContext()
+    engine.AllowChangeDir = False
+    for command in (f'Redirect "{path}"', "Set Tolerance=1e-12 MaxIterations=500", "Solve"):
+        engine.Text.Command = command
+    assert engine.ActiveCircuit.Solution.Converged
+    theirs = dict(zip(engine.ActiveCircuit.AllNodeNames, engine.ActiveCircuit.AllBusVmag, strict=True))
+    grid = read(path)
+    c, buses = grid.connections, grid.feeder.buses
+    assert [buses.ids[k] for k in buses.shunted] == ["busbar", "end"]
+    assert sorted(grid.held.id) == ["i.a", "i.b", "i.c", "id", "pd.ab", "pd.bc", "pd.ca"]
+    model = Model(grid.feeder, c.bus, c.phase, grid.held)
+    flow = model.solve(-c.base_kw[:, None], -c.base_kvar[:, None])
+    expected = [
+        theirs[f"{buses.ids[bus]}.{'abc'.index(phase) + 1}"] / (buses.v_nominal_v[bus] / np.sqrt(3))
+        for bus, phase in zip(model.nodes.element, model.nodes.phase, strict=True)
+    ]
+    np.testing.assert_allclose(flow.v_pu[:, 0], expected, rtol=0, atol=1e-7)
+
+
 def test_what_the_file_says_is_what_is_read():
     """By hand: 180 m of 0.32 ohm/km, 0.6 kft of 0.42 ohm/km, an open tie, phases, ratings, and the nominal voltages."""
     grid = read(STREET)
