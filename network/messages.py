@@ -45,6 +45,9 @@ PRIMACY = 1
 
 NEVER = np.datetime64("NaT", "s")
 
+_PAIRS_AT_ONCE = 1 << 20
+"""Moments times controls that are looked at together."""
+
 _INT16 = 32_767
 """Largest value that IEEE 2030.5 sends: above, the multiplier counts tens, hundreds, … of watts."""
 
@@ -134,16 +137,21 @@ class Controls:
         if len(set(lengths.values())) > 1:
             raise MessageError([f"messages need columns of one length, given {lengths}."])
         mistakes = [f"message {name!r} occurs twice." for name in _twice(self.mrid)]
-        for k in range(len(self)):
-            if np.isnat(self.start[k]) or np.isnat(self.created_at[k]) or self.duration_s[k] <= 0:
-                mistakes.append(f"message {self.mrid[k]!r} needs a start, a creation time and a duration above 0 s.")
-            said = [w for w in (self.import_limit_w[k], self.export_limit_w[k]) if not np.isnan(w)]
-            if not said:
-                mistakes.append(
-                    f"message {self.mrid[k]!r} says no limit in either direction. Leave it out, or give one."
-                )
-            if any(not (0 <= w < np.inf) or w != np.floor(w) for w in said):
-                mistakes.append(f"message {self.mrid[k]!r} has a limit that is no whole number of watts, zero or more.")
+        said = np.asarray([self.import_limit_w, self.export_limit_w], dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            odd = ~np.isnan(said) & ~((said >= 0) & (said < np.inf) & (said == np.floor(said)))
+        timeless: NDArray[np.bool_] = (
+            np.isnat(self.start) | np.isnat(self.created_at) | (np.asarray(self.duration_s) <= 0)
+        )
+        silent = np.asarray(np.isnan(said).all(axis=0))
+        for k in np.flatnonzero(timeless | silent | odd.any(axis=0)):
+            name = self.mrid[k]
+            if timeless[k]:
+                mistakes.append(f"message {name!r} needs a start, a creation time and a duration above 0 s.")
+            if silent[k]:
+                mistakes.append(f"message {name!r} says no limit in either direction. Leave it out, or give one.")
+            if odd[:, k].any():
+                mistakes.append(f"message {name!r} has a limit that is no whole number of watts, zero or more.")
         if mistakes:
             raise MessageError(mistakes)
 
@@ -344,28 +352,41 @@ def _one(controls: Controls, mine: NDArray[np.intp], said: Vector, moments: Time
     begin = np.where(arrived, np.maximum(start, received), end)  # takes effect; at its end: never
     over = np.where(np.isnat(cancelled), end, np.minimum(end, cancelled))
     speaks = ~np.isnan(said[mine])
-    order = np.lexsort((np.array(controls.mrid, dtype=object)[mine], said[mine], -controls.created_at[mine].astype(np.int64), controls.primacy[mine]))  # fmt: skip
     stop = over.copy()  # until when each is in force
     best = np.full(len(moments), -1, dtype=np.intp)
     lapsed = np.zeros(len(mine), dtype=bool)
-    for at, j in enumerate(order):
-        if not speaks[j] or begin[j] >= stop[j]:
+    alive = np.flatnonzero(speaks & (begin < over))
+    alive = alive[np.argsort(start[alive], kind="stable")]
+    if (end[alive][:-1] <= start[alive][1:]).all():  # none overlaps another: each is in force by itself
+        latest = np.searchsorted(begin[alive], moments, side="right") - 1
+        held = np.flatnonzero(latest >= 0)
+        held = held[moments[held] < stop[alive[latest[held]]]]
+        best[held] = alive[latest[held]]
+        alive = alive[:0]
+    rivals = mine[alive]
+    names = np.array([controls.mrid[k] for k in rivals], dtype=object)
+    order = np.lexsort((names, said[rivals], -controls.created_at[rivals].astype(np.int64), controls.primacy[rivals]))
+    for at, j in enumerate(alive[order]):
+        if begin[j] >= stop[j]:
             continue
         now = (best < 0) & (moments >= begin[j]) & (moments < stop[j])
         best[now] = j
-        worse = order[at + 1 :]
+        worse = alive[order[at + 1 :]]
         # superseded as a whole from the moment on at which this one takes effect
         touched = worse[(start[worse] < stop[j]) & (end[worse] > begin[j]) & (stop[worse] > begin[j])]
         stop[touched] = begin[j]
         lapsed[touched] = True
     cause = np.full(len(moments), "control", dtype=object)
-    for t in np.flatnonzero(best < 0):
-        cause[t] = _why(moments[t], start, end, speaks, arrived, begin, over, lapsed)
+    none = np.flatnonzero(best < 0)
+    at_once = max(_PAIRS_AT_ONCE // max(len(mine), 1), 1)
+    for first in range(0, len(none), at_once):
+        some = none[first : first + at_once]
+        cause[some] = _why(moments[some, None], start, end, speaks, arrived, begin, over, lapsed)
     return np.where(best >= 0, mine[best] if len(mine) else -1, -1), cause
 
 
 def _why(
-    moment: np.datetime64,
+    moment: Times,
     start: Times,
     end: Times,
     speaks: NDArray[np.bool_],
@@ -373,19 +394,20 @@ def _why(
     begin: Times,
     over: Times,
     lapsed: NDArray[np.bool_],
-) -> str:
-    """Return why no control is in force: of those that were meant for this moment, the nearest to being so."""
+) -> Text:
+    """Return why no control is in force at moments (k, 1): of those that were meant for one, the nearest to being so."""
     here = (start <= moment) & (moment < end)
-    if not here.any():
-        return "gap"
-    if not (here & speaks).any():
-        return "not said"
-    here &= speaks
-    if (here & arrived & (over <= moment)).any():
-        return "cancelled"
-    if (here & arrived & (begin <= moment) & lapsed).any():
-        return "superseded"
-    return "late" if (here & arrived & (begin > moment)).any() else "lost"
+    said = here & speaks
+    came = said & arrived
+    begun = begin <= moment
+    causes = (
+        ("gap", ~here.any(axis=1)),
+        ("not said", ~said.any(axis=1)),
+        ("cancelled", (came & (over <= moment)).any(axis=1)),
+        ("superseded", (came & begun & lapsed).any(axis=1)),
+        ("late", (came & ~begun).any(axis=1)),
+    )
+    return np.asarray(np.select([true for _, true in causes], [name for name, _ in causes], "lost"), dtype=object)
 
 
 def _twice(names: Sequence[str]) -> list[str]:
