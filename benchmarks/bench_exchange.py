@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from market import repair
 from market.exchange import Problem, attainable, clear
 from market.laws import broken_laws
 from market.sample import sample
@@ -72,3 +73,46 @@ def test_every_hour(benchmark, day, told):
     benchmark.pedantic(hours, rounds=2)
     told(f"exchange: hourly in {np.mean(counts):.0f} iterations in the mean, gap {np.mean(gaps):.1e} in the mean")
     assert np.mean(counts) <= 130
+
+
+def test_how_tenants_are_run_where_nothing_is_let_out(benchmark, told, monkeypatch):
+    """Thirty days of 30 homes, cleared every hour: the last quarter of the day lets nothing out. Which of the ways to run tenants is needed, how often."""
+    used, counts = [0], np.zeros(4, dtype=int)
+    follow, restore = repair.follow_rented, repair.restore
+
+    def followed(*given):
+        helped, guided = given[8:10]
+        used[0] = max(used[0], 2 if not helped else int(guided))
+        return follow(*given)
+
+    def restored(*given):
+        used[0] = 3
+        return restore(*given)
+
+    monkeypatch.setattr(repair, "follow_rented", followed)
+    monkeypatch.setattr(repair, "restore", restored)
+
+    def cleared(problem, warm=None):
+        used[0] = 0
+        found = clear(problem, warm=warm)
+        counts[used[0]] += 1
+        assert broken_laws(problem, found) == []
+        return found
+
+    def days():
+        for seed in range(30):
+            case, rng = sample(30, 24, seed=seed), np.random.default_rng(seed)
+            net_min = case.ess_net_min_kw.copy()
+            net_min[0, 18:] = 0.0
+            rest = replace(case, ess_net_min_kw=net_min)
+            last = cleared(rest)
+            rest = replace(rest, right_energy_kwh=last.right_energy_kwh, right_power_kw=last.right_power_kw)
+            for _ in range(case.steps - 1):
+                rest = rest.dropped(1, last.energy_kwh[:, :, 1], last.rented_energy_kwh[:, :, 1])
+                last = cleared(newer(rest, rng), last.warm.dropped(1))
+
+    benchmark.pedantic(days, rounds=1)
+    told(
+        f"exchange: of {counts.sum()} clearings {counts[1]} needed the tenants' sum guided, {counts[2]} each by itself, "
+        f"{counts[3]} the nearest flows"
+    )
