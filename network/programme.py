@@ -116,7 +116,7 @@ class Programme:
         x[free] += more
         return np.clip(x, floor, np.maximum(cap, floor))
 
-    def _conic(self, bound: Vector, cap: Vector, floor: Vector) -> Vector | None:
+    def _conic(self, bound: Vector, cap: Vector, floor: Vector, size: Vector | None = None) -> Vector | None:
         import clarabel
         from scipy import sparse
 
@@ -127,7 +127,10 @@ class Programme:
         if not len(free):
             return x if (self.rows[self.taken] @ x <= bound[self.taken] + _BROKEN).all() else None
         f = len(free)
-        size = cap[free]  # x = size · z, so that numbers are near 1
+        first, size = (
+            size is None,
+            cap[free] if size is None else size[free],
+        )  # x = size · z, so that numbers are near 1
         part = self.rows[self.taken]
         scale = np.maximum(np.abs(part[:, free] * size).max(axis=1, initial=0.0), 1e-12)
         g = part[:, free] * size / scale[:, None]
@@ -136,7 +139,7 @@ class Programme:
         # variables z (f) and t (f): t_i <= log z_i, or its power
         rows = [sparse.hstack([sparse.csc_matrix(g), sparse.csc_matrix((len(g), f))]), sparse.hstack([eye, none]),
                 sparse.hstack([-eye, none])]  # fmt: skip
-        right = [h, np.ones(f), -floor[free] / size]
+        right = [h, cap[free] / size, -floor[free] / size]
         cones: list[Any] = [clarabel.NonnegativeConeT(len(g) + 2 * f)]
         for k in range(f):
             block, b = sparse.lil_matrix((3, 2 * f)), np.zeros(3)
@@ -164,4 +167,8 @@ class Programme:
         if answer.status not in (clarabel.SolverStatus.Solved, clarabel.SolverStatus.AlmostSolved):
             return None
         x[free] = size * np.array(answer.x[:f])
+        if (
+            first and answer.status != clarabel.SolverStatus.Solved
+        ):  # limits far below their caps: measured by themselves
+            return self._conic(bound, cap, floor, np.clip(x, 1e-4 * cap, cap))
         return np.clip(x, floor, np.maximum(cap, floor))

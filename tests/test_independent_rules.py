@@ -13,6 +13,7 @@ from network.acflow import Model
 from network.envelope import Limits, compute
 from network.equity import equity
 from network.feeder import Feeder, Line, Transformer
+from network.linear import rows
 from network.programme import Programme
 from network.referee import check
 
@@ -250,19 +251,25 @@ def test_max_total_over_rows_is_the_best_of_all_vertices(seed):
     assert weight @ x == pytest.approx((corners @ weight).max(), rel=1e-8, abs=1e-8)
 
 
+def any_rows(seed):
+    """Two to five customers, up to seven rows of either sign, floors, caps, weights."""
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(2, 6)), int(rng.integers(1, 8))
+    g, low = rng.normal(0.4, 0.5, (k, n)), rng.uniform(0, 1, n) * (rng.random(n) < 0.4)
+    high, weight = low + rng.uniform(0.5, 8, n), rng.uniform(0.2, 2, n)
+    h = g @ low + rng.uniform(0.5, 4, k)
+    return g, h, low, high, weight
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([0.5, 1.0, 2.0, 4.0]))
 def test_fairness_over_rows_is_that_of_cvxpy(seed, alpha):
     """Rows of either sign, floors, weights: CVXPY finds the same customers' limits to 1e-3 and the same worth to 1e-6."""
     import cvxpy as cp
 
-    rng = np.random.default_rng(seed)
-    n, k = int(rng.integers(2, 6)), int(rng.integers(1, 8))
-    g, low = rng.normal(0.4, 0.5, (k, n)), rng.uniform(0, 1, n) * (rng.random(n) < 0.4)
-    high, weight = low + rng.uniform(0.5, 8, n), rng.uniform(0.2, 2, n)
-    h = g @ low + rng.uniform(0.5, 4, k)
+    g, h, low, high, weight = any_rows(seed)
     rule = "proportional_fairness" if alpha == 1.0 else "alpha_fair"
-    x, y = Programme(g, rule, weight, alpha).best(h, high, low), cp.Variable(n)
+    x, y = Programme(g, rule, weight, alpha).best(h, high, low), cp.Variable(len(weight))
     worth = weight @ (cp.log(y) if alpha == 1.0 else cp.power(y, 1 - alpha) / (1 - alpha))
     problem = cp.Problem(cp.Maximize(worth), [g @ y <= h, y >= low, y <= high])
     problem.solve(solver=cp.CLARABEL)
@@ -271,6 +278,116 @@ def test_fairness_over_rows_is_that_of_cvxpy(seed, alpha):
     ours = weight @ (np.log(x) if alpha == 1.0 else x ** (1 - alpha) / (1 - alpha))
     assert ours == pytest.approx(problem.value, rel=1e-6, abs=1e-6)
     np.testing.assert_allclose(x, y.value, rtol=1e-3, atol=1e-3)
+
+
+def test_limits_far_below_their_caps_are_an_optimum_too():
+    """Alpha 4, limits of 2 to 7 % of their caps: every row is kept to 1e-8, where the solver's first answer passes one by 1e-4."""
+    g, h, low, high, weight = any_rows(13)
+    x = Programme(g, "alpha_fair", weight, 4.0).best(h, high, low)
+    assert x is not None
+    assert (g @ x <= h + 1e-8).all()
+    assert x == pytest.approx(
+        [0.958603, 0.170003, 0.140502, 0.186066, 0.165959], abs=2e-6
+    )  # as CVXPY says, to its tolerance
+
+
+def polytope(drawn, mode):
+    """The rows G x <= b that linear DistFlow's voltages ask of limits x, by a⁺e + a⁻m <= b: each side alone, or x = (e, m)."""
+    model, limits, active, _, _, _, passive, _ = drawn
+    told = rows(model, passive.imag, v_min_pu=limits.v_min_pu, v_max_pu=limits.v_max_pu)
+    a, b = told.a_kw[:, active], told.b[:, 0] - told.a_kw @ passive.real[:, 0]
+    if mode == "deterministic":
+        return [(a, b, 1.0), (-a, b, -1.0)]
+    plus, minus = np.maximum(a, 0), np.maximum(-a, 0)
+    pinned = np.full(active.sum(), PINNED)
+    return [(plus, b - minus @ pinned, 1.0)] if mode == "robust_pinned" else [(np.hstack([plus, minus]), b, 0.0)]
+
+
+PINNED = 0.7
+
+
+def linear_case(seed, mode):
+    """A tree whose voltages alone are limited, by linear DistFlow; single phases where the mode minds them."""
+    drawn = tree(seed, mode != "deterministic")
+    model, limits, active, cap, floor, weight, passive, rng = drawn
+    cap = np.where(active, np.maximum(cap, 1.0), 0.0)
+    return (
+        model,
+        Limits(limits.v_min_pu, limits.v_max_pu, np.inf),
+        active,
+        cap,
+        np.minimum(floor, cap / 2),
+        weight,
+        passive,
+        rng,
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from([*sorted(PATHS), "last_in_first_out"]),
+    st.sampled_from(["deterministic", "robust_pinned"]),
+)
+def test_paths_over_rows_are_their_closed_forms(seed, rule, mode):
+    """Linear DistFlow: proportional and equal by halving on a⁺e + a⁻m <= b, the queue by min (b − a·x)/a_i in turn; infeasible where floors are."""
+    drawn = linear_case(seed, mode if rule != "last_in_first_out" else "deterministic")
+    mode = mode if rule != "last_in_first_out" else "deterministic"
+    _, _, active, cap, floor, weight, _, rng = drawn
+    more = {"pinned_import_kw": PINNED, "import_floor_kw": None} if mode == "robust_pinned" else {}
+    order = rng.permutation(len(cap))
+    found = ask(drawn, rule, mode=mode, method="linear", order=order, **more)
+    cap, floor, weight = cap[active], floor[active], weight[active]
+    sets = polytope(drawn, mode)
+    assert (found.status[0] == "ok") == all((g @ floor <= b).all() for g, b, _ in sets)
+    if found.status[0] != "ok":
+        return
+    for g, b, sign in sets:
+        if rule in PATHS:
+            low, high = 0.0, 1.0
+            if (g @ PATHS[rule](1.0, cap, floor, weight) <= b).all():
+                low = 1.0
+            for _ in range(60):
+                middle = (low + high) / 2
+                safe = (g @ PATHS[rule](middle, cap, floor, weight) <= b).all()
+                low, high = (middle, high) if safe else (low, middle)
+            expected = PATHS[rule](low, cap, floor, weight)
+        else:
+            expected = floor.copy()
+            for who in np.argsort(order[active]):
+                pushes = g[:, who] > 1e-9 * np.abs(g).max()
+                room = (b - g @ expected)[pushes] / g[pushes, who]
+                expected[who] += np.clip(room.min(initial=np.inf), 0.0, cap[who] - floor[who])
+        limit = (found.export_limit_kw if sign >= 0 else found.import_limit_kw)[active, 0]
+        np.testing.assert_allclose(limit, expected, rtol=1e-4, atol=2e-3)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.integers(0, 2**31), st.sampled_from(sorted(WORTH)), st.sampled_from(["deterministic", "robust_pinned", "robust"])
+)
+def test_optima_over_rows_are_those_of_cvxpy(seed, rule, mode):
+    """Linear DistFlow with floors, caps and weights: CVXPY finds nothing better by 2e-4, both limits together in the robust mode."""
+    import cvxpy as cp
+
+    drawn = linear_case(seed, mode)
+    _, _, active, cap, floor, weight, _, _ = drawn
+    more = {"pinned_import_kw": PINNED, "import_floor_kw": None} if mode == "robust_pinned" else {}
+    found = ask(drawn, rule, mode=mode, method="linear", alpha=2.0, **more)
+    if found.status[0] != "ok":
+        return
+    for g, b, sign in polytope(drawn, mode):
+        times = 1 if sign else 2
+        low, high, w = (np.tile(x[active], times) for x in (floor, cap, weight))
+        y = cp.Variable(len(w))
+        aim = {"max_total": w @ y, "proportional_fairness": w @ cp.log(y), "alpha_fair": -(w @ cp.inv_pos(y))}[rule]
+        problem = cp.Problem(cp.Maximize(aim), [g @ y <= b, y >= low, y <= high])
+        problem.solve(solver=cp.CLARABEL)
+        both = found.export_limit_kw[active, 0], found.import_limit_kw[active, 0]
+        x = np.concatenate(both) if not sign else both[0 if sign > 0 else 1]
+        scale = w.sum() if rule == "proportional_fairness" else abs(problem.value)
+        assert (g @ x <= b + 1e-9).all()
+        assert WORTH[rule](x.clip(1e-6), w) >= problem.value - 2e-4 * scale
 
 
 # figures -----------------------------------------------------------------------------------------------------------------
