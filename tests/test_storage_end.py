@@ -134,3 +134,19 @@ def test_limits_however_tight_give_a_run_that_is_certified_and_says_what_is_miss
     assert rows[0]["kwh"] > 1.0
     assert f'operator’s wish</td><td class="n">{rows[0]["kwh"]:.2f}\u00a0kWh' in page
     assert call("certify", tmp_path / "run")[0] == 0
+
+
+def test_a_day_without_a_plan_is_an_outcome_with_a_name(call, tmp_path, monkeypatch):
+    """Exit code 3 and one sentence with day, interval and element; neither a folder nor half of one is left."""
+    monkeypatch.setenv("COMMONWATT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("sim.community.reachable_end", lambda *_: None)
+    tight = ("--set", "grid.v_max_pu=1.01", "--set", "grid.loading_max_percent=10")
+    code, out, said = call("run", STREET, "--days", "1", *tight, "--out", tmp_path / "runs" / "tight", "--quiet")
+
+    assert (code, out) == (3, "")
+    assert said.startswith(
+        "2024-06-04: from 2024-06-03T22:00 UTC on there is no plan (intervals are counted from there): the shared storage street battery:"
+    )
+    assert len(said.splitlines()) == 1
+    assert "Traceback" not in said
+    assert not list((tmp_path / "runs").rglob("*"))
