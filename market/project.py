@@ -19,21 +19,24 @@ symmetric block-tridiagonal system over time whose off-diagonal blocks are diago
 interval into the next.  :func:`factor` inverts its pivots once per penalty; :func:`forward` and :func:`backward` solve.
 
 :func:`backward` knows w of everything in an interval while it is there, so it goes on and moves s for all that concerns one
-agent and one interval alone (:mod:`market.moves`).
+agent and one interval alone::
+
+    retail g           three pieces: y - buy/rho above 0, y - sell/rho below, else 0, with y = 2 w - s
+    meter m            the envelope, softened: outside of it y is pulled back by at most penalty/rho
+    curtailment,       clip, after the wear and the curvature
+    own stores
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from market.compiled import EXACT, EXACT_PART
-from market.moves import move_curtailment, move_meter, move_own, move_retail
 from market.tiles import (
     BASE,
+    BUY,
     CONTENT,
     CURTAIL,
     CURVATURE,
@@ -51,6 +54,7 @@ from market.tiles import (
     PV,
     RELAX,
     RETAIL,
+    SELL,
     SLOT,
     SLOTS,
     WITHDRAW,
@@ -61,7 +65,7 @@ from market.tiles import (
     Rows,
     State,
 )
-from market.vectors import choose, load, nothing, same, smallest, store, sum_up, widen
+from market.vectors import choose, greatest, load, nothing, same, smallest, store, sum_up, widen
 
 __all__ = ["backward", "factor", "forward", "share_rights"]
 
@@ -261,58 +265,21 @@ def _apply(blocks: Rows, block: int, slots: int, right: Rows, y: Rows, to: int, 
 
 
 @njit(inline="always", **EXACT_PART)
-def _rises(k: int, t: int, data: Data, ys: Rows, none: Any, i_flow: float, rho_net: float) -> Any:
-    """Return what the multipliers of a tile's own stores add to the meter in an interval, and those of its rented spaces to (2)."""
-    tiles, steps = data.tiles.shape[0], data.bound_net.shape[1]
-    own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
-    constant, limits = data.tiles[k, SLOT] * 4, (data.tiles[k, OWNED] * steps + t * own) * 4
-    own_up = rented_up = none
-    for a in range(slots):
-        e1, e2 = load(data.constants, constant + 4 * a), load(data.constants, constant + 4 * a + 1)
-        y = load(ys, t * slots + a)
-        if a < own:
-            into = choose(load(data.rows, data.bounds[limits + 4 * a]), 0.0, i_flow, 0.0)
-            out = choose(load(data.rows, data.bounds[limits + 4 * a + 1]), 0.0, i_flow, 0.0)
-            own_up = own_up + (e1 * into + e2 * out) * y
-        else:
-            into = i_flow * load(data.active, (a - own) * tiles + k)
-            rise = (e1 + e2) * into * y
-            if data.bound_net[a - own, t]:
-                rise = rise / (1.0 + 2.0 * into * rho_net)
-            rented_up = rented_up + rise
-    return own_up, rented_up
-
-
-@njit(inline="always", **EXACT_PART)
-def _rented(
-    k: int, t: int, j: int, data: Data, s_net: Rows, w_net: Rows, hat: Rows, constant: int, c: Any, d: Any, y: Any, nu: Any,
-    i_flow: float, rho_net: float,
-) -> Any:  # fmt: skip
-    """Return w of a tile's charge and discharge in one rented space, by (4), and store that of their difference where it counts."""
-    tiles, shared, steps = data.tiles.shape[0], data.bound_net.shape[0], data.bound_net.shape[1]
-    e1, e2 = load(data.constants, constant), load(data.constants, constant + 1)
-    into = i_flow * load(data.active, j * tiles + k)
-    p = nu
-    if data.bound_net[j, t]:
-        beta = 1.0 / (1.0 + 2.0 * into * rho_net)
-        n = load(hat, t * (2 + shared) + 2 + j) + beta * (e1 + e2) * into * y
-        p = beta * nu + rho_net * (n - load(s_net, (j * steps + t) * tiles + k))
-    here_c, here_d = c - into * (p - e1 * y), d + into * (p - e2 * y)
-    if data.bound_net[j, t]:
-        store(w_net, (j * steps + t) * tiles + k, here_c - here_d)
-    return here_c, here_d
-
-
-@njit(inline="always", **EXACT_PART)
 def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: Floats, room: Room, keep: bool) -> None:
-    """Finish a tile's solve for ``y``, take w from it by (2) to (4), and move s by the closed forms."""
-    rows, given, constants = data.rows, data.given, data.constants
+    """Finish a tile's solve for ``y``, take w from it by (2) to (4), and move s by the closed forms.
+
+    It is one long function because cut into parts, inlined all the same, an iteration takes twice as long: vectors that go
+    from one part to another go through memory.
+    """
+    rows, given, bounds, constants, active, bound_net = (
+        data.rows, data.given, data.bounds, data.constants, data.active, data.bound_net
+    )  # fmt: skip
     s_agent, s_store, s_exchange, s_net = s.agent, s.store, s.exchange, s.net
     w_agent, w_store, w_exchange, w_net = w.agent, w.store, w.exchange, w.net
     step, where, blocks, ys, hat, right, wishes = (
         factors.step, factors.at, factors.blocks, room.y, room.hat, room.right, room.wish
     )  # fmt: skip
-    shared, steps = data.bound_net.shape
+    tiles, shared, steps = data.tiles.shape[0], bound_net.shape[0], bound_net.shape[1]
     own, slots = data.tiles[k, OWN], data.tiles[k, SLOTS]
     pairs, constant = slots * (slots + 1) // 2, data.tiles[k, SLOT] * 4
     first, first_own, first_pair = (
@@ -337,17 +304,47 @@ def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: 
         at, stores = k * steps + t, (first + t * slots) * 3
         limits, hats, here_given = (first_own + t * own) * 4, t * (2 + shared), at * GIVEN
         _apply(blocks, first_pair + t * pairs, slots, right, ys, t * slots, True)
-        own_up, nu = _rises(k, t, data, ys, none, i_flow, rho_net)
+        own_up = nu = none
+        for a in range(slots):
+            e1, e2 = load(constants, constant + 4 * a), load(constants, constant + 4 * a + 1)
+            y = load(ys, t * slots + a)
+            if a < own:
+                into = choose(load(rows, bounds[limits + 4 * a]), 0.0, i_flow, 0.0)
+                out = choose(load(rows, bounds[limits + 4 * a + 1]), 0.0, i_flow, 0.0)
+                own_up = own_up + (e1 * into + e2 * out) * y
+            else:
+                into = i_flow * load(active, (a - own) * tiles + k)
+                rise = (e1 + e2) * into * y
+                if bound_net[a - own, t]:
+                    rise = rise / (1.0 + 2.0 * into * rho_net)
+                nu = nu + rise
         kappa, gamma = load(step, where[at]), load(step, where[at] + 1)
         nu = load(hat, hats) + kappa * (nu + gamma * own_up)
         price = gamma * nu + load(hat, hats + 1) + choose(1.0, gamma, gamma * rho_meter, 0.0) * own_up
         store(w_exchange, at, load(s_exchange, at) - i_exchange * nu)
-        move_retail(data, here_given, s_agent, w_agent, 3 * at, nu, i_retail, alpha, keep)
-        curtailed = move_curtailment(data, here_given, s_agent, w_agent, 3 * at + 2, price, i_curtail, alpha, keep)
-        meter = load(rows, given[here_given + BASE]) + curtailed
+        # retail and curtailment
+        before, pv = load(s_agent, 3 * at), load(rows, given[here_given + PV])
+        here = before + i_retail * nu
+        y = here + i_retail * nu
+        z = greatest(y - load(rows, given[here_given + BUY]) * i_retail, 0.0)
+        z = z + smallest(y - load(rows, given[here_given + SELL]) * i_retail, 0.0)
+        store(s_agent, 3 * at, before + alpha * (z - here))
+        if keep:
+            store(w_agent, 3 * at, here)
+        before = load(s_agent, 3 * at + 2)
+        here = before - choose(pv, 0.0, i_curtail, 0.0) * price
+        z = smallest(greatest(2.0 * here - before, 0.0), pv)
+        store(s_agent, 3 * at + 2, before + alpha * (z - here))
+        if keep:
+            store(w_agent, 3 * at + 2, here)
+        meter = load(rows, given[here_given + BASE]) + here
         # stores
         for a in range(slots):
-            kept, wear = load(constants, constant + 4 * a + 2), load(constants, constant + 4 * a + 3)
+            e1, e2, kept = (
+                load(constants, constant + 4 * a),
+                load(constants, constant + 4 * a + 1),
+                load(constants, constant + 4 * a + 2),
+            )
             y, after = load(ys, t * slots + a), load(ys, (t + 1) * slots + a)
             c, d, e = (
                 load(s_store, stores + 3 * a),
@@ -356,16 +353,31 @@ def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: 
             )
             here_e = e - i_content * (y - kept * after)
             store(right, a, i_content * kept * y)  # what the interval before this one will need
+            wear = load(constants, constant + 4 * a + 3)
             if a < own:
-                here_c, here_d = move_own(
-                    data, constant + 4 * a, limits + 4 * a, s_store, stores + 3 * a, y, price, here_e, i_flow, weights
-                )
+                limit = limits + 4 * a
+                c_max, d_max = load(rows, bounds[limit]), load(rows, bounds[limit + 1])
+                here_c = c - choose(c_max, 0.0, i_flow, 0.0) * (price - e1 * y)
+                here_d = d + choose(d_max, 0.0, i_flow, 0.0) * (price - e2 * y)
                 meter = meter + (here_c - here_d)
+                z = smallest(greatest((rho * (2.0 * here_c - c) - wear) * stiff, 0.0), c_max)
+                store(s_store, stores + 3 * a, c + alpha * (z - here_c))
+                z = smallest(greatest((rho * (2.0 * here_d - d) - wear) * stiff, 0.0), d_max)
+                store(s_store, stores + 3 * a + 1, d + alpha * (z - here_d))
+                z = greatest(2.0 * here_e - e, load(rows, bounds[limit + 2]))
+                z = smallest(z, load(rows, bounds[limit + 3]))
+                store(s_store, stores + 3 * a + 2, e + alpha * (z - here_e))
             else:
                 j = a - own
-                here_c, here_d = _rented(
-                    k, t, j, data, s_net, w_net, hat, constant + 4 * a, c, d, y, nu, i_flow, rho_net
-                )
+                into = i_flow * load(active, j * tiles + k)
+                p = nu
+                if bound_net[j, t]:
+                    beta = 1.0 / (1.0 + 2.0 * into * rho_net)
+                    n = load(hat, hats + 2 + j) + beta * (e1 + e2) * into * y
+                    p = beta * nu + rho_net * (n - load(s_net, (j * steps + t) * tiles + k))
+                here_c, here_d = c - into * (p - e1 * y), d + into * (p - e2 * y)
+                if bound_net[j, t]:
+                    store(w_net, (j * steps + t) * tiles + k, here_c - here_d)
                 wish, fee = (t * shared + j) * 6, wear + load(rows, given[here_given + WITHDRAW])
                 store(wishes, wish, (rho * (2.0 * here_c - c) - wear) * stiff)
                 store(wishes, wish + 1, (rho * (2.0 * here_d - d) - fee) * stiff)
@@ -377,4 +389,11 @@ def backward(k: int, data: Data, s: State, w: State, factors: Factors, weights: 
                 store(w_store, stores + 3 * a, here_c)
                 store(w_store, stores + 3 * a + 1, here_d)
                 store(w_store, stores + 3 * a + 2, here_e)
-        move_meter(data, here_given, s_agent, w_agent, 3 * at + 1, meter, pull, alpha, keep)
+        # the meter, of which the stores are a part
+        before = load(s_agent, 3 * at + 1)
+        y, least = 2.0 * meter - before, load(rows, given[here_given + EXPORT])
+        z = greatest(load(rows, given[here_given + IMPORT]), y - pull)
+        z = greatest(smallest(y, z), smallest(-1.0 * least, y + pull))
+        store(s_agent, 3 * at + 1, before + alpha * (z - meter))
+        if keep:
+            store(w_agent, 3 * at + 1, meter)
