@@ -146,11 +146,7 @@ def clear(
     >>> found.converged, found.exchange_kw.round(6).tolist(), round(found.cost_eur, 6)
     (True, [[2.0], [-2.0]], 0.0)
     """
-    stop = 1e-3 if tolerance is None else tolerance
-    if not 0.0 < stop < 1.0:
-        raise ProblemError(f"tolerance is {tolerance}; give a number between 0 and 1, such as 1e-3.")
-    if infeasible not in ("raise", "relax"):
-        raise ProblemError(f"infeasible is {infeasible!r}; give 'raise' or 'relax'.")
+    stop = _stop_at(tolerance, infeasible)
     relaxed: tuple[str, ...] = ()
     moved = None
     if infeasible == "relax":
@@ -181,6 +177,16 @@ def clear(
         further = min(4.0, (1.1 * certificate.gap / gap) ** 0.75)  # gaps fall as iterations^-1.4, or nearly
         # a certificate costs as much as some sixty iterations
         splitting.skip(min(max_iterations, max(int(outcome.iterations * further), outcome.iterations + 40)))
+
+
+def _stop_at(tolerance: float | None, infeasible: str) -> float:
+    """Return the residual at which the iteration stops; refuse words and numbers that cannot be meant."""
+    stop = 1e-3 if tolerance is None else tolerance
+    if not 0.0 < stop < 1.0:
+        raise ProblemError(f"tolerance is {tolerance}; give a number between 0 and 1, such as 1e-3.")
+    if infeasible not in ("raise", "relax"):
+        raise ProblemError(f"infeasible is {infeasible!r}; give 'raise' or 'relax'.")
+    return stop
 
 
 def _residual_at(p: Problem, gap: float) -> float:
