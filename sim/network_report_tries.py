@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 
+from network.headroom import Headroom
 from network.validation_tally import EDGES, Tally
 from sim import network_figures as draw
 from sim.network_page import Picture, Section, TableOf
-from sim.network_validate import NetworkValidation, case_words, number, shown, when_words
+from sim.network_validate import NetworkValidation, case_words, label, number, shown, when_words
 
 __all__ = ["stress", "tried", "ways", "where"]
 
-HEAD = ("Tried", "Uses", "Violations", "Share", "At most, 95 %", "Worst")
+HEAD = ("Tried", "Uses", "Violations", "Share", "Chance at most", "Worst")
 
 
 def tried(result: NetworkValidation) -> Section:
@@ -22,15 +23,16 @@ def tried(result: NetworkValidation) -> Section:
     broken = [one for one in promised if one.broken]
     corners = result.found.patterns
     if broken:
-        names = ", ".join(one.name.replace("_", " ") for one in broken)
+        names = ", ".join(label(one.name) for one in broken)
         answer = f"{len(broken)} of {len(promised)} ways of use break a limit: {names}."
     else:
         answer = f"None of {len(promised)} ways of use breaks a limit."
     answer += (
-        f" Of 2^{corners.signs.shape[0]} corners, {corners.signs.shape[1]} are tried: patterns of signs that rows of "
-        f"voltages ({corners.voltage_patterns}) or of loadings that could matter ({corners.flow_patterns}) have, and named ones."
+        f" At a corner everybody feeds in or draws all it may. Of 2^{corners.signs.shape[0]} corners, {corners.signs.shape[1]} are "
+        f"tried, those that can be worst for a voltage or a loading: {corners.voltage_patterns} patterns of voltages, "
+        f"{corners.flow_patterns} of loadings, and what people would try."
     )
-    table = TableOf("", HEAD, shown(promised), (1, 2, 3, 4), note="At most: upper bound of Clopper and Pearson for that way of use; of whole days, the chance of a day with a violation.")  # fmt: skip
+    table = TableOf("", HEAD, shown(promised), (1, 2, 3, 4), note="Chance at most: the chance of a violation under that way of use is below this with 95 % confidence (Clopper and Pearson); of whole days, the chance of a day with a violation.")  # fmt: skip
     return Section(
         "tried", "What was tried?", "What was tried?", f"{number(result.found.tried)} uses", answer, (), (table,)
     )
@@ -46,8 +48,12 @@ def where(result: NetworkValidation) -> Section:
             else f"When {when_words(case.use)}, the power flow has no solution."
         )
         return Section("where", "Where is it worst?", "Where is it worst?", "", words)
-    given, model = result.given, result.given.model
-    flow = model.solve(case.injection.real[:, None], case.injection.imag[:, None], case.source_v_pu)
+    given = result.given
+    headroom = Headroom(given.model, *result.found.bounds, given.curve).with_impedance(case.impedance)
+    model = headroom.model
+    flow = model.solve(
+        case.injection.real[:, None], case.injection.imag[:, None], case.source_v_pu, curve=headroom.curve
+    )
     feeder, nodes = model.feeder, model.nodes
     lowest, highest, _ = result.found.bounds
     seen = np.flatnonzero((lowest[nodes.element] > 0) | (highest[nodes.element] < np.inf))
@@ -132,7 +138,7 @@ def ways(result: NetworkValidation) -> list[Section]:
         return []
     lowest, highest, _ = result.found.bounds
     limits = (float(lowest.max(initial=0.0)), float(highest.min(initial=np.inf)))
-    counts = {one.name: (one.low_count, one.high_count) for one in drawn}
+    counts = {label(one.name).removeprefix("drawn "): (one.low_count, one.high_count) for one in drawn}
     worst = max(drawn, key=lambda one: one.probability)
     quiet = min(drawn, key=lambda one: one.probability)
     answer = (
@@ -189,7 +195,7 @@ def _durations(one: Tally, hours: float) -> tuple[str, ...]:
     mean = one.mean_excess
     volts = np.nanmax(mean[:2]) if np.isfinite(mean[:2]).any() else math.nan
     return (
-        one.name.replace("_", " "),
+        label(one.name),
         _said(float(volts)),
         _said(float(mean[2])),
         str(one.runs) if one.draws else "–",
@@ -199,7 +205,7 @@ def _durations(one: Tally, hours: float) -> tuple[str, ...]:
 
 def _over_time(one: Tally, hours: float) -> tuple[str, ...]:
     pairs = [(float(usual), float(most)) for usual, most in zip(*one.over(hours), strict=True)]
-    return (one.name.replace("_", " "), *(_over(*pairs[k], one) for k in (0, 1, 3)))
+    return (label(one.name), *(_over(*pairs[k], one) for k in (0, 1, 3)))
 
 
 def _said(value: float) -> str:

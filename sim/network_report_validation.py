@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sim import network_figures as draw
 from sim import network_report_tries as tries
 from sim.network_page import Picture, Section, TableOf
-from sim.network_validate import NetworkValidation, is_refused, left_out_words, number, opendss_words, verdict
+from sim.network_validate import NetworkValidation, is_refused, label, left_out_words, number, opendss_words, verdict
 
 __all__ = ["page"]
 
@@ -119,7 +119,7 @@ def _tiles(result: NetworkValidation, active: NDArray[np.intp]) -> list[dict[str
         {
             "label": "Chance of a violation, worst way of use",
             "value": "–" if worst is None else f"{100 * worst.probability:.3g}", "unit": "%",
-            "says": "" if worst is None else f"{worst.name.replace('_', ' ')}; at most {100 * worst.probability_at_most:.2g} %",
+            "says": "" if worst is None else f"{label(worst.name)}; at most {100 * worst.probability_at_most:.2g} %",
         },
     ]  # fmt: skip
     for name, part, limit in (
@@ -146,13 +146,13 @@ def _who(result: NetworkValidation, active: NDArray[np.intp]) -> Section:
     exports, imports = given.export_limit_kw[active].mean(axis=1), given.import_limit_kw[active].mean(axis=1)
     exported, imported = result.even("export"), result.even("import")
     worst = exported.worst
-    unit = "of its cap" if given.export_cap_kw is not None else "kW"
+    of_cap = given.export_cap_kw is not None
     alike = np.ptp(exports) < 1e-9 and np.ptp(imports) < 1e-9
     answer = (
         f"All are served alike: {exports[0]:.2f} kW of export and {imports[0]:.2f} kW of import each."
         if alike
-        else f"{worst} may export least, {exported.least:.3g} {unit}; the mean is {exported.mean:.3g}. Jain's index of exports is {exported.jain:.3g}, "
-        f"Gini's coefficient {exported.gini:.3g}; of imports {imported.jain:.3g} and {imported.gini:.3g}."
+        else f"{worst} may export least, {_part(exported.least, of_cap=of_cap)}; the mean is {_part(exported.mean, of_cap=of_cap)}. Jain's index of exports is {exported.jain:.2f}, "
+        f"Gini's coefficient {exported.gini:.2f}; of imports {imported.jain:.2f} and {imported.gini:.2f}."
     )
     picture = Picture(
         "customers",
@@ -194,6 +194,10 @@ def _who(result: NetworkValidation, active: NDArray[np.intp]) -> Section:
         (picture,),
         tables,
     )
+
+
+def _part(value: float, *, of_cap: bool) -> str:
+    return f"{100 * value:.3g} % of its cap" if of_cap else f"{value:.3g} kW"
 
 
 def _when(result: NetworkValidation, active: NDArray[np.intp]) -> list[Section]:

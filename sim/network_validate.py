@@ -27,6 +27,7 @@ __all__ = [
     "NetworkValidation",
     "case_words",
     "is_refused",
+    "label",
     "left_out_words",
     "number",
     "opendss_words",
@@ -205,7 +206,7 @@ def case_words(case: Case) -> str:
     """Return how far a case goes, in words.
 
     >>> case_words(Case("all import", "under_voltage", "b7 a", 0, 0.05, 0.9, np.zeros(1), 1.0))
-    'bus b7, phase a falls to 0.8550 pu, 0.0450 pu below its limit of 0.9'
+    'bus b7, phase a falls to 0.8550 pu, 0.0450 pu below its limit of 0.9 pu'
     """
     if not np.isfinite(case.beyond):
         return "the power flow does not converge"
@@ -213,11 +214,17 @@ def case_words(case: Case) -> str:
     kept = case.beyond <= 0
     size = abs(excess)
     if case.kind == "overload":
-        return f"{what} is loaded to {limit + excess:.2f} %, {size:.2f} points {'within' if kept else 'beyond'} its limit of {limit:g}"
+        if kept and size < 5e-3:
+            return f"{what} is loaded to its limit of {limit:g} %"
+        return f"{what} is loaded to {limit + excess:.2f} %, {size:.2f} points {'within' if kept else 'beyond'} its limit of {limit:g} %"
+    verb, up = ("rises", 1) if case.kind == "over_voltage" else ("falls", -1)
+    if kept and size < 5e-6:
+        return f"{what} {verb} to its limit of {limit:g} pu"
     digits = 4 if size >= 5e-4 else 6
-    if case.kind == "over_voltage":
-        return f"{what} rises to {limit + excess:.{digits}f} pu, {size:.{digits}f} pu {'below' if kept else 'above'} its limit of {limit:g}"
-    return f"{what} falls to {limit - excess:.{digits}f} pu, {size:.{digits}f} pu {'above' if kept else 'below'} its limit of {limit:g}"
+    side = "above" if (up > 0) != kept else "below"
+    return (
+        f"{what} {verb} to {limit + up * excess:.{digits}f} pu, {size:.{digits}f} pu {side} its limit of {limit:g} pu"
+    )
 
 
 def verdict(result: NetworkValidation) -> str:
@@ -284,12 +291,36 @@ def when_words(use: str) -> str:
     return plain.get(use, use)
 
 
+_LABELS = {
+    "corners": "corners, each at a limit",
+    "uniform": "drawn uniformly",
+    "vertices": "drawn all or nothing",
+    "beta": "drawn near the ends",
+    "phase_correlated": "drawn alike on one phase",
+    "area_correlated": "drawn alike on one branch",
+    "time_correlated": "drawn as whole days",
+}
+
+
+def label(use: str) -> str:
+    """Return the name of a way of use for a table.
+
+    >>> label("phase_correlated"), label("actual dispatch")
+    ('drawn alike on one phase', 'actual dispatch')
+    """
+    return _LABELS.get(use, use)
+
+
 def shown(tallies: Sequence[Tally]) -> list[tuple[str, ...]]:
     """Return the rows of the table of what was tried, as text."""
     rows: list[tuple[str, ...]] = []
     for one in tallies:
         case = one.worst_case
-        bound = "" if np.isnan(one.probability_at_most) else f"{100 * one.probability_at_most:.3g} %"
+        bound = (
+            ""
+            if np.isnan(one.probability_at_most)
+            else f"{100 * one.probability_at_most:.3g} %{' of days' * bool(one.draws)}"
+        )
         worst = "" if case is None else case_words(case)
-        rows.append((one.name.replace("_", " "), number(one.tried), number(one.broken), f"{100 * one.probability:.3g} %" if one.tried else "–", bound, worst))  # fmt: skip
+        rows.append((label(one.name), number(one.tried), number(one.broken), f"{100 * one.probability:.3g} %" if one.tried else "–", bound, worst))  # fmt: skip
     return rows

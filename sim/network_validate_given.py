@@ -98,7 +98,7 @@ def of_case(ready: Prepared) -> Given:
         imports, exports, firm = found.import_limit_kw, found.export_limit_kw, found.firm_charge_kw
         promised, by = np.asarray(found.status == "ok"), found.infeasible_by
         origin, mode, rule = (
-            f"computed: {found.mode}, {found.rule.replace('_', ' ')}{METHOD_WORDS[found.method]}",
+            f"computed: {found.mode.replace('_', ' ')}, {found.rule.replace('_', ' ')}{METHOD_WORDS[found.method]}",
             found.mode,
             found.rule,
         )

@@ -168,7 +168,7 @@ def test_linear_imports_of_the_33_buses_fail_and_corrected_ones_pass(call, rule,
     code, out, _ = call("network", "validate", *linear, "--samples", "50")
     assert code == 1
     assert re.match(
-        rf"UNSAFE  ieee33: bus (18|33) falls to 0\.89\d+ pu, {too_low} pu below its limit of 0\.9, when all import;",
+        rf"UNSAFE  ieee33: bus (18|33) falls to 0\.89\d+ pu, {too_low} pu below its limit of 0\.9 pu, when all import;",
         out,
     )
     assert "by linear DistFlow, not corrected by AC" in out
@@ -187,7 +187,7 @@ def test_the_cone_programme_refuses_exports_and_finds_the_corrected_imports(call
     code, out, _ = call("network", "validate", *words, "--samples", "50")
     assert code == 3
     assert out.startswith("INFEASIBLE  ieee33: no interval has an envelope, and nothing is promised.")
-    assert re.search(r"refused   interval 0: the cone programme is no power flow at \d+-\d+\n", out)
+    assert re.search(r"refused      interval 0: the cone programme is no power flow at \d+-\d+\n", out)
 
     alone = ("--set", "customers.export_cap_kw=0")
     found = json.loads(call("network", "envelopes", *words, *alone, "--json")[1])
