@@ -47,6 +47,8 @@ _AC_TOLERANCE_PU = 1e-10
 _SERIES = ("r1_ohm", "x1_ohm", "r0_ohm", "x0_ohm", "z_abc_ohm", "uk_percent", "pk_kw")
 _MOST_TERMS = 30
 _SLOPE_TOLERANCE = 1e-6
+_SETTLED = 1e-3
+"""A series whose last term is a larger part of its sum has not ended: its equations are solved."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,7 +228,7 @@ class Headroom:
         """
         model, z = self.model, self.model.z
         at_loads, v = z[model.load_bus], point.load_v[:, column]
-        term = self._at_constant_current(point, row, column)
+        term = first = self._at_constant_current(point, row, column)
         with np.errstate(all="ignore"):
             answer = np.conj(point.power[:, column] / v**2)
             curved, watch = self._curve_slopes(v, bend)
@@ -241,9 +243,28 @@ class Headroom:
                 total += term
                 if np.abs(term).max(initial=0.0) <= tolerance * np.abs(total).max(initial=0.0):
                     break
+            settled = np.abs(term).max(axis=0, initial=0.0) <= _SETTLED * np.abs(total).max(axis=0, initial=0.0)
+            for k in np.flatnonzero(~settled):
+                bent = None if curved is None else curved[:, k]
+                total[:, k] = self._whole_series(first[:, k], answer[:, k], v[:, k], bent, watch)
             per_power = total / v.conj()
         per_kw = model.incidence.T
         return np.asarray(per_kw @ per_power.real), np.asarray(per_kw @ per_power.imag)
+
+    def _whole_series(
+        self, first: Complex, answer: Complex, v: Complex, curved: Vector | None, watch: Vector
+    ) -> Complex:
+        """Return λ of (3) for one limit from its linear equations, where curves are so steep that the series does not end.  Shape (l,)."""
+        at_loads = self.model.z[self.model.load_bus]
+        turned: Complex = -at_loads.T * np.conj(answer)  # of the conjugate of λ
+        curve: Complex = np.zeros_like(turned)
+        if curved is not None:
+            curve = (at_loads.T * (v.conj() / np.abs(v))) @ (watch.T * curved) @ self.model.incidence.T
+        on = 1.0 / v.conj()
+        of_real, of_imag = turned + curve * on.imag, -1j * turned + curve * on.real
+        moves = np.block([[of_real.real, of_imag.real], [of_real.imag, of_imag.imag]])
+        found = np.linalg.lstsq(np.eye(len(moves)) - moves, np.concatenate([first.real, first.imag]), rcond=None)[0]
+        return np.asarray(found[: len(first)] + 1j * found[len(first) :])
 
     def _curve_slopes(self, load_v: Complex, bend: str) -> tuple[Vector | None, Vector]:
         """Return dq/d|V| of every connection, None without curves, and the nodes that each watches, in equal parts."""

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from network.acflow import Model
 from network.envelope import Limits, compute
 from network.feeder import Feeder, Line, Transformer
+from network.headroom import Headroom
 from network.linear import rows
+from network.reactive import VoltVar
 from network.referee import check
 from network.vertices import vertices
 
@@ -162,3 +164,33 @@ def test_any_use_of_a_balanced_feeder_is_safe_by_power_grid_model(seed, rule):
     assert worst(1.0) <= 1e-7
     if found.binding_export[0] or found.binding_import[0]:
         assert worst(1.01) > 0.0
+
+
+@SETTINGS
+@given(st.integers(0, 2**31))
+def test_slopes_are_the_differences_of_the_power_flow_however_steep_the_curves_are(seed):
+    """Volt-var curves of up to 20 kvar within 0.005 pu: ∂h/∂p and ∂h/∂q of every limit that is near, by a step of 0.1 W either way."""
+    model, limits, _, rng = street(seed, three_phase=True)
+    c, step = model.n_connection, 1e-4
+    low, high, wide, most = (
+        1 - rng.uniform(0.005, 0.04, c),
+        1 + rng.uniform(0.005, 0.04, c),
+        rng.uniform(0.005, 0.03, c),
+        rng.uniform(5, 20, c),
+    )
+    curve = VoltVar.build(
+        c,
+        {k: ([low[k] - wide[k], low[k], high[k], high[k] + wide[k]], [most[k], 0.0, 0.0, -most[k]]) for k in range(c)},
+    )
+    headroom = Headroom(model, np.where(limits.monitored, limits.v_min_pu, 0.0), np.where(limits.monitored, limits.v_max_pu, np.inf),
+                        np.full(model.feeder.n_branch, 100.0), curve)  # fmt: skip
+    p = rng.uniform(-8, 8, (c, 1)) + 0j
+    to = step * np.hstack([np.eye(c), -np.eye(c), 1j * np.eye(c), -1j * np.eye(c)])
+    around = headroom.at(np.hstack([p, p + to]), np.ones(4 * c + 1))
+    if not around.solved.all():
+        return
+    near = np.flatnonzero(around.h[:, 0] > -0.5)
+    up_p, down_p, up_q, down_q = np.split(around.h[near, 1:], 4, axis=1)
+    for ours, up, down in zip(headroom.slopes(around, near, 0 * near), (up_p, up_q), (down_p, down_q), strict=True):
+        mine = (up - down).T / (2 * step)
+        np.testing.assert_allclose(ours, mine, rtol=0, atol=2e-3 * np.abs(mine).max())
