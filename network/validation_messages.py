@@ -54,12 +54,12 @@ class Messages:
 
 
 _SAYS = {
-    "gap": "a gap between two controls, no default",
-    "lost": "messages lost, no default",
-    "fallback": "messages lost, default control",
-    "late": "messages late, default until then",
-    "overlap": "controls overlap, the next interval's kept",
-    "superseded": "new issue lost, the earlier one kept",
+    "gap": "a gap between two controls (no default)",
+    "lost": "messages lost (no default)",
+    "fallback": "messages lost (default control)",
+    "late": "messages late (default until then)",
+    "overlap": "controls overlap (the next interval's kept)",
+    "superseded": "new issue lost (the earlier one kept)",
     "wrong_owner": "controls of somebody else",
 }
 

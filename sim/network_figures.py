@@ -197,9 +197,11 @@ def over_time(export_kw: Vector, import_kw: Vector, broken: Index, labels: Seque
             "hovertemplate": "%{text}: a limit is broken<extra></extra>",
         })  # fmt: skip
     every = max(steps // 8, 1)
-    ticks = {"tickvals": list(range(0, steps, every)), "ticktext": [labels[k] for k in range(0, steps, every)]}
+    # day and hour one below the other: narrow enough for a telephone
+    said = [labels[k].replace(" ", "<br>") for k in range(0, steps, every)]
+    ticks = {"tickvals": list(range(0, steps, every)), "ticktext": said, "tickangle": 0}
     return figure(
-        traces, 260, xaxis={**ticks, "range": [0, steps]}, margin={"l": 58},
+        traces, 270, xaxis={**ticks, "range": [0, steps]}, margin={"l": 58, "b": 44},
         yaxis={"title": {"text": "kW"}, "zeroline": True, "zerolinecolor": INK},
     )  # fmt: skip
 

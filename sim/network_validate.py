@@ -292,7 +292,6 @@ def when_words(use: str) -> str:
 
 
 _LABELS = {
-    "corners": "corners, each at a limit",
     "uniform": "drawn uniformly",
     "vertices": "drawn all or nothing",
     "beta": "drawn near the ends",

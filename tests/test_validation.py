@@ -484,9 +484,9 @@ def test_a_small_default_is_safe_and_no_default_is_not():
         t.name: t for t in validate(model, small, small, NOTHING, NOTHING, LIMITS, samples=0, messages=messages).tallies
     }
 
-    assert found["messages lost, no default"].broken
-    assert not found["messages lost, default control"].broken
-    assert not found["messages lost, no default"].counts
+    assert found["messages lost (no default)"].broken
+    assert not found["messages lost (default control)"].broken
+    assert not found["messages lost (no default)"].counts
 
 
 def test_unbalance_is_that_of_the_symmetrical_components():

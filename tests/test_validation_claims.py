@@ -205,12 +205,12 @@ def test_free_reactive_power_is_tried_both_ways_with_other_data_and_faulty_messa
 
     for name, other, p in (
         ("impedances ±20 %", Headroom(model, *bounds_of(model, limits, [])).with_impedance(1.2).model, export),
-        ("messages lost, no default", model, rating[:, None]),
+        ("messages lost (no default)", model, rating[:, None]),
     ):
         assert by_name[name].worst[0].excess + 1.10 >= highest(other, p) - 1e-9, name
     corners = found.patterns.signs.shape[1]
     assert by_name["impedances ±20 %"].tried == 2 * corners
-    assert by_name["messages lost, no default"].tried == corners
+    assert by_name["messages lost (no default)"].tried == corners
     assert found.certificate.agrees
 
 
