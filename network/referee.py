@@ -9,7 +9,7 @@ of :class:`~network.acflow.Model` for the same connections.  A transformer's loa
 
 What hangs on a bus is a shunt of its sequences where the phases are alike, and a load of constant impedance where it lies
 between single phases and earth.  Shunts between unlike phases, banks of single-phase transformers, delta-delta windings and
-loads that follow the voltage have no place in it: refused by name.
+loads that follow the voltage have no place in it: refused by name, and :mod:`network.referee_choice` asks OpenDSS instead.
 
 Newton-Raphson, constant power, to ``error_tolerance`` 1e-11 in the voltages.  An operating point that it cannot solve
 is NaN and False in ``converged``, as with us.
@@ -31,7 +31,7 @@ from network.acflow import Flow
 from network.feeder import Feeder
 from network.plausible import named
 
-__all__ = ["RefereeError", "check", "conductor_matrices", "pgm_input"]
+__all__ = ["RefereeError", "check", "conductor_matrices", "pgm_input", "unknown"]
 
 Vector = NDArray[np.float64]
 
@@ -60,7 +60,10 @@ def pgm_input(feeder: Feeder, connection_bus: ArrayLike, load: str = "sym_load")
     """
     import power_grid_model as pgm
 
-    _refuse(feeder)
+    if lacking := unknown(feeder):
+        raise RefereeError(
+            f"{lacking}, which power-grid-model does not know. Ask OpenDSS (network.referee_opendss), or leave the referee out."
+        )
     where = np.asarray(connection_bus, dtype=np.intp)
     n, m, branches = feeder.n_bus, feeder.n_branch, feeder.branches
     node = pgm.initialize_array("input", "node", n)
@@ -111,17 +114,28 @@ def pgm_input(feeder: Feeder, connection_bus: ArrayLike, load: str = "sym_load")
     return {kind: rows_of for kind, rows_of in parts.items() if rows_of.size}
 
 
-def _refuse(feeder: Feeder) -> None:
-    """Name what power-grid-model has no place for."""
+def unknown(feeder: Feeder) -> str:
+    """Return what power-grid-model has no place for, as a sentence that lacks its end (", which … does not know"); "" where nothing."""
     branches = feeder.branches
     banks = [branches.ids[k] for k in np.flatnonzero(branches.is_bank)]
     deltas = [name for name, windings in zip(branches.ids, branches.windings, strict=True) if windings]
-    for names, what in ((banks, "banks of single-phase transformers"), (deltas, "delta-delta transformers")):
+    y = feeder.buses.shunt_siemens
+    between = [feeder.buses.ids[k] for k in _phase_by_phase(feeder) if (y[k] - np.diag(np.diag(y[k]))).any()]
+    for names, what in (
+        (banks, "banks of single-phase transformers ({})"),
+        (deltas, "delta-delta transformers ({})"),
+        (between, f"shunts between unlike phases at bus{'es' * (len(between) > 1)} {{}}"),
+    ):
         if names:
-            raise RefereeError(
-                f"feeder {feeder.name!r} has {what} ({named(names)}), which power-grid-model does not know. "
-                f"Ask OpenDSS (network.referee_opendss), or leave the referee out."
-            )
+            return f"feeder {feeder.name!r} has {what.format(named(names))}"
+    return ""
+
+
+def _phase_by_phase(feeder: Feeder) -> list[int]:
+    """Return the buses whose shunts are not alike in the phases."""
+    y = feeder.buses.shunt_siemens
+    alike = np.where(np.eye(3, dtype=bool), y[:, :1, :1], y[:, :1, 1:2])
+    return [k for k in feeder.buses.shunted.tolist() if not np.allclose(y[k], alike[k], rtol=1e-12)]
 
 
 def _shunts(feeder: Feeder, first_id: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -129,8 +143,8 @@ def _shunts(feeder: Feeder, first_id: int) -> tuple[NDArray[Any], NDArray[Any]]:
     import power_grid_model as pgm
 
     y, at = feeder.buses.shunt_siemens, feeder.buses.shunted
-    plain = [k for k in at if np.allclose(y[k], np.where(np.eye(3, dtype=bool), y[k, 0, 0], y[k, 0, 1]), rtol=1e-12)]
-    single = [k for k in at if k not in plain]
+    single = _phase_by_phase(feeder)
+    plain = [k for k in at if k not in single]
     shunt = pgm.initialize_array("input", "shunt", len(plain))
     shunt["id"], shunt["node"], shunt["status"] = first_id + np.arange(len(plain)), plain, 1
     for sequence, mutual in (("1", -1.0), ("0", 2.0)):
@@ -139,12 +153,6 @@ def _shunts(feeder: Feeder, first_id: int) -> tuple[NDArray[Any], NDArray[Any]]:
     load = pgm.initialize_array("input", "asym_load", len(single))
     load["id"], load["node"], load["status"] = first_id + len(plain) + np.arange(len(single)), single, 1
     load["type"] = _CONSTANT_IMPEDANCE
-    between = [feeder.buses.ids[k] for k in single if (y[k] - np.diag(np.diag(y[k]))).any()]
-    if between:
-        raise RefereeError(
-            f"feeder {feeder.name!r} has shunts between unlike phases at bus{'es' * (len(between) > 1)} {named(between)}, which "
-            f"power-grid-model does not know. Ask OpenDSS (network.referee_opendss), or leave the referee out."
-        )
     for row, k in enumerate(single):
         drawn = np.diag(y[k]).conj() * feeder.buses.v_nominal_v[k] ** 2 / 3.0
         load["p_specified"][row], load["q_specified"][row] = drawn.real, drawn.imag

@@ -1,7 +1,8 @@
 """The second referee: the same feeder and the same meters, calculated by OpenDSS, where it is installed.
 
 OpenDSS [1]_ solves the nodal admittances of all conductors; neither our walk along the tree nor power-grid-model's Newton
-method is in it.  It comes with the extra ``opendss`` (dss-python).
+method is in it.  It comes with the extra ``opendss`` (dss-python).  Powers are its voltages times its currents, conductor by
+conductor, S = V conj(I).
 
 Two habits of OpenDSS would change the question and are switched off here: a load above 1.05 times its voltage becomes an
 impedance (``vmaxpu``), and every line has a capacitance until told otherwise.
@@ -19,18 +20,20 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from network.acflow import Flow
 from network.feeder import IDEAL_SOURCE_VA, Feeder
 from network.referee import RefereeError, conductor_matrices
 
-__all__ = ["Voltages", "check", "commands"]
+__all__ = ["check", "commands", "ready"]
 
 Vector = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Index = NDArray[np.intp]
 
 _KV_RANGE = "vminpu=0 vlowpu=0 vmaxpu=10"
 _TURNED = {0: ("Wye", "", 0), 4: ("Wye", "", 1), 8: ("Wye", "", 2),
@@ -40,15 +43,27 @@ _TURNED = {0: ("Wye", "", 0), 4: ("Wye", "", 1), 8: ("Wye", "", 2),
 _ENDS = {0: "1.2.3", 1: "3.1.2", 2: "2.3.1"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Voltages:
-    """What OpenDSS says; rows as of a three-phase :class:`~network.acflow.Model`."""
+def ready(feeder: Feeder, connection_bus: ArrayLike, connection_phase: Sequence[str]) -> None:
+    """Raise what keeps OpenDSS from being asked, before much has been calculated: not installed, or a transformer it cannot be told.
 
-    v_pu: Vector
-    """Voltage of each bus and phase on the nominal one.  Shape (N, S). [p.u.]"""
+    Parameters
+    ----------
+    feeder, connection_bus, connection_phase
+        As in :func:`check`.
+    """
+    _engine()
+    for _ in commands(feeder, connection_bus, connection_phase):
+        pass
 
-    converged: NDArray[np.bool_]
-    """Shape (S,)."""
+
+def _engine() -> Any:
+    try:
+        from dss import DSS
+    except ImportError as error:
+        raise RefereeError("OpenDSS is not installed. Install commonwatt[opendss], which brings dss-python.") from error
+    engine: Any = DSS.NewContext()
+    engine.AllowForms = False
+    return engine
 
 
 def check(
@@ -58,8 +73,8 @@ def check(
     meter_kvar: ArrayLike,
     source_v_pu: ArrayLike | None = None,
     connection_phase: Sequence[str] | None = None,
-) -> Voltages:
-    """Return what OpenDSS makes of the meters.
+) -> Flow:
+    """Return what OpenDSS makes of the meters; rows as of a three-phase :class:`~network.acflow.Model`.
 
     Parameters
     ----------
@@ -74,10 +89,6 @@ def check(
     connection_phase
         "a", "b", "c" or "abc" for each connection; None: all "abc".
     """
-    try:
-        from dss import DSS
-    except ImportError as error:
-        raise RefereeError("OpenDSS is not installed. Install commonwatt[opendss], which brings dss-python.") from error
     bus = np.asarray(connection_bus, dtype=np.intp)
     active, reactive = np.asarray(meter_kw, dtype=np.float64), np.asarray(meter_kvar, dtype=np.float64)
     if active.shape != reactive.shape or active.ndim != 2 or len(active) != len(bus):
@@ -85,30 +96,101 @@ def check(
             f"meter_kw has shape {active.shape} and meter_kvar {reactive.shape}; expected a row for each of {len(bus)} connections."
         )
     phases = ("abc",) * len(bus) if connection_phase is None else tuple(connection_phase)
-    engine = DSS.NewContext()
-    engine.AllowForms = False
+    engine = _engine()
     source = np.broadcast_to(np.asarray(feeder.source_v_pu if source_v_pu is None else source_v_pu), active.shape[1:])
-    for command in commands(feeder, bus, phases):
+    told = list(commands(feeder, bus, phases))
+    circuit = _built(engine, told)
+    wires, points = circuit.PDElements, active.shape[1]
+    volts = np.full((len(circuit.AllNodeNames), points), np.nan, dtype=np.complex128)
+    amps = np.full((len(wires.AllCurrents) // 2, points), np.nan, dtype=np.complex128)
+    taken = np.full(points, np.nan, dtype=np.complex128)
+    converged = np.zeros(points, dtype=bool)
+    for t in range(points):
+        for _ in range(2):
+            converged[t] = _solved(circuit, float(source[t]), active[:, t], reactive[:, t])
+            if converged[t]:
+                break
+            circuit = _built(engine, told)  # it would begin where it ended, which was nowhere
+        if converged[t]:
+            volts[:, t], amps[:, t] = _complex(circuit.AllBusVolts), _complex(wires.AllCurrents)
+            taken[t] = -_complex(circuit.TotalPower)[0]
+    return _flow(feeder, circuit, volts, amps, taken, converged)
+
+
+def _built(engine: Any, told: Sequence[str]) -> Any:
+    """Return the circuit of commands, anew."""
+    for command in told:
         engine.Text.Command = command
     engine.Text.Command = "Solve"  # which numbers the nodes
     circuit: Any = engine.ActiveCircuit
-    place = {str(name).lower(): k for k, name in enumerate(circuit.AllNodeNames)}
-    rows = np.array([place[f"b{node // 3}.{node % 3 + 1}"] for node in np.flatnonzero(feeder.conductors.ravel())])
-    base_v = np.repeat(feeder.buses.v_nominal_v / np.sqrt(3.0), 3)[feeder.conductors.ravel()]
-    v_pu, converged = np.full((len(rows), active.shape[1]), np.nan), np.zeros(active.shape[1], dtype=bool)
     circuit.Vsources.First  # noqa: B018  makes it the active one
-    for t in range(active.shape[1]):
-        circuit.Vsources.pu = float(source[t])
-        for k in range(len(bus)):
-            circuit.Loads.Name = f"c{k}"
-            circuit.Loads.kW, circuit.Loads.kvar = float(active[k, t]), float(reactive[k, t])
-        circuit.Solution.Solve()
-        converged[t] = bool(circuit.Solution.Converged)
-        if converged[t]:
-            v_pu[:, t] = np.asarray(circuit.AllBusVmag)[rows] / base_v
-    converged &= np.isfinite(v_pu).all(axis=0)
-    v_pu[:, ~converged] = np.nan
-    return Voltages(v_pu, converged)
+    return circuit
+
+
+def _solved(circuit: Any, source_v_pu: float, kw: Vector, kvar: Vector) -> bool:
+    """Solve one operating point; whether it has a solution."""
+    circuit.Vsources.pu = source_v_pu
+    for k, (p, q) in enumerate(zip(kw.tolist(), kvar.tolist(), strict=True)):
+        circuit.Loads.Name = f"c{k}"
+        circuit.Loads.kW, circuit.Loads.kvar = p, q
+    circuit.Solution.Solve()
+    return bool(circuit.Solution.Converged)
+
+
+def _complex(pairs: ArrayLike) -> Complex:
+    """Return complex numbers that are given as real and imaginary parts in turn."""
+    return np.asarray(pairs, dtype=np.float64).view(np.complex128)
+
+
+def _flow(
+    feeder: Feeder, circuit: Any, volts: Complex, amps: Complex, taken: Complex, converged: NDArray[np.bool_]
+) -> Flow:
+    """Sort OpenDSS's answer into our columns: voltages of its nodes, currents of its conductors, power of the source in kVA."""
+    branches = feeder.branches
+    place = {str(name).lower(): k for k, name in enumerate(circuit.AllNodeNames)}
+    there = np.flatnonzero(feeder.conductors.ravel())
+    rows = [place[f"b{node // 3}.{node % 3 + 1}"] for node in there]
+    v_pu = np.abs(volts[rows]) / (feeder.buses.v_nominal_v[there // 3] / np.sqrt(3.0))[:, None]
+    carrying = np.flatnonzero(branches.conductors.ravel())
+    each = carrying // 3
+    live = np.flatnonzero(branches.in_service[each])
+    power, current = ([np.zeros((len(each), len(converged)), kind) for _ in range(2)] for kind in (complex, float))
+    for end, (buses, ends) in enumerate(
+        zip((branches.from_bus, branches.to_bus), _conductors(feeder, circuit, carrying[live]), strict=True)
+    ):
+        nodes = [place[f"b{buses[k // 3]}.{k % 3 + 1}"] for k in carrying[live]]
+        power[end][live] = volts[nodes] * amps[ends].conj() / 1e3
+        current[end][live] = np.abs(amps[ends])
+    line = branches.is_line[each]
+    rated = np.where(line, branches.rating_a[each], branches.sn_kva[each] / 3.0)[:, None]
+    most = np.maximum(*(np.where(line[:, None], i, np.abs(s)) for i, s in zip(current, power, strict=True)))
+    loading, loss = most / rated * 100.0, (power[0] + power[1]).real
+    converged &= np.isfinite(v_pu).all(axis=0) & np.isfinite(loss).all(axis=0)
+    columns = (v_pu, power[0].real, power[0].imag, current[0], loading, loss, taken.real, taken.imag)
+    for column in columns:
+        column[..., ~converged] = np.nan
+    return Flow(*columns, converged=converged, iterations=0)
+
+
+def _conductors(feeder: Feeder, circuit: Any, wires: Index) -> tuple[list[int], list[int]]:
+    """Return where among all currents those of the wires 3 · branch + phase are, at their two ends."""
+    branches, elements = feeder.branches, circuit.PDElements
+    width = np.asarray(elements.AllNumConductors, dtype=np.intp)
+    begin = np.concatenate([[0], np.cumsum(width * np.asarray(elements.AllNumTerminals, dtype=np.intp))])
+    number = {str(name).lower(): k for k, name in enumerate(elements.AllNames)}
+    into: tuple[list[int], list[int]] = ([], [])
+    for wire in wires.tolist():
+        k, phase = divmod(wire, 3)
+        if branches.is_bank[k]:
+            name, places = f"transformer.t{k}_{phase}", (0, 0)
+        elif branches.is_line[k]:
+            name, places = f"line.l{k}", (int(branches.conductors[k][:phase].sum()),) * 2
+        else:
+            turned = _ENDS[_TURNED[int(branches.clock[k]) % 12][2]]
+            name, places = f"transformer.t{k}", (phase, turned.split(".").index(str(phase + 1)))
+        for end, at in enumerate(places):
+            into[end].append(int(begin[number[name]] + end * width[number[name]] + at))
+    return into
 
 
 def commands(

@@ -9,8 +9,9 @@ flow (:mod:`network.validation_measure`: every limit of every try):
 4. what really happened, where the meters of a run are given;
 5. outside of the promise, told but not counted: other loads, impedances and source voltages than assumed
    (:mod:`network.validation_data`), and messages that go wrong (:mod:`network.message_faults`);
-6. the worst case of each kind and way, and one in a hundred of all draws, calculated again by power-grid-model
-   (:mod:`network.validation_referee`), and on request the worst cases by OpenDSS too (:mod:`network.validation_opendss`).
+6. the worst case of each kind and way, and one in a hundred of all draws, calculated again by power-grid-model, or by OpenDSS
+   on a feeder that power-grid-model does not know (:mod:`network.validation_referee`); on request the worst cases by OpenDSS too
+   (:mod:`network.validation_opendss`).
 
 ``status`` is "safe" only if nothing of 1 to 4 broke a limit, every power flow converged and the referees agree.  NaN and
 non-convergence are violations.
@@ -33,6 +34,7 @@ from network.envelope_asked import Limits, bounds_of
 from network.equity import Equity, equity
 from network.headroom import Headroom
 from network.reactive import VoltVar
+from network.referee_choice import instead
 from network.validation_box import Box, ValidationError, box_of
 from network.validation_data import Doubts, doubtful
 from network.validation_draws import DAYS, USES, Crowd, uses_of
@@ -75,7 +77,7 @@ class Validation:
     """How far each of ``worst`` passes its limit, by the referee.  Shape (len(worst),)."""
 
     opendss: ThirdOpinion | None
-    """What OpenDSS says of the worst cases and of some draws; None where it was not to be asked."""
+    """What OpenDSS says of the worst cases and of some draws; None where it was not to be asked, or is the referee itself."""
 
     patterns: Vertices
     """The corners that were tried."""
@@ -338,6 +340,7 @@ def _checked(
     bounds = bounds_of(model, limits, wrong)
     if wrong or bounds is None:
         raise ValidationError("the envelope cannot be validated: " + " ".join(wrong))
+    instead(model)  # whether there is a referee at all: told before everything is tried
     return bounds
 
 

@@ -1,6 +1,7 @@
 """The second opinion on a validation: the worst cases and a random part of all tries, calculated by power-grid-model.
 
-Our own kernel tries a million uses; :mod:`network.referee` shares no code with it.  It is asked for the voltages and loadings
+Our own kernel tries a million uses; :mod:`network.referee` shares no code with it (where the feeder has what it does not know, the
+referee is OpenDSS: :mod:`network.referee_choice`).  It is asked for the voltages and loadings
 of every case that is given to it, and for the same three figures as :class:`~network.validation_measure.Reading`.  Voltages that
 differ by more than :data:`AGREES_PU` anywhere, a loading by more than :data:`AGREES_PERCENT`, or a case without a solution on its side
 that has one on ours, mean that nothing is confirmed.  Where we find no solution (which counts as a violation), it may find one
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from network.acflow import Flow, Model
 from network.referee import check
+from network.referee_choice import OPENDSS, POWER_GRID_MODEL, instead, opendss_flow
 from network.validation_measure import TOLERANCE, Measure
 
 __all__ = ["AGREES_PERCENT", "AGREES_PU", "SecondOpinion", "second_opinion", "together"]
@@ -48,6 +50,14 @@ class SecondOpinion:
     beyond: Vector
     """How far each kind of limit is passed, by the referee, as in :class:`~network.validation_measure.Reading`.  Shape (3, K)."""
 
+    instead: str = ""
+    """Why it is OpenDSS who says so: what power-grid-model does not know of the feeder; "" where power-grid-model says it."""
+
+    @property
+    def by(self) -> str:
+        """Who says so."""
+        return OPENDSS if self.instead else POWER_GRID_MODEL
+
     @property
     def agrees(self) -> bool:
         """Whether the referee confirms every point."""
@@ -76,11 +86,12 @@ def second_opinion(
     model, points = measure.model, injection.shape[1]
     beyond = np.full((3, points), -np.inf)
     voltage, loading, disagreeing = [0.0], [0.0], 0
+    lacking = instead(model)
     for begin in range(0, points, _AT_ONCE):
         part = slice(begin, begin + _AT_ONCE)
         p, q = injection.real[:, part], injection.imag[:, part]
-        theirs = _checked(model, p, q, source[part])
         ours = model.solve(p, q, source[part])
+        theirs = opendss_flow(model, p, q, source[part], ours) if lacking else _checked(model, p, q, source[part])
         both = ours.converged & theirs.converged
         voltage.append(_apart(ours.v_pu[:, both], theirs.v_pu[:, both]))
         rated = measure.has_most
@@ -90,7 +101,7 @@ def second_opinion(
         disagreeing += int((ours.converged & ~theirs.converged).sum() + (~ours.converged & kept).sum())
         if progress is not None:
             progress("referee", min(begin + _AT_ONCE, points), points)
-    return SecondOpinion(points, max(voltage), max(loading), disagreeing, beyond)
+    return SecondOpinion(points, max(voltage), max(loading), disagreeing, beyond, lacking)
 
 
 def _checked(model: Model, p: Vector, q: Vector, source: Vector) -> Flow:
@@ -114,6 +125,7 @@ def together(opinions: Sequence[SecondOpinion]) -> SecondOpinion:
         max((one.loading_percent for one in opinions), default=0.0),
         sum(one.disagreeing for one in opinions),
         np.hstack([np.empty((3, 0)), *(one.beyond for one in opinions)]),
+        next((one.instead for one in opinions if one.instead), ""),
     )
 
 

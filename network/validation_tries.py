@@ -166,8 +166,9 @@ def refereed(
         settled = measure.settled(injection, source)
         opinion = second_opinion(measure, settled, source, trial.tell)
         opinions.append(opinion)
-        if opendss:
+        if opendss and not opinion.instead:
             few = spread(len(mine), len(source), len(set(mine) & set(known[:MOST])) + left * (ohms == 1.0))
             others.append(third_opinion(measure.model, settled[:, few], source[few]))
         by_worst[mine] = [opinion.beyond[KINDS.index(worst[k].kind), at] for at, k in enumerate(mine)]
-    return together(opinions), by_worst, all_of(others) if opendss else None
+    second = together(opinions)
+    return second, by_worst, all_of(others) if opendss and not second.instead else None

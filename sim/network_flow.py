@@ -1,7 +1,8 @@
 """``commonwatt network flow``: the AC power flow of a case's operating points, what breaks a limit, and what the referee says.
 
 Voltages, loadings, losses and the power of the source come from :mod:`network.acflow`; with ``referee`` all of it is calculated
-again by power-grid-model (:mod:`network.referee`), and the largest differences are told.  An operating point that does not
+again by power-grid-model (:mod:`network.referee`), or by OpenDSS where the feeder has what that does not know
+(:mod:`network.referee_choice`), and the largest differences are told.  An operating point that does not
 converge is a finding of its own: it has no voltages, and never counts as safe.
 """
 
@@ -19,6 +20,7 @@ from network.feeder import Feeder
 from network.grid import HeldLoads
 from network.held import refuse_held
 from network.referee import check
+from network.referee_choice import OPENDSS, POWER_GRID_MODEL, instead, not_asked, opendss_flow
 from sim.network_case_prepared import Prepared
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Refereed:
-    """The largest differences from power-grid-model, over all operating points."""
+    """The largest differences from the referee, over all operating points."""
 
     voltage_pu: float
     loading_percent: float
@@ -61,6 +63,10 @@ class Refereed:
     source_kw: float
     agrees: bool
     """Whether both converged in the same intervals, and no voltage differs by more than 1e-6 pu."""
+    by: str = POWER_GRID_MODEL
+    """Who the referee is."""
+    not_asked: str = ""
+    """Why power-grid-model was not asked; "" where it was."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,7 +172,7 @@ def flow(ready: Prepared, *, referee: bool = False) -> NetworkFlow:
     ready
         The case as arrays.
     referee
-        Whether power-grid-model calculates them too.
+        Whether power-grid-model, or OpenDSS where that does not know the feeder, calculates them too.
     """
     found = ready.model.solve(ready.base_injection_kw, ready.base_injection_kvar, ready.source_v_pu)
     return NetworkFlow(ready, found, tuple(violations_of(ready, found)), _refereed(ready, found) if referee else None)
@@ -203,14 +209,11 @@ def violations_of(ready: Prepared, found: Flow) -> Iterator[Violation]:
 def _refereed(ready: Prepared, ours: Flow) -> Refereed:
     model = ready.model
     refuse_held(model.held, "the referee's opinion")
-    theirs = check(
-        model.feeder,
-        model.connection_bus,
-        -ready.base_injection_kw,
-        -ready.base_injection_kvar,
-        ready.source_v_pu,
-        model.connection_phase,
-    )
+    p, q, source = ready.base_injection_kw, ready.base_injection_kvar, ready.source_v_pu
+    if lacking := instead(model):
+        theirs = opendss_flow(model, p, q, source, ours)
+    else:
+        theirs = check(model.feeder, model.connection_bus, -p, -q, source, model.connection_phase)
     both = ours.converged & theirs.converged
 
     def apart(name: str) -> float:
@@ -221,5 +224,6 @@ def _refereed(ready: Prepared, ours: Flow) -> Refereed:
     voltage = apart("v_pu")
     alike = bool((ours.converged == theirs.converged).all()) and both.any()
     return Refereed(
-        voltage, apart("loading_percent"), apart("loss_kw"), apart("source_kw"), bool(alike and voltage <= AGREES_PU)
-    )
+        voltage, apart("loading_percent"), apart("loss_kw"), apart("source_kw"), bool(alike and voltage <= AGREES_PU),
+        OPENDSS if lacking else POWER_GRID_MODEL, not_asked(lacking),
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sim import network_figures as draw
 from sim import network_report_tries as tries
 from sim.network_page import Picture, Section, TableOf
-from sim.network_validate import NetworkValidation, is_refused, label, left_out_words, number, opendss_words, verdict
+from sim.network_validate import NetworkValidation, is_refused, label, left_out_words, number, other_words, verdict
 
 __all__ = ["page"]
 
@@ -49,7 +49,7 @@ def page(result: NetworkValidation) -> tuple[dict[str, Any], list[Section]]:
         "ticks": _ticks(result),
         "tiles": _tiles(result, active),
         "footer": [
-            f"Every limit of every use by AC power flow; {number(found.certificate.points)} of them again by power-grid-model, which agrees to {found.certificate.voltage_pu:.1e} pu. {opendss_words(found)} Seed {result.seed}, {number(result.samples)} draws.",
+            f"Every limit of every use by AC power flow; {number(found.certificate.points)} of them again by {found.certificate.by}, which agrees to {found.certificate.voltage_pu:.1e} pu. {other_words(found)} Seed {result.seed}, {number(result.samples)} draws.",
             "Corners are exact for the linear power flow; draws prove nothing about what was not drawn. A bound holds for its way of use.",
         ],
     }  # fmt: skip
@@ -86,7 +86,11 @@ def _ticks(result: NetworkValidation) -> list[tuple[bool, str, str]]:
     ticks = [one for kind, name in pairs if (one := told(kind, name)) is not None]
     agrees = found.certificate.agrees
     ticks.append(
-        (agrees, "Referee", f"{'agrees' if agrees else 'does not agree'} on {number(found.certificate.points)} uses")
+        (
+            agrees,
+            "OpenDSS" if found.certificate.instead else "Referee",
+            f"{'agrees' if agrees else 'does not agree'} on {number(found.certificate.points)} uses",
+        )
     )
     third = found.opendss
     if third is not None and third.points:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from network.held import refuse_held
+from network.referee_choice import not_asked
 from network.validation import Validation
 from network.validation import validate as try_all
 from network.validation_data import Doubts
@@ -30,7 +31,7 @@ __all__ = [
     "label",
     "left_out_words",
     "number",
-    "opendss_words",
+    "other_words",
     "validate",
     "verdict",
 ]
@@ -125,7 +126,7 @@ class NetworkValidation:
             "referee": {
                 "points": found.certificate.points, "voltage_pu": found.certificate.voltage_pu,
                 "loading_percent": found.certificate.loading_percent, "disagreeing": found.certificate.disagreeing,
-                "agrees": found.certificate.agrees,
+                "agrees": found.certificate.agrees, "by": found.certificate.by, "not_asked": not_asked(found.certificate.instead),
             },
             "opendss": None if found.opendss is None else {**asdict(found.opendss), "agrees": found.opendss.agrees},
             "factor": found.factor.tolist(),
@@ -243,7 +244,7 @@ def verdict(result: NetworkValidation) -> str:
         return f"{case_words(case)}, when {when_words(case.use)}; {number(many)} of {number(tried)} uses {inside} break a limit"
     nearest = "" if case is None else f"; nearest: {case_words(case)}, when {when_words(case.use)}"
     if found.status == "unconfirmed":
-        who = "OpenDSS" if found.certificate.agrees else "power-grid-model"
+        who = "OpenDSS" if found.certificate.agrees else found.certificate.by
         return f"{who} does not confirm what we find{nearest}"
     return f"none of {number(tried)} uses inside these envelopes breaks a limit{nearest}"
 
@@ -263,8 +264,13 @@ def left_out_words(given: Given, interval: int) -> str:
     return f"{by} is beyond its limit before anybody does anything"
 
 
-def opendss_words(found: Validation) -> str:
-    """Return what OpenDSS says, as a sentence; "" where it was not to be asked."""
+def other_words(found: Validation) -> str:
+    """Return what the other referee says, as a sentence: OpenDSS, or why OpenDSS is the one and power-grid-model was not asked.
+
+    "" where it was not to be asked.
+    """
+    if found.certificate.instead:
+        return not_asked(found.certificate.instead) + "."
     one = found.opendss
     if one is None:
         return ""

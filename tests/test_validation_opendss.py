@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from network.acflow import Model
 from network.envelope import Limits
 from network.feeder import Feeder, Line, Transformer
 from network.reactive import VoltVar
-from network.referee_opendss import Voltages
 from network.sources import read
 from network.validation import validate
 from network.validation_data import Doubts
@@ -61,7 +61,7 @@ def test_another_voltage_means_that_nothing_is_confirmed(monkeypatch):
         flow = Model(feeder, bus, phase).solve(-p, -q, source)
         v = flow.v_pu.copy()
         v[-1, 0] += off
-        return Voltages(np.where(solved, v, np.nan), np.full(v.shape[1], solved))
+        return replace(flow, v_pu=np.where(solved, v, np.nan), converged=np.full(v.shape[1], solved))
 
     monkeypatch.setattr(referee_opendss, "check", other)
     found = tried(street())

@@ -23,7 +23,11 @@ ROWS = 12
 def flow(
     feeder: FeederArgument,
     referee: Annotated[
-        bool, typer.Option("--referee", help="Calculate it with power-grid-model too, and tell the differences.")
+        bool,
+        typer.Option(
+            "--referee",
+            help="Calculate it with power-grid-model too (OpenDSS where it does not know the feeder), and tell the differences.",
+        ),
     ] = False,
     sets: Sets = None,
     seed: Seed = None,
@@ -70,9 +74,11 @@ def _show(result: NetworkFlow) -> None:
     if result.referee is not None:
         one = result.referee
         typer.echo(
-            f"referee   power-grid-model {'agrees' if one.agrees else 'DISAGREES'}: voltages to {one.voltage_pu:.2g} pu, losses of a "
+            f"referee   {one.by} {'agrees' if one.agrees else 'DISAGREES'}: voltages to {one.voltage_pu:.2g} pu, losses of a "
             f"branch to {one.loss_kw:.2g} kW, loadings to {one.loading_percent:.2g} %, source to {one.source_kw:.2g} kW"
         )
+        if one.not_asked:
+            typer.echo(f"referee   {one.not_asked}")
 
 
 def _voltages(result: NetworkFlow) -> Iterator[Sequence[str]]:

@@ -86,7 +86,7 @@ def _show(result: NetworkValidation) -> None:
 
 def lines(result: NetworkValidation) -> list[str]:
     """Return the figures below the tables."""
-    from sim.network_validate import is_refused, left_out_words, opendss_words
+    from sim.network_validate import is_refused, left_out_words, other_words
 
     found, given = result.found, result.given
     told = [
@@ -113,12 +113,12 @@ def lines(result: NetworkValidation) -> list[str]:
     referee = found.certificate
     loadings = f", loadings to {referee.loading_percent:.1g} points" if referee.loading_percent else ""
     told.append(
-        f"referee      power-grid-model {'agrees' if referee.agrees else 'DISAGREES'} on {referee.points} uses: voltages to "
+        f"referee      {referee.by} {'agrees' if referee.agrees else 'DISAGREES'} on {referee.points} uses: voltages to "
         f"{referee.voltage_pu:.1g} pu{loadings}"
         + (f"; {referee.disagreeing} have no solution on one side" if referee.disagreeing else "")
     )
-    if found.opendss is not None:
-        told.append(f"referee      {opendss_words(found).rstrip('.')}")
+    if other := other_words(found):
+        told.append(f"referee      {other.rstrip('.')}")
     return told
 
 
