@@ -113,7 +113,7 @@ def check(
             circuit = _built(engine, told)  # it would begin where it ended, which was nowhere
         if converged[t]:
             volts[:, t], amps[:, t] = _complex(circuit.AllBusVolts), _complex(wires.AllCurrents)
-            taken[t] = -_complex(circuit.TotalPower)[0]
+            taken[t] = _complex(wires.AllPowers).sum() + active[:, t].sum() + 1j * reactive[:, t].sum()
     return _flow(feeder, circuit, volts, amps, taken, converged)
 
 
@@ -220,11 +220,13 @@ def commands(
         else:
             yield _transformer(feeder, branch)
     yield from _shunts(feeder)
+    floating = feeder.unearthed
     for k, (bus, phase) in enumerate(zip(np.asarray(connection_bus, dtype=np.intp), connection_phase, strict=True)):
         nodes = ".".join(str("abc".index(one) + 1) for one in phase)
         kv = volts[bus] / 1e3 / (1.0 if phase == "abc" else np.sqrt(3.0))
+        way = "delta" if floating[bus] else "wye"  # three alike, where there is no neutral
         yield (
-            f"New Load.c{k} bus1=b{bus}.{nodes} phases={len(phase)} conn=wye kV={kv:.17g} kW=0 kvar=0 model=1 {_KV_RANGE}"
+            f"New Load.c{k} bus1=b{bus}.{nodes} phases={len(phase)} conn={way} kV={kv:.17g} kW=0 kvar=0 model=1 {_KV_RANGE}"
         )
     yield "Set ControlMode=Off"
     yield "Set MaxIterations=500"

@@ -200,17 +200,22 @@ def feeders(draw):
 @settings(max_examples=25, deadline=None)
 @given(feeders())
 def test_the_second_referee_agrees(drawn):
-    """Voltages to 1e-6 pu on random three-phase feeders: clock numbers, taps, matrices, laterals, source impedances."""
+    """Voltages to 1e-6 pu, currents, powers, losses and loadings too, on random three-phase feeders: clock numbers, taps, matrices, laterals, source impedances."""
     from network import referee_opendss
 
     feeder, at, on, (p, q) = drawn
     theirs = referee_opendss.check(feeder, at, -p, -q, connection_phase=on)
     ours = Model(feeder, at, on)
     assert theirs.converged.all()
-    found = ours.solve(p, q).v_pu
-    if not ours.three_phase:
-        found = np.repeat(found, 3, axis=0)
-    np.testing.assert_allclose(found, theirs.v_pu, rtol=0, atol=1e-6)
+    found = ours.solve(p, q)
+    size = float(np.abs(p).sum())
+    for name in ("v_pu", "p_kw", "q_kvar", "loss_kw", "current_a", "loading_percent"):
+        mine, share = getattr(found, name), 3.0 if name in ("p_kw", "q_kvar", "loss_kw") else 1.0
+        if not ours.three_phase:
+            mine = np.repeat(mine / share, 3, axis=0)
+        tolerance = 1e-6 if name == "v_pu" else 1e-6 * size
+        np.testing.assert_allclose(getattr(theirs, name), mine, rtol=1e-6, atol=tolerance, err_msg=name)
+    np.testing.assert_allclose(theirs.source_kw, found.source_kw, rtol=0, atol=1e-6 * size)
 
 
 def test_every_moment_may_have_its_own_source_voltage():
