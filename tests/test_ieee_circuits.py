@@ -126,6 +126,31 @@ def test_the_command_tells_all_of_it():
         assert "Write constant_power: before the feeder's name" in str(refused.exception)
 
 
+@pytest.mark.parametrize(
+    ("feeder", "lines"),
+    [
+        ("ieee13", ["regulator reg: tap held at a 1.0625, b 1.05, c 1.06875"]),
+        (
+            "ieee123",
+            [
+                "regulator reg1a: tap held at 1.0375",
+                "regulator reg2a: tap held at a 1",
+                "regulator reg3a+reg3c: tap held at a 1.0125, c 1",
+                "regulator reg4a+reg4b+reg4c: tap held at a 1.0625, b 1.025, c 1.0375",
+            ],
+        ),
+        ("ieee33", []),
+        ("european_lv", []),
+    ],
+)
+def test_the_command_says_where_regulators_are_held(feeder, lines):
+    """A line for each bank, on the taps that OpenDSS (``provenance``) and the published tables have; none where there is none."""
+    from cli import app
+
+    told = CliRunner().invoke(app, ["network", "flow", feeder]).stdout.splitlines()
+    assert sorted(line for line in told if line.startswith("regulator")) == lines
+
+
 def test_a_simulation_says_that_it_has_no_place_for_them():
     """``commonwatt check`` of a scenario on ``ieee123``: one sentence that names shunts, regulators, deltas and loads; nothing is left out silently."""
     from sim.resolve import resolve

@@ -12,9 +12,10 @@ from sim.commands import endings, summary
 from sim.commands.network_options import AsJson, FeederArgument, Out, Quiet, Seed, Sets, give, read
 
 if TYPE_CHECKING:
+    from network.feeder import Feeder
     from sim.network_flow import NetworkFlow, Violation
 
-__all__ = ["flow", "violation_lines"]
+__all__ = ["flow", "regulator_lines", "violation_lines"]
 
 ROWS = 12
 """Violations and branches on the terminal; --json has them all."""
@@ -69,7 +70,7 @@ def _show(result: NetworkFlow) -> None:
         typer.echo(f"{title:<9} {_span(powers.tolist(), unit)}")
     if others := _others(result):
         typer.echo(f"besides   {_span((found.source_kw - load - loss).tolist(), 'kW')} into {others}")
-    for line in violation_lines(result.violations):
+    for line in (*regulator_lines(ready.feeder), *violation_lines(result.violations)):
         typer.echo(line)
     if result.referee is not None:
         one = result.referee
@@ -108,6 +109,29 @@ def _others(result: NetworkFlow) -> str:
     parts = [f"{len(held)} loads of constant current or between phases"] if held is not None else []
     parts += [f"shunts at {shunts} bus{'es' * (shunts > 1)}"] if shunts else []
     return " and ".join(parts)
+
+
+def regulator_lines(feeder: Feeder) -> Iterator[str]:
+    """Yield where regulators are held, a line each: transformers in service between buses of one nominal voltage, with their turns.
+
+    Limits: of a transformer that changes the voltage level, ``provenance`` (``--json``) alone tells the tap.
+    """
+    import numpy as np
+
+    branches, nominal = feeder.branches, feeder.buses.v_nominal_v
+    alike = nominal[branches.from_bus] == nominal[branches.to_bus]
+    for k in np.flatnonzero(~branches.is_line & branches.in_service & alike):
+        step = float(np.nan_to_num(branches.tap_position[k] * branches.tap_step_percent[k])) / 100.0
+        tap = {"from": 1.0 / (1.0 + step), "to": 1.0 + step}.get(branches.tap_side[k], 1.0)
+        turns = branches.v_to_v[k] / branches.v_from_v[k] * tap
+        held = (
+            ", ".join(
+                f"{phase} {turns * branches.turns_abc[k, 'abc'.index(phase)]:.6g}" for phase in branches.phases[k]
+            )
+            if branches.is_bank[k]
+            else f"{turns:.6g}"
+        )
+        yield f"regulator {branches.ids[k]}: tap held at {held}"
 
 
 def _loaded(result: NetworkFlow) -> list[Sequence[str]]:
