@@ -41,6 +41,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from network.feeder import Feeder
+from network.flow_given import FlowError, checked_powers, places, refuse_connections, refuse_unearthed, source_voltage
 from network.following import follow
 from network.grid import HeldLoads
 from network.held import Legs, refuse_held, settle
@@ -59,10 +60,6 @@ Vector = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
-
-
-class FlowError(ValueError):
-    """The operating points as given cannot be calculated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,21 +149,16 @@ class Model:
         self.feeder = feeder
         self.held = held if held is not None and len(held) else None
         self.connection_bus: Index = np.array(connection_bus, dtype=np.intp).reshape(-1)
-        unknown = np.flatnonzero((self.connection_bus < 0) | (self.connection_bus >= feeder.n_bus))
-        if unknown.size:
-            raise FlowError(
-                f"connection {unknown[0]} stands at bus number {self.connection_bus[unknown[0]]}, but the buses of "
-                f"feeder {feeder.name!r} are numbered 0 to {feeder.n_bus - 1} ({unknown.size} such connection(s))."
-            )
         phases = ("abc",) * self.n_connection if connection_phase is None else tuple(connection_phase)
         self.connection_phase = phases
-        self._refuse_phases(phases)
+        refuse_connections(feeder, self.connection_bus, phases)
         self.three_phase = feeder.unbalanced or self.held is not None or any(phase != "abc" for phase in phases)
-        self._refuse_unearthed()
+        if self.three_phase:
+            refuse_unearthed(feeder, self.connection_bus)
         self.kva_per_pu = 1.0 / 3.0 if self.three_phase else 1.0
         """Apparent power of 1 pu in one row. [kVA]"""
 
-        self._owner, node = self._places(phases)
+        self._owner, node = places(self.connection_bus, phases if self.three_phase else None)
         self._legs = None if self.held is None else Legs(feeder, self.held)
         nodes = node if self._legs is None else np.concatenate([node, self._legs.nodes])
         self.load_bus, at = np.unique(nodes, return_inverse=True)
@@ -202,38 +194,6 @@ class Model:
         self._z: Complex | None = None
         self._w_load = self.w[self.load_bus]
         self.chunk = 4096
-
-    def _refuse_phases(self, phases: tuple[str, ...]) -> None:
-        if len(phases) != self.n_connection:
-            raise FlowError(f"connection_phase has {len(phases)} entries for {self.n_connection} connections.")
-        arrives = self.feeder.conductors
-        for k, (bus, phase) in enumerate(zip(self.connection_bus, phases, strict=True)):
-            name = self.feeder.buses.ids[bus]
-            if phase not in {"a", "b", "c", "abc"}:
-                raise FlowError(f"connection {k} (bus {name!r}) has the phase {phase!r}; expected a, b, c or abc.")
-            if not all(arrives[bus, "abc".index(one)] for one in phase):
-                raise FlowError(f"connection {k} is on phase {phase!r}, which does not arrive at its bus {name!r}.")
-
-    def _refuse_unearthed(self) -> None:
-        if self.three_phase and "dd" in self.feeder.branches.windings:
-            behind = np.flatnonzero(self.feeder.unearthed[self.connection_bus])
-            if behind.size:
-                raise FlowError(
-                    f"connection {behind[0]} (bus {self.feeder.buses.ids[self.connection_bus[behind[0]]]!r}) lies behind a delta winding, "
-                    f"which has no neutral ({behind.size} such connection(s)). Connect it elsewhere, or make it a load between phases."
-                )
-
-    def _places(self, phases: tuple[str, ...]) -> tuple[Index, Index]:
-        """Return which connection injects at which node, a pair for each conductor it uses.  Shape (k,) each."""
-        if not self.three_phase:
-            return np.arange(self.n_connection), self.connection_bus
-        pairs = [
-            (k, 3 * bus + "abc".index(one))
-            for k, (bus, phase) in enumerate(zip(self.connection_bus, phases, strict=True))
-            for one in phase
-        ]
-        owner, node = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-        return owner, node
 
     @property
     def z(self) -> Complex:
@@ -339,7 +299,7 @@ class Model:
     def _given(
         self, injection_kw: ArrayLike, injection_kvar: ArrayLike, source_v_pu: ArrayLike | None
     ) -> tuple[Injected, int]:
-        active, reactive = self._checked(injection_kw, injection_kvar)
+        active, reactive = checked_powers(self.feeder, self.connection_bus, injection_kw, injection_kvar)
         source = self.source_voltage(source_v_pu, active.shape[1])
         return injected(active, reactive, source, self._at, self._owner, self._share), len(source)
 
@@ -350,27 +310,10 @@ class Model:
 
     def bus_power(self, injection_kw: ArrayLike, injection_kvar: ArrayLike) -> Complex:
         """Return the power injected at each node with connections.  Shape (l, S). [p.u.]"""
-        active, reactive = self._checked(injection_kw, injection_kvar)
+        active, reactive = checked_powers(self.feeder, self.connection_bus, injection_kw, injection_kvar)
         power: Complex = np.empty(active.shape, dtype=np.complex128)
         power.real, power.imag = active, reactive
         return self.gather(power)
-
-    def _checked(self, injection_kw: ArrayLike, injection_kvar: ArrayLike) -> tuple[Vector, Vector]:
-        active, reactive = np.asarray(injection_kw, dtype=np.float64), np.asarray(injection_kvar, dtype=np.float64)
-        for name, given in (("injection_kw", active), ("injection_kvar", reactive)):
-            if given.ndim != 2 or given.shape[0] != self.n_connection or given.shape != active.shape:
-                raise FlowError(
-                    f"{name} has shape {given.shape}; expected one row for each of the {self.n_connection} connections "
-                    f"and one column for each operating point, as injection_kw has ({active.shape})."
-                )
-            if not np.isfinite(given).all():
-                row, column = (int(k) for k in np.argwhere(~np.isfinite(given))[0])
-                raise FlowError(
-                    f"{name} is {given[row, column]} for connection {row} (bus "
-                    f"{self.feeder.buses.ids[self.connection_bus[row]]!r}) at operating point {column}. "
-                    f"Fill the gap before the power flow."
-                )
-        return active, reactive
 
     def gather(self, of_connections: Complex) -> Complex:
         """Add up what connections inject at the same node: (c, S) in kVA to (l, S) in pu."""
@@ -386,14 +329,7 @@ class Model:
 
     def source_voltage(self, source_v_pu: ArrayLike | None, points: int) -> Vector:
         """Return the voltage behind the source impedance for each operating point.  Shape (S,). [p.u.]"""
-        given = np.asarray(self.feeder.source_v_pu if source_v_pu is None else source_v_pu, dtype=np.float64)
-        if given.ndim > 1 or (given.ndim == 1 and given.shape != (points,)):
-            raise FlowError(
-                f"source_v_pu has shape {given.shape}; expected one number, or one for each of {points} points."
-            )
-        if not ((given > 0) & (given < np.inf)).all():
-            raise FlowError(f"source_v_pu must be positive; it goes from {given.min()} to {given.max()}.")
-        return np.broadcast_to(given, (points,))
+        return source_voltage(self.feeder.source_v_pu if source_v_pu is None else source_v_pu, points)
 
     def fixed_point(
         self, power: Complex, source: Vector, tolerance_pu: float, start: Complex | None = None

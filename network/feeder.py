@@ -27,15 +27,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from network.elements import Branches, Buses, Line, Transformer, branches_of
-from network.plausible import (
-    branches_mistakes,
-    buses_mistakes,
-    earth_mistakes,
-    named,
-    phase_mistakes,
-    source_mistakes,
-    tree_mistakes,
-)
+from network.plausible import branches_mistakes, buses_mistakes, named, source_mistakes
+from network.plausible_tree import earth_mistakes, phase_mistakes, tree_mistakes
 from network.radial import Tree, span
 
 __all__ = ["IDEAL_SOURCE_VA", "Branches", "Buses", "Feeder", "FeederError", "Line", "Transformer"]
