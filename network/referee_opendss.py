@@ -103,7 +103,7 @@ def check(
     wires, points = circuit.PDElements, active.shape[1]
     volts = np.full((len(circuit.AllNodeNames), points), np.nan, dtype=np.complex128)
     amps = np.full((len(wires.AllCurrents) // 2, points), np.nan, dtype=np.complex128)
-    taken = np.full(points, np.nan, dtype=np.complex128)
+    taken, sizes = np.full(points, np.nan, dtype=np.complex128), np.full(volts.shape, np.nan)
     converged = np.zeros(points, dtype=bool)
     for t in range(points):
         for _ in range(2):
@@ -113,8 +113,9 @@ def check(
             circuit = _built(engine, told)  # it would begin where it ended, which was nowhere
         if converged[t]:
             volts[:, t], amps[:, t] = _complex(circuit.AllBusVolts), _complex(wires.AllCurrents)
+            sizes[:, t] = circuit.AllBusVmag
             taken[t] = _complex(wires.AllPowers).sum() + active[:, t].sum() + 1j * reactive[:, t].sum()
-    return _flow(feeder, circuit, volts, amps, taken, converged)
+    return _flow(feeder, circuit, (volts, sizes), amps, taken, converged)
 
 
 def _built(engine: Any, told: Sequence[str]) -> Any:
@@ -143,14 +144,19 @@ def _complex(pairs: ArrayLike) -> Complex:
 
 
 def _flow(
-    feeder: Feeder, circuit: Any, volts: Complex, amps: Complex, taken: Complex, converged: NDArray[np.bool_]
+    feeder: Feeder,
+    circuit: Any,
+    voltages: tuple[Complex, Vector],
+    amps: Complex,
+    taken: Complex,
+    converged: NDArray[np.bool_],
 ) -> Flow:
-    """Sort OpenDSS's answer into our columns: voltages of its nodes, currents of its conductors, power of the source in kVA."""
-    branches = feeder.branches
+    """Sort OpenDSS's answer into our columns: voltages of its nodes and their sizes, currents of its conductors, power of the source in kVA."""
+    branches, (volts, sizes) = feeder.branches, voltages
     place = {str(name).lower(): k for k, name in enumerate(circuit.AllNodeNames)}
     there = np.flatnonzero(feeder.conductors.ravel())
     rows = [place[f"b{node // 3}.{node % 3 + 1}"] for node in there]
-    v_pu = np.abs(volts[rows]) / (feeder.buses.v_nominal_v[there // 3] / np.sqrt(3.0))[:, None]
+    v_pu = sizes[rows] / (feeder.buses.v_nominal_v[there // 3] / np.sqrt(3.0))[:, None]
     carrying = np.flatnonzero(branches.conductors.ravel())
     each = carrying // 3
     live = np.flatnonzero(branches.in_service[each])
