@@ -172,7 +172,9 @@ def test_a_bug_keeps_its_traceback(monkeypatch, simulated, error):
 @pytest.mark.slow
 def test_an_interrupted_run_leaves_nothing(tmp_path):
     """Ctrl-C in the midst of the demo: one sentence, code 130, and no half run on the disk."""
-    listens = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # tests in the background ignore it
+    listens = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # tests in the background ignore it
+    )
     code = f"{listens}; import sys; sys.argv = ['commonwatt', 'demo', '--out', 'run']; import cli; cli.main()"
     running = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
