@@ -277,7 +277,7 @@ CHROMIUM = os.environ.get("COMMONWATT_CHROMIUM") or shutil.which("chromium") or 
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_a_browser_draws_every_picture_at_every_width(street, call, tmp_path, scheme):
     """No message, no request, no sideways scroll; each chart has marks inside it; a chart without data would not pass."""
     sync_api = pytest.importorskip("playwright.sync_api")

@@ -567,14 +567,20 @@ def test_a_name_cannot_run_anything(window, tmp_path):
     assert opened.js(OVERLAPS) == []
 
 
+STRANGE = {
+    "one-agent": {"homes": 1}, "one-interval": {"steps": 1}, "no-trade": {"trade": False, "storage": False}, "no-envelopes": {"envelopes": False},
+    "failed-flow": {"failed": (40, 41, 100)}, "october": {"start": "2016-10-29T10:00", "days": 3},
+}  # fmt: skip
+STRANGE_TOO = {
+    "no-sun": {"solar": False}, "no-coordinates": {"coordinates": False}, "long": {"homes": 3, "days": 150, "minutes": 60}, "no-load": {"load_scale": 0.0},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "state",
-    [
-        {"homes": 1}, {"steps": 1}, {"solar": False}, {"trade": False, "storage": False}, {"envelopes": False}, {"coordinates": False}, {"failed": (40, 41, 100)},
-        {"start": "2016-10-29T10:00", "days": 3}, {"homes": 3, "days": 150, "minutes": 60}, {"load_scale": 0.0},
-    ],
-    ids=["one-agent", "one-interval", "no-sun", "no-trade", "no-envelopes", "no-coordinates", "failed-flow", "october", "long", "no-load"],
-)  # fmt: skip
+    [pytest.param(state, id=name) for name, state in STRANGE.items()]
+    + [pytest.param(state, id=name, marks=pytest.mark.slow) for name, state in STRANGE_TOO.items()],
+)
 def test_strange_runs_draw_without_a_word(window, tmp_path, state):
     """Empty and degenerate runs: every chart that is there is drawn, nothing on the console, no words over words."""
     made = _fabricated().fabricate(tmp_path / "run", **{"homes": 8, **state})

@@ -130,14 +130,14 @@ def test_a_finished_run_is_used_again(play: Runner, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "sets",
     [
-        pytest.param(["storage=[]"], id="no storage"),
-        pytest.param(["storage.0.energy_kwh=0"], id="a storage of no size"),
+        pytest.param(["storage=[]"], id="no storage", marks=pytest.mark.slow),
+        pytest.param(["storage.0.energy_kwh=0"], id="a storage of no size", marks=pytest.mark.slow),
         pytest.param(["dso.envelopes=false"], id="no envelopes"),
         pytest.param(["market.replanning=pinned"], id="what was sold is kept"),
-        pytest.param(["market.replanning=off"], id="no re-planning"),
-        pytest.param(["settlement.rule=alloc.equal"], id="another sharing rule"),
+        pytest.param(["market.replanning=off"], id="no re-planning", marks=pytest.mark.slow),
+        pytest.param(["settlement.rule=alloc.equal"], id="another sharing rule", marks=pytest.mark.slow),
         pytest.param(["storage.0.self_discharge_per_h=0.002"], id="a storage that leaks"),
-        pytest.param(["storage.0.initial_kwh=20"], id="a storage that begins with energy"),
+        pytest.param(["storage.0.initial_kwh=20"], id="a storage that begins with energy", marks=pytest.mark.slow),
         pytest.param(["time.start='2024-06-04T12:00'"], id="days from noon to noon"),
     ],
 )
@@ -156,7 +156,9 @@ HOMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("homes", HOMES.values(), ids=HOMES)
+@pytest.mark.parametrize(
+    "homes", [pytest.param(said, id=name, marks=[pytest.mark.slow] * (name != "one prosumer")) for name, said in HOMES.items()]
+)  # fmt: skip
 def test_small_communities(play: Runner, homes: str) -> None:
     """One home, or nobody with sun, is an ordinary run."""
     certified(play(f"people.homes=[{homes}]", "aggregators=[]"))
@@ -194,7 +196,11 @@ def test_a_line_without_a_rating_has_no_limit(tmp_path: Path, cache: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("add", "feed_in"), [("-0.30", "-0.40"), ("0.0", "0.0")], ids=["negative prices", "nothing for feeding in"]
+    ("add", "feed_in"),
+    [
+        pytest.param("-0.30", "-0.40", id="negative prices"),
+        pytest.param("0.0", "0.0", id="nothing for feeding in", marks=pytest.mark.slow),
+    ],
 )
 def test_prices_of_zero_and_below(play: Runner, add: str, feed_in: str) -> None:
     """Negative prices: everyone curtails rather than pays to feed in, and the books still close."""
@@ -280,7 +286,7 @@ def test_the_reference_is_kept_and_does_not_depend_on_fees(play: Runner, cache: 
     assert first.manifest["content_id"] != second.manifest["content_id"]
 
 
-@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("cores", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_cache_without_room_costs_time_and_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
