@@ -16,6 +16,10 @@ UV := $(shell command -v uv 2>/dev/null)
 ARGS ?=
 # One process of tests for each core, four at most: each takes about 1.5 GB. PARALLEL= runs them one after the other.
 PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal --benchmark-disable
+# Compiles the kernels beside the checks of style and types, once, so that not every process of tests does: whatever comes out.
+KERNELS = scratch=$$(mktemp -d) && for words in "run examples/street/scenario.yaml --days 1 --out $$scratch/run" \
+	"market clear examples/market/new_england.yaml" "network envelopes ieee33 --rule max_total" "network validate european_lv --samples 100"; \
+	do $(BIN)/commonwatt $$words >$$scratch/said 2>&1 || true; done; rm -rf $$scratch
 
 # Many small problems: threads inside a library cost more than they bring, and equal runs must be equal bytes.
 export OMP_NUM_THREADS ?= 1
@@ -28,10 +32,12 @@ export NUMBA_NUM_THREADS ?= 2
 demo: $(VENV)/.runtime
 	$(BIN)/commonwatt demo $(ARGS)
 
-test: lint
+test: $(VENV)/.dev
+	@{ $(KERNELS); } & $(MAKE) --no-print-directory lint && wait
 	$(BIN)/pytest -m "not slow" $(PARALLEL) $(ARGS)
 
-test-all: lint
+test-all: $(VENV)/.dev
+	@{ $(KERNELS); } & $(MAKE) --no-print-directory lint && wait
 	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 bench: $(VENV)/.dev
