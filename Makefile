@@ -14,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 ARGS ?=
-# One process of tests for each core, four at most: each takes about 1.5 GB. PARALLEL= runs them one after the other.
+# One process of tests for each core, four at most. PARALLEL= runs them one after the other.
 PARALLEL ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal --benchmark-disable
 # Compiles the kernels beside the checks of style and types, once, so that not every process of tests does: whatever comes out.
 KERNELS = scratch=$$(mktemp -d) && for words in "run examples/street/scenario.yaml --days 1 --out $$scratch/run" \
@@ -27,18 +27,19 @@ export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 2
 
-.PHONY: demo test test-all bench lint format lock clean
+.PHONY: demo test test-all ready bench lint format lock clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/commonwatt demo $(ARGS)
 
-test: $(VENV)/.dev
-	@{ $(KERNELS); } & $(MAKE) --no-print-directory lint && wait
+test: ready
 	$(BIN)/pytest -m "not slow" $(PARALLEL) $(ARGS)
 
-test-all: $(VENV)/.dev
-	@{ $(KERNELS); } & $(MAKE) --no-print-directory lint && wait
+test-all: ready
 	$(BIN)/pytest $(PARALLEL) $(ARGS)
+
+ready: $(VENV)/.dev
+	@{ $(KERNELS); } & $(MAKE) --no-print-directory lint; said=$$?; wait; exit $$said
 
 bench: $(VENV)/.dev
 	$(BIN)/pytest $(if $(filter benchmarks/%,$(ARGS)),,benchmarks) -o python_files='bench_*.py' --benchmark-sort=name $(ARGS)

@@ -14,9 +14,8 @@ The start is the envelope of the rule "proportional".  The largest total has mor
 makes room: for few customers it is climbed to from "equal" and from "last_in_first_out" in either order too, and the best is
 kept; for many, or with a budget, the start is the better of "proportional" and "last_in_first_out".
 
-Limits: a local optimum of a problem that is not convex; no proof that it is the global one.  On 61 random trees, both
-sides, SciPy's SLSQP found something better by more than 5e-5 once (3e-4) when there were but two starts; on 800 pairs of random
-trees more capacity took away more than 1e-4 of the total once (7e-4).
+Limits: a local optimum of a problem that is not convex; no proof that it is the global one.  ``tests/test_envelope_allocation.py``
+holds it to SciPy's SLSQP, and asks that more capacity take no more than 1e-4 of the largest total away.
 """
 
 from __future__ import annotations
@@ -65,20 +64,21 @@ def optimum(case: Case, sign: int) -> Boxes:
         0: both sides together; 1, −1: one side alone.
     """
     search = Search(case, sign)
+    linear = LinearRows(case, search.prediction.rows, sign)
     paths = [follow(_by(case, *start), sign, search.prediction.rows) for start in _starts(case)]
-    climbs = [_Climb(search, path) for path in paths]
-    first = climbs[0]
+    first = _Climb(search, paths[0], linear)
     if _dear(case):  # one climb, from the better start
-        for other in climbs[1:]:
-            first.take_better(other)
-        climbs = climbs[:1]
-    for climb in climbs:
-        climb.up(_ROUNDS_OF_FEW if case.mode == "budget" else _ROUNDS)
-        first.take_better(climb)
+        for path in paths[1:]:
+            first.take_better(path.safe, first.start(path))
+    first.up(_ROUNDS_OF_FEW if case.mode == "budget" else _ROUNDS)
+    for path in () if _dear(case) else paths[1:]:
+        other = _Climb(search, path, linear)
+        other.up(_ROUNDS)
+        first.take_better(path.safe, other.best)
     c, best, path = len(case.acting), first.best, paths[0]
     last = Boxes(best[:c], best[c:], path.share_export, path.share_import, path.row_export.copy(), path.row_import.copy(),
                  path.safe)  # fmt: skip
-    return _named(search, shrink(search, last, turn=True), first.cap, first.linear)
+    return _named(search, shrink(search, last, turn=True), first.cap, linear)
 
 
 def _dear(case: Case) -> bool:
@@ -96,7 +96,7 @@ def _starts(case: Case) -> tuple[tuple[str, bool], ...]:
 class _Climb:
     """The best envelopes so far of all intervals, x of shape (2c, T), and what is known of the limits around them."""
 
-    def __init__(self, search: Search, path: Boxes) -> None:
+    def __init__(self, search: Search, path: Boxes, linear: LinearRows) -> None:
         case = self._case = search.case
         self._search, self._path = search, path
         self._export, self._import = search.sign >= 0, search.sign <= 0
@@ -104,25 +104,27 @@ class _Climb:
         self._floor: Vector = np.vstack([case.export_floor * self._export, case.import_floor * self._import])
         self._weight: Vector = np.tile(np.where(case.acting, case.sharing.weight, 0.0), 2)
         self._can: Mask = self.cap > self._floor
-        self.best = self._start(path)
+        self.best = self.start(path)
         self._worth = self._worth_of(self.best)
-        self.linear = LinearRows(case, search.prediction.rows, search.sign)
-        self._trials = _Trials(case, self.linear, self._weight, self.cap, self._floor)
+        self._linear = linear
+        self._trials = _Trials(case, linear, self._weight, self.cap, self._floor)
         steps = len(case.source)
         self._radius, self._failed = np.full(steps, np.inf), np.zeros(steps, dtype=np.intp)
         self.going: Mask = path.safe.copy()
         """Intervals in which something better may yet be found."""
 
-    def _start(self, boxes: Boxes) -> Vector:
+    def start(self, boxes: Boxes) -> Vector:
+        """Return the envelopes of a path as x."""
         return np.asarray(np.vstack([boxes.export_kw * self._export, boxes.import_kw * self._import]))
 
     def _worth_of(self, x: Vector) -> Vector:
         return _worth(self._case, x, self._weight, self._can)
 
-    def take_better(self, other: _Climb) -> None:
-        """Take what another one found where it is better."""
-        better = other._path.safe & (other._worth > self._worth)
-        self.best[:, better], self._worth[better] = other.best[:, better], other._worth[better]
+    def take_better(self, safe: Mask, x: Vector) -> None:
+        """Take other envelopes in the intervals (T,) in which they are safe and better."""
+        gain = self._worth_of(x)
+        better = safe & (gain > self._worth)
+        self.best[:, better], self._worth[better] = x[:, better], gain[better]
 
     def up(self, rounds: int) -> None:
         """Climb until the rows allow nothing better."""
@@ -135,7 +137,7 @@ class _Climb:
 
     def look(self) -> None:
         """Find the tangents, and what the linear rows lack, at the best."""
-        self._own, self._error = measure(self._search, self.best, self.going, self.linear)
+        self._own, self._error = measure(self._search, self.best, self.going, self._linear)
 
     def allowed(self) -> tuple[Vector, list[Tangents], Vector]:
         """Return the best x that the rows allow, corrected by its own AC power flows, and the rows that were learnt."""
@@ -153,7 +155,7 @@ class _Climb:
                 search.uses = search.uses.join(more)
                 if not len(more):
                     break
-            found, at_x = measure(search, x, left, self.linear)
+            found, at_x = measure(search, x, left, self._linear)
             here = np.where(left, np.maximum(here, at_x) if step else at_x, here)
             for t in np.flatnonzero(left):
                 told[t] = told[t].join(found[t])
@@ -183,7 +185,7 @@ class _Climb:
         gain = self._worth_of(x)
         better = going & scaled.safe & (gain > self._worth)
         little = gain - self._worth <= _SETTLED * np.abs(self._worth)
-        found, at_x = measure(search, x, going & better, self.linear)
+        found, at_x = measure(search, x, going & better, self._linear)
         self._error = np.where(better, at_x, error)
         for t in np.flatnonzero(going):
             self._own[t] = found[t].with_those_that_hold(told[t], x[:, t]) if better[t] else told[t]
